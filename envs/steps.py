@@ -1,0 +1,70 @@
+"""Steps: the one batch that every loss and every bonus reads. Time first, stream second, always."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+Obs = dict[str, Tensor]
+"""Observations by key. Images are uint8, shape (..., C, H, W), channels-last in memory."""
+
+
+@dataclass
+class Steps:
+    """T steps of B streams: a rollout (B = environments), a minibatch (T = 1) or a batch of windows.
+
+    A step is (obs_t, action_t) -> (reward_t, terminated_t, truncated_t, next_obs_t).
+    """
+
+    obs: Obs
+    """(T, B, ...) what the policy saw."""
+    action: Tensor
+    """(T, B) int64."""
+    reward: Tensor
+    """(T, B) float32, the world's own reward: no bonus, no normalisation."""
+    terminated: Tensor
+    """(T, B) bool, the episode ended in a terminal state."""
+    truncated: Tensor
+    """(T, B) bool, the episode was cut off (a time limit)."""
+    next_valid: Tensor
+    """(T, B) bool, False where the world cannot show what truly followed; losses skip those pairs, a bonus is 0."""
+    first: Tensor
+    """(T, B) bool, obs_t opens an episode."""
+    make_next_obs: Callable[[], Obs] = field(repr=False)
+    """Builds ``next_obs``; called once, only if a loss or a bonus asks."""
+    context: Tensor | None = None
+    """(T, B, K) what a bonus showed the policy beside the observation (an option, a skill)."""
+
+    @cached_property
+    def next_obs(self) -> Obs:
+        """(T, B, ...) what truly followed each step; never the first frame of the next episode."""
+        return self.make_next_obs()
+
+    @property
+    def done(self) -> Tensor:
+        """(T, B) bool, the episode ended here for either reason."""
+        return self.terminated | self.truncated
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(T, B)."""
+        return self.action.shape[0], self.action.shape[1]
+
+    @classmethod
+    def frames(cls, obs: Mapping[str, Tensor]) -> Steps:
+        """Single frames (B, ...) as Steps of T = 1 with nothing known about what follows: offline pre-training."""
+        some = next(iter(obs.values()))
+        batch = some.shape[0]
+        no = torch.zeros(1, batch, dtype=torch.bool, device=some.device)
+        zero = torch.zeros(1, batch, device=some.device)
+        batched = {key: value.unsqueeze(0) for key, value in obs.items()}
+        return cls(batched, zero.long(), zero, no, no, no, no, lambda: batched)
+
+
+def flatten(obs: Mapping[str, Tensor]) -> Obs:
+    """(T, B, ...) -> (T*B, ...), without a copy where the memory allows it."""
+    return {key: value.flatten(0, 1) for key, value in obs.items()}

@@ -1,0 +1,22 @@
+"""Representation modules: what turns an observation into the features the policy acts on.
+
+Read in this order: ``base`` (the contract), ``nets`` (trunks and decoders that two or more methods use), ``cnn`` (the
+end-to-end baseline), ``random`` (a frozen random network), ``vae`` (VAE and beta-VAE), ``darla``; then ``pretrain``
+(offline fit) and ``frozen`` (a frozen representation in front of any stable-baselines3 algorithm).
+``REPRESENTATIONS`` maps names to classes; third parties add to it through the entry-point group
+``rl_transfer.representations``, or name a class as ``--repr mypkg.mine:Mine``.
+"""
+
+from envs.registry import Registry
+
+REPRESENTATIONS = Registry(
+    "representation",
+    "rl_transfer.representations",
+    {
+        "cnn": "representations.cnn:Cnn",
+        "random": "representations.random:Random",
+        "vae": "representations.vae:Vae",
+        "beta_vae": "representations.vae:BetaVae",
+        "darla": "representations.darla:Darla",
+    },
+)

@@ -1,0 +1,132 @@
+"""The contract of every representation.
+
+A representation lives inside the policy. ``encode`` turns observations into features; ``loss`` is its own objective,
+used offline (pre-training) and, in mode *online*, beside the RL loss. Three modes, the same for all methods:
+
+* **frozen**: pre-trained, then eval mode and no gradient; each frame is encoded once, when acting.
+* **finetune**: pre-trained, then trained by the RL loss.
+* **online**: trained by the RL loss and, where the method has one, its own loss together (an auxiliary task).
+
+Everything that must survive a restart is a parameter or a buffer.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from envs.registry import UsageError
+from envs.steps import Obs, Steps
+
+Mode = Literal["frozen", "finetune", "online"]
+MODES: tuple[Mode, ...] = ("frozen", "finetune", "online")
+State = tuple[Tensor, ...]
+"""What an encoder carries from frame to frame, each (B, ...); empty for most."""
+Heads = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""features (B, D) -> policy logits (B, A) and value (B,): for losses that look at the policy (DrAC, value replay)."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of a representation; subclass it, with a docstring under each field."""
+
+
+@dataclass
+class Phase:
+    """One stage of pre-training: minimise ``loss(frames)`` over ``parameters`` with Adam."""
+
+    name: str
+    parameters: list[nn.Parameter]
+    loss: Callable[[Steps, torch.Generator], tuple[Tensor, dict[str, Tensor]]]
+    learning_rate: float
+    share: float = 1.0
+    """Part of the pre-training budget (samples) this phase takes, relative to the other phases."""
+
+
+class Representation(nn.Module, ABC):
+    """Base class; see the module docstring for the modes.
+
+    Args:
+        space: the observation space, a Dict with the ``keys`` this method needs; images are (C, H, W) uint8.
+        config: an instance of the class's ``Config``.
+    """
+
+    Config: ClassVar[type[Config]] = Config
+    keys: ClassVar[tuple[str, ...]] = ("image",)
+    modes: ClassVar[tuple[Mode, ...]] = MODES
+    default_mode: ClassVar[Mode] = "frozen"
+    needs_pretraining: ClassVar[bool] = True
+    """False for methods with nothing to fit offline (cnn, random)."""
+    has_loss: ClassVar[bool] = True
+    """False for methods that have no objective of their own (cnn, random)."""
+    hidden: ClassVar[tuple[int, ...]] = (256, 256)
+    """Policy layers on top of the features; () where the features are already the last hidden layer."""
+    aux_coef: ClassVar[float] = 1.0
+    """Default weight of ``loss`` beside the RL loss in mode online."""
+    window: ClassVar[int] = 1
+    """Length of the stretches ``loss`` wants online: 1 takes the RL minibatch's own frames, more draws windows."""
+
+    features_dim: int
+
+    def __init__(self, space: gym.spaces.Dict, config: Any = None):
+        super().__init__()
+        missing = [key for key in self.keys if key not in space.spaces]
+        if missing:
+            name = type(self).__name__.lower()
+            raise UsageError(f"{name} needs obs key '{missing[0]}'; this environment gives {sorted(space.spaces)}")
+        self.space = space
+        self.config = self.Config() if config is None else config
+
+    @abstractmethod
+    def encode(self, obs: Obs, state: State = (), first: Tensor | None = None) -> tuple[Tensor, State]:
+        """Features (B, features_dim) float32 of observations (B, ...), and the state for the next frame.
+
+        ``first`` (B,) bool marks rows that open an episode: a stateful encoder resets those before encoding.
+        """
+
+    def initial_state(self, batch: int) -> State:
+        """The state before any frame was seen."""
+        return ()
+
+    def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """Own objective on Steps: a scalar with gradient, and detached metrics. ``generator`` gives all its draws."""
+        raise UsageError(f"{type(self).__name__} has no loss of its own; use it without an auxiliary coefficient")
+
+    def phases(self) -> list[Phase]:
+        """Stages of pre-training; by default one, ``loss`` over all parameters, Adam 1e-4."""
+
+        def own_loss(steps: Steps, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+            return self.loss(steps, _no_heads, generator)
+
+        return [Phase("fit", list(self.parameters()), own_loss, 1e-4)]
+
+    def after_step(self) -> None:
+        """Called after every optimizer step that moved this module (momentum targets)."""
+
+    def pictures(self, obs: Obs, generator: torch.Generator) -> dict[str, np.ndarray]:
+        """Pictures that show what was learnt, by name: uint8 (H, W, 3). ``obs`` holds a few frames (B, ...)."""
+        return {}
+
+
+def _no_heads(features: Tensor) -> tuple[Tensor, Tensor]:
+    raise UsageError("this loss looks at the policy's heads, which do not exist during offline pre-training")
+
+
+def check_mode(name: str, cls: type[Representation], mode: str) -> Mode:
+    """Resolve 'auto' and refuse a mode the method lacks."""
+    if mode == "auto":
+        return cls.default_mode
+    if mode not in cls.modes:
+        raise UsageError(f"repr '{name}' has no mode '{mode}'; it has: {', '.join(cls.modes)} (--mode auto picks one)")
+    return mode  # type: ignore[return-value]
+
+
+def count_parameters(parameters: Iterable[nn.Parameter]) -> int:
+    return sum(p.numel() for p in parameters)
