@@ -1,0 +1,181 @@
+"""Checkpoints: safetensors and JSON, committed by one rename, verified by hash, never unpickled.
+
+The protocol is two methods, ``state_dict()`` and ``load_state_dict(state)``, that everything with state has: modules,
+optimizers, random streams, History, environments, logs. A state is made of dicts, lists, tuples, tensors, NumPy arrays,
+numbers, strings and None. A module brings along the optimizers it (or a module inside it) holds as attributes, so a
+new bonus or representation is saved without writing code for it.
+
+On disk, ``checkpoint/<step>.safetensors`` holds the tensors and ``checkpoint/<step>.json`` the rest and the tensors'
+hash. The JSON is written last, aside, and renamed: it *is* the commit. The two newest are kept, so that a damaged one
+costs one interval, not the run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from envs.registry import UsageError
+
+FORMAT = 1
+KEEP = 2
+
+
+def state_of(component: Any) -> Any:
+    """State of one component; for a module also that of the optimizers held inside it."""
+    if isinstance(component, nn.Module):
+        return {
+            "module": component.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in _optimizers(component).items()},
+        }
+    return component.state_dict()
+
+
+def restore(component: Any, state: Any) -> None:
+    """Inverse of ``state_of``."""
+    if isinstance(component, nn.Module):
+        component.load_state_dict(state["module"])
+        for name, optimizer in _optimizers(component).items():
+            optimizer.load_state_dict(state["optimizers"][name])
+    else:
+        component.load_state_dict(state)
+
+
+def _optimizers(module: nn.Module) -> dict[str, torch.optim.Optimizer]:
+    return {
+        f"{path}.{attribute}": value
+        for path, part in module.named_modules()
+        for attribute, value in vars(part).items()
+        if isinstance(value, torch.optim.Optimizer)
+    }
+
+
+def save(directory: Path, step: int, components: Mapping[str, Any]) -> None:
+    """Write the state of all components as checkpoint ``step`` (frames, or samples of pre-training)."""
+    directory.mkdir(parents=True, exist_ok=True)
+    tensors: dict[str, Tensor] = {}
+    tree = {name: encode(state_of(component), name, tensors) for name, component in components.items()}
+    tensor_file = directory / f"{step:012d}.safetensors"
+    write_aside(tensor_file, lambda path: save_file(tensors, path))
+    body = json.dumps({"format": FORMAT, "step": step, "sha256": sha256(tensor_file), "state": tree})
+    document = json.dumps({"sha256": hashlib.sha256(body.encode()).hexdigest(), "body": body})
+    write_aside(directory / f"{step:012d}.json", lambda path: path.write_text(document))
+    for old in sorted(directory.glob("*.json"))[:-KEEP]:
+        old.unlink()
+        old.with_suffix(".safetensors").unlink(missing_ok=True)
+
+
+def load(directory: Path, components: Mapping[str, Any]) -> int | None:
+    """Restore the newest whole checkpoint into ``components`` and return its step; None where there is none.
+
+    Raises:
+        UsageError: there are checkpoints, but none is whole, or it was made by other components.
+    """
+    state = read(directory)
+    if state is None:
+        return None
+    step, tree = state
+    if set(tree) != set(components):
+        differing = sorted(set(tree) ^ set(components))
+        raise UsageError(f"checkpoint {directory} holds other parts than this run needs: {', '.join(differing)}")
+    for name, component in components.items():
+        restore(component, tree[name])
+    return step
+
+
+def read(directory: Path) -> tuple[int, dict[str, Any]] | None:
+    """Step and state by component of the newest whole checkpoint in ``directory``; None where there is none."""
+    documents = sorted(directory.glob("*.json"), reverse=True)
+    for document in documents:
+        try:
+            return _read(document)
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            print(f"checkpoint {document} is damaged ({error}); trying the one before it")
+    if documents:
+        raise UsageError(f"no whole checkpoint in {directory}; remove that run's folder to start it afresh")
+    return None
+
+
+def _read(document: Path) -> tuple[int, dict[str, Any]]:
+    outer = json.loads(document.read_text())
+    if hashlib.sha256(outer["body"].encode()).hexdigest() != outer["sha256"]:
+        raise ValueError("its JSON does not match its hash")
+    body = json.loads(outer["body"])
+    if body["format"] != FORMAT:
+        raise ValueError(f"format {body['format']}, this version reads {FORMAT}")
+    tensor_file = document.with_suffix(".safetensors")
+    if sha256(tensor_file) != body["sha256"]:
+        raise ValueError("its tensors do not match their hash")
+    tensors = load_file(tensor_file)
+    return body["step"], {name: decode(node, tensors) for name, node in body["state"].items()}
+
+
+def encode(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    """JSON for a state; tensors and arrays go to ``tensors`` under their path."""
+    if isinstance(value, Tensor):
+        # A copy of its own memory: safetensors refuses tensors that share storage.
+        tensors[path] = value.detach().to("cpu", copy=True).contiguous()
+        return {"tensor": path}
+    if isinstance(value, np.ndarray):
+        tensors[path] = torch.from_numpy(np.ascontiguousarray(value)).clone().reshape(value.shape)
+        return {"array": path}
+    if isinstance(value, Mapping):
+        return {"items": [[key, encode(item, f"{path}.{key}", tensors)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        kind = "tuple" if isinstance(value, tuple) else "list"
+        return {kind: [encode(item, f"{path}.{i}", tensors) for i, item in enumerate(value)]}
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"state '{path}' is a {type(value).__name__}; a checkpoint holds tensors, arrays and plain data")
+
+
+def decode(node: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """Inverse of ``encode``."""
+    if not isinstance(node, dict):
+        return node
+    ((kind, content),) = node.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "array":
+        return tensors[content].numpy()
+    if kind == "items":
+        return {key: decode(item, tensors) for key, item in content}
+    items = [decode(item, tensors) for item in content]
+    return tuple(items) if kind == "tuple" else items
+
+
+def write_aside(path: Path, write: Any) -> None:
+    """``write(temporary)``, flushed to disk, then renamed to ``path``: readers see the old file or the new, whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(temporary)
+        with open(temporary, "rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as handle:
+        while block := handle.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,37 @@
+"""Benchmarks: each a plan (a list of configurations) and a score (a table).
+
+Read in this order: ``transfer`` (which representation generalises?), ``presets`` (its sizes), ``stats`` (IQM and
+bootstrap), ``report`` (results.csv, report.md, report.html), ``published`` (what papers found).
+"""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+FOLDERS = ("agents", "representations", "envs", "intrinsic", "benchmarks")
+
+
+def intruders(root: Path) -> list[str]:
+    """Top-level packages that Python would import from somewhere else than ``root``, as 'name (place)'."""
+    found = []
+    for name in FOLDERS:
+        spec = importlib.util.find_spec(name)
+        place = Path(spec.origin).parent if spec and spec.origin else None
+        if place != root / name:
+            found.append(f"{name} ({place})")
+    return found
+
+
+def _guard() -> None:
+    root = Path(__file__).resolve().parent.parent
+    if alien := intruders(root):
+        # Several packages on the public index own names like 'agents'; mixing two of them fails in odd places.
+        print(
+            f"error: another installed package stands in the way of this checkout: {', '.join(alien)}; "
+            f"run from {root}, or in a virtual environment without it",
+            file=sys.stderr,
+        )
+        raise SystemExit(2)
+
+
+_guard()

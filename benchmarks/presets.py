@@ -1,0 +1,87 @@
+"""Sizes of the transfer benchmark: the same experiment, from a minute's check to the published protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How much of everything; the command line overrides steps, seeds and levels."""
+
+    steps: int
+    """Frames of training per run."""
+    seeds: tuple[int, ...]
+    train_levels: int | None
+    """None takes the suite's own protocol (CoinRun easy: 200)."""
+    trunk: str
+    num_envs: int
+    pretrain_frames: int
+    """Distinct frames a random policy gathers for the unsupervised stage."""
+    pretrain_samples: int
+    """Frames drawn from them in all."""
+    eval_envs: int
+    """The first episode of each of these counts, per split."""
+    periodic_evals: int
+    periodic_envs: int
+    checkpoint_frames: int
+    algo: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Changes to PPO's and A2C's own defaults."""
+
+
+PRESETS = {
+    "smoke": Preset(
+        steps=4096,
+        seeds=(0,),
+        train_levels=20,
+        trunk="nature",
+        num_envs=16,
+        pretrain_frames=512,
+        pretrain_samples=2048,
+        eval_envs=8,
+        periodic_evals=1,
+        periodic_envs=4,
+        checkpoint_frames=2048,
+        algo={"ppo": {"n_steps": 64, "n_minibatches": 4}},
+    ),
+    "quick": Preset(
+        steps=1_000_000,
+        seeds=(0,),
+        train_levels=20,
+        trunk="nature",
+        num_envs=64,
+        pretrain_frames=32_768,
+        pretrain_samples=250_000,
+        eval_envs=256,
+        periodic_evals=8,
+        periodic_envs=64,
+        checkpoint_frames=65_536,
+    ),
+    "standard": Preset(
+        steps=2_000_000,
+        seeds=(0, 1, 2),
+        train_levels=50,
+        trunk="nature",
+        num_envs=64,
+        pretrain_frames=65_536,
+        pretrain_samples=1_000_000,
+        eval_envs=256,
+        periodic_evals=10,
+        periodic_envs=64,
+        checkpoint_frames=65_536,
+    ),
+    "paper": Preset(
+        steps=25_000_000,
+        seeds=(0,),
+        train_levels=None,
+        trunk="impala",
+        num_envs=64,
+        pretrain_frames=131_072,
+        pretrain_samples=10_000_000,
+        eval_envs=512,
+        periodic_evals=25,
+        periodic_envs=64,
+        checkpoint_frames=262_144,
+    ),
+}

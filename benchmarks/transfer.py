@@ -1,0 +1,276 @@
+"""Which representation generalises? Train on a few levels, then play unseen levels and other looks.
+
+    python -m benchmarks.transfer --repr darla
+    python -m benchmarks.transfer --repr darla beta_vae random --seeds 0 1 2 --log wandb
+    python -m benchmarks.transfer --repr darla --train-levels 10 50 200 --pretrain-on all
+
+The same command again returns what is finished and continues what is not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from benchmarks.presets import PRESETS, Preset
+from benchmarks.settings import apply_settings, describe_settings, own_settings
+from envs.registry import UsageError
+from envs.suites import SUITES, Task, build
+from representations import REPRESENTATIONS
+
+if TYPE_CHECKING:
+    from agents.train import RunConfig
+
+BASELINE = "cnn"
+
+
+@dataclass(frozen=True)
+class Args:
+    """Train each representation's agent on a few levels, then compare its return on the training levels, on levels
+    never seen, and on the same levels in other looks."""
+
+    repr: tuple[str, ...] = ("darla",)
+    """Representations to compare: names of the registry, or your own as package.module:Class."""
+    suite: str = "coinrun"
+    """Where to train and what to transfer to."""
+    algo: Literal["ppo", "a2c"] = "ppo"
+    """The agent."""
+    mode: Literal["auto", "frozen", "finetune", "online"] = "auto"
+    """How RL and representation meet; auto takes each method's own default."""
+    train_levels: tuple[int, ...] = ()
+    """Numbers of training levels; several draw the gap against them. Default: the preset's."""
+    pretrain_on: Literal["source", "all"] = "source"
+    """Looks the unsupervised frames come from; 'all' is DARLA's protocol (training levels only, reward from source)."""
+    baseline: bool = True
+    """Add the end-to-end 'cnn' as the row to compare with."""
+    set: tuple[str, ...] = ()
+    """Settings of a chosen module, as NAME.FIELD=VALUE: --set darla.beta=4 ppo.learning_rate=1e-3."""
+
+    preset: Literal["smoke", "quick", "standard", "paper"] = "quick"
+    """Size: smoke (under a minute), quick (minutes), standard (3 seeds), paper (published protocol; wants a GPU)."""
+    steps: int | None = None
+    """Frames of training per run. Default: the preset's."""
+    seeds: tuple[int, ...] = ()
+    """One run per seed. Default: the preset's."""
+    num_envs: int | None = None
+    """Parallel environments. Default: the preset's."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the networks; auto is bfloat16 where the processor has it."""
+
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Experiment directory; more names or seeds extend its table. Default: runs/SUITE-PRESET."""
+    log: Literal["none", "wandb", "tensorboard"] = "none"
+    """Also send the records to a tracker."""
+    dry_run: bool = False
+    """Say what would be done, and stop."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        if {"--help", "-h"} & set(argv):
+            return show_help(argv)
+        args = tyro.cli(Args, prog="python -m benchmarks.transfer", args=argv)
+        return transfer(args)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def show_help(argv: list[str]) -> int:
+    """The base help imports no torch; with --repr NAME it adds that method's own settings."""
+    names: list[str] = []
+    if "--repr" in argv:
+        for word in argv[argv.index("--repr") + 1 :]:
+            if word.startswith("-"):
+                break
+            names.append(word)
+    for name in names:
+        REPRESENTATIONS.check(name)
+    try:
+        tyro.cli(
+            Args,
+            prog="python -m benchmarks.transfer",
+            args=["--help"],
+            description="\n\n".join(
+                (
+                    str(Args.__doc__),
+                    f"Representations: {', '.join(REPRESENTATIONS)}\nSuites: {', '.join(SUITES)}",
+                    "\n".join(["Examples:", *(s for s in str(__doc__).splitlines() if s.startswith("    python"))]),
+                )
+            ),
+        )
+    except SystemExit as stop:
+        if stop.code:
+            raise
+    for name in names:
+        print(describe_settings(name, REPRESENTATIONS.resolve(name)))
+    return 0
+
+
+def transfer(args: Args) -> int:
+    """Plan, say what will be done, run what is not finished, write and print the report."""
+    configs = plan(args)
+    out = args.out or Path("runs") / f"{args.suite}-{args.preset}"
+    from agents.run_dir import as_json, open_experiment, run_id
+    from agents.train import Preempted
+    from benchmarks import report
+
+    print(announce(configs, out), flush=True)
+    if args.dry_run:
+        return 0
+    out = open_experiment(out)
+    started = time.perf_counter()
+    for number, config in enumerate(configs, 1):
+        name = run_id(as_json(config))
+        try:
+            fresh = finish_run(args, out, config, f"[{number}/{len(configs)}] {name}")
+        except Preempted:
+            print(f"stopped; all of {name} up to its last rollout is saved. The same command continues.")
+            return 75
+        if fresh:
+            print(report.line(out / "runs" / name), flush=True)
+    text = report.write(out)
+    print(f"\n{text}\n\nreport: {out / 'report.html'}   table: {out / 'results.csv'}")
+    print(f"{time.perf_counter() - started:.0f} s in all")
+    return 0
+
+
+def finish_run(args: Args, out: Path, config: RunConfig, title: str) -> bool:
+    """Bring one run to its end; False if it already was there."""
+    from agents.progress import Bar
+    from agents.run_dir import RunDir, as_json
+    from agents.trackers import open_tracker
+    from agents.train import train
+
+    run = RunDir(out, as_json(config))
+    try:
+        if run.done:
+            print(f"{title}: finished before")
+            return False
+        tracker = open_tracker(args.log, run.config, run.id, run.path)
+        try:
+            train(config, run, tracker, Bar(title))
+        finally:
+            tracker.finish()
+    finally:
+        run.close()
+    return True
+
+
+def plan(args: Args) -> list[RunConfig]:
+    """Every run of this command, checked before anything is written.
+
+    Raises:
+        UsageError: a value no run could work with.
+    """
+    preset = PRESETS[args.preset]
+    names = list(dict.fromkeys((*args.repr, *((BASELINE,) if args.baseline else ()))))
+    for name in names:
+        REPRESENTATIONS.check(name)
+    seeds = args.seeds or preset.seeds
+    for seed in seeds:
+        if not 0 <= seed < 2**31:
+            raise UsageError(f"--seeds {seed}: a seed is a whole number from 0 to 2147483647")
+    for flag, value in (("--steps", args.steps), ("--num-envs", args.num_envs)):
+        if value is not None and value < 1:
+            raise UsageError(f"{flag} {value}: give a whole number of at least 1")
+    changes = own_settings(args.set, {*names, args.algo})
+    levels = args.train_levels or (preset.train_levels,)
+    return [
+        configure(args, preset, task, name, seed, changes)
+        for train_levels in dict.fromkeys(levels)
+        for task in build(args.suite, train_levels)
+        for name in names
+        for seed in dict.fromkeys(seeds)
+    ]
+
+
+def configure(
+    args: Args, preset: Preset, task: Task, name: str, seed: int, changes: dict[str, dict[str, str]]
+) -> RunConfig:
+    """One run: the preset, the method's own defaults, and the user's changes, in this order."""
+    from agents import ALGORITHMS
+    from agents.train import RunConfig
+    from representations.base import check_mode
+
+    cls, algorithm = REPRESENTATIONS.resolve(name), ALGORITHMS.resolve(args.algo)
+    # The baseline that was added unasked follows its own mode; a method the user named is held to theirs.
+    asked = args.mode if name in args.repr or args.mode in cls.modes else "auto"
+    mode = check_mode(name, cls, asked)
+    trunk = {"trunk": preset.trunk} if any(f.name == "trunk" for f in dataclasses.fields(cls.Config)) else {}
+    settings = apply_settings(name, cls.Config, {**trunk}, changes.get(name, {}))
+    algo_settings = apply_settings(
+        args.algo, algorithm.Config, preset.algo.get(args.algo, {}), changes.get(args.algo, {})
+    )
+    num_envs, steps = args.num_envs or preset.num_envs, args.steps or preset.steps
+    algorithm.check_sizes(algorithm.Config(**algo_settings), num_envs)
+    pretrained = cls.needs_pretraining and mode != "online"
+    return RunConfig(
+        suite=args.suite,
+        env=task.env,
+        repr=name,
+        repr_settings=settings,
+        mode=mode,
+        algo=args.algo,
+        algo_settings=algo_settings,
+        bonus="none",
+        trunk=str(settings.get("trunk", "own")),
+        train_levels=task.train_levels,
+        pretrain_on=args.pretrain_on if pretrained else "none",
+        pretrain_frames=preset.pretrain_frames if pretrained else 0,
+        pretrain_samples=preset.pretrain_samples if pretrained else 0,
+        seed=seed,
+        steps=steps,
+        num_envs=num_envs,
+        precision=args.precision,
+        eval_envs=preset.eval_envs,
+        periodic_evals=preset.periodic_evals,
+        periodic_envs=preset.periodic_envs,
+        checkpoint_frames=preset.checkpoint_frames,
+        preset=args.preset,
+        normalise=task.normalise,
+        splits=tuple(task.splits()),
+    )
+
+
+def announce(configs: list[RunConfig], out: Path) -> str:
+    """What will be done, roughly how long it takes here, and where results go."""
+    from benchmarks.estimate import estimate_seconds
+
+    first = configs[0]
+    rows = [
+        f"  {config.repr} ({config.mode}), {config.env}, {config.train_levels} levels, seed {config.seed}: "
+        + (f"pre-train on {config.pretrain_samples:,} samples, then " if config.pretrain_samples else "")
+        + f"{config.steps:,} frames of {config.algo.upper()}"
+        for config in configs
+    ]
+    seconds = sum(estimate_seconds(config) for config in configs)
+    return "\n".join(
+        [
+            f"{len(configs)} run{'s' * (len(configs) > 1)}, suite {first.suite}, preset {first.preset}:",
+            *rows,
+            f"each then plays the first episode of {first.eval_envs} environments on: {', '.join(first.splits)}",
+            f"about {clock(seconds)} on this machine if none is finished yet; results in {out}",
+        ]
+    )
+
+
+def clock(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 100
+        else f"{seconds / 60:.0f} min"
+        if seconds < 6000
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
