@@ -85,7 +85,11 @@ class RunDir:
         except BlockingIOError:
             self._lock.close()
             raise UsageError(f"run {self.path} is being trained by another process; wait for it or stop it") from None
-        self._check_config()
+        try:
+            self._check_config()
+        except UsageError:
+            self._lock.close()
+            raise
         self._metrics = open(self.path / "metrics.jsonl", "a")  # noqa: SIM115
 
     def _check_config(self) -> None:

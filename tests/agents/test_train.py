@@ -1,0 +1,116 @@
+"""A run killed at any moment and started again ends with the same weights, to the bit, as one never stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from agents import checkpoint
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def command(out, *more):
+    return [sys.executable, "-m", "benchmarks.transfer", "--preset", "smoke", "--no-baseline", "--out", str(out), *more]
+
+
+def finish(out, *more):
+    done = subprocess.run(command(out, *more), cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def start_and_kill(out, wanted, *more, sign=signal.SIGKILL):
+    """Start the command, send ``sign`` as soon as ``wanted(run directory)`` holds, and wait for the end."""
+    process = subprocess.Popen(
+        command(out, *more), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not any(wanted(run) for run in out.glob("runs/*")):
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    os.killpg(process.pid, sign)
+    text, _ = process.communicate(timeout=60)
+    return process.returncode, text
+
+
+def result(out):
+    """Everything a run leaves that must not depend on its interruptions."""
+    (run,) = out.glob("runs/*")
+    _, state = checkpoint.read(run / "checkpoint" / "train")
+    tensors = {}
+    timeless = {name: part for name, part in state.items() if name not in ("clock", "log")}
+    plain = json.dumps(checkpoint.encode(strip_clock(timeless), "x", tensors), sort_keys=True)
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    timed = ("time/frames_per_second",)
+    return {
+        "tensors": {name: value.numpy().tobytes() for name, value in tensors.items()},
+        "plain": plain,
+        "records": [{k: v for k, v in record.items() if k not in timed} for record in records],
+        "episodes": (run / "eval.csv").read_text(),
+        "pictures": {p.name: p.read_bytes() for p in (run / "pictures").iterdir()},
+    }
+
+
+def strip_clock(state):
+    """Without the wall-clock seconds that episode statistics carry beside return and length."""
+    if isinstance(state, dict):
+        return {key: strip_clock(value) for key, value in state.items() if key not in ("t", "t_start", "start_time")}
+    if isinstance(state, list | tuple):
+        return type(state)(strip_clock(value) for value in state)
+    return state
+
+
+def trained(frames):
+    """A run whose log has passed ``frames`` frames of training."""
+
+    def wanted(run):
+        try:
+            lines = (run / "metrics.jsonl").read_text().splitlines()
+            return any(json.loads(line)["global_step"] >= frames for line in lines)
+        except (OSError, ValueError):
+            return False
+
+    return wanted
+
+
+def pretraining(run):
+    return len(list((run / "checkpoint" / "pretrain").glob("*.json"))) >= 2
+
+
+@pytest.mark.procgen
+def test_killed_in_pretraining_and_twice_in_training_ends_the_same_on_procgen(tmp_path):
+    args = ("--repr", "darla", "--set", "ppo.n_steps=32")
+    finish(tmp_path / "whole", *args)
+    for wanted in (pretraining, trained(1500), trained(3000)):
+        code, text = start_and_kill(tmp_path / "killed", wanted, *args)
+        assert code == -signal.SIGKILL, text
+    finish(tmp_path / "killed", *args)
+    assert result(tmp_path / "killed") == result(tmp_path / "whole")
+
+
+@pytest.mark.procgen
+def test_an_end_to_end_network_killed_in_training_ends_the_same_on_procgen(tmp_path):
+    args = ("--repr", "cnn")
+    finish(tmp_path / "whole", *args)
+    code, text = start_and_kill(tmp_path / "killed", trained(3000), *args)
+    assert code == -signal.SIGKILL, text
+    finish(tmp_path / "killed", *args)
+    assert result(tmp_path / "killed") == result(tmp_path / "whole")
+
+
+def test_asked_to_stop_it_saves_first_and_says_how_to_go_on(tmp_path):
+    args = ("--repr", "cnn", "--suite", "counting", "--steps", "60000")
+    code, text = start_and_kill(tmp_path / "run", trained(5000), *args, sign=signal.SIGTERM)
+    assert code == 75, text
+    assert "The same command continues" in text
+    (run,) = (tmp_path / "run").glob("runs/*")
+    step, _ = checkpoint.read(run / "checkpoint" / "train")
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["global_step"] == step >= 5000
