@@ -1,0 +1,55 @@
+"""Advantage actor-critic, synchronous (Mnih et al. 2016): one gradient step on each rollout.
+
+    policy loss = -E[A log pi(a|s)],   value loss = E[(V - R)^2]
+
+Differs from the paper: advantages by GAE where ``gae_lambda`` < 1; one synchronous optimizer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from agents.on_policy import Config, OnPolicy
+
+
+@dataclass(frozen=True)
+class A2CConfig(Config):
+    """A2C's settings; sources as named, otherwise stable-baselines3's, in Procgen's frame."""
+
+    learning_rate: float = 7e-4
+    """Constant step size of RMSProp."""
+    n_steps: int = 20
+    """T, steps of each environment per update; the paper takes 5, UNREAL 20: Procgen's reward is late."""
+    gae_lambda: float = 1.0
+    """1: the paper's T-step returns."""
+    rmsprop_alpha: float = 0.99
+    """Decay of RMSProp's squared gradient."""
+    rmsprop_epsilon: float = 1e-5
+    """Added to RMSProp's root."""
+    normalise_reward: bool = True
+    """Divide rewards by the running std of their 0.99-discounted sum and clip to +-10 (baselines' VecNormalize)."""
+    timeout_is_terminal: bool = True
+    """Treat a time limit as a terminal state, as published on Procgen; False bootstraps from the last frame."""
+
+
+class A2C(OnPolicy):
+    """A2C over a representation; arguments as in ``OnPolicy``."""
+
+    Config: ClassVar[type[A2CConfig]] = A2CConfig
+    config: A2CConfig
+
+    def make_optimizer(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        config = self.config
+        return torch.optim.RMSprop(
+            parameters, config.learning_rate, alpha=config.rmsprop_alpha, eps=config.rmsprop_epsilon
+        )
+
+    def policy_loss(self, log_pi: Tensor, old_log_pi: Tensor, advantage: Tensor) -> Tensor:
+        return -advantage * log_pi
+
+    def value_loss(self, value: Tensor, old_value: Tensor, returns: Tensor) -> Tensor:
+        return (value - returns).square()

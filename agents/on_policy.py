@@ -1,0 +1,230 @@
+"""On-policy learning around a representation: the update that PPO and A2C share, and what a checkpoint holds.
+
+A subclass of stable-baselines3's on-policy algorithm: ``learn``, callbacks, loggers, ``predict``, ``evaluate_policy``
+and ``EvalCallback`` are its own. Rollout (``agents.rollout``) and update are ours, because its have no place for a
+bonus or an auxiliary loss. Per minibatch
+
+    L = policy loss + value_coef * value loss - entropy_coef * H
+    step along  clip(grad L) + aux_coef * clip(grad L_own)
+
+L_own is the representation's own loss (mode online). Each gradient is clipped by its own norm, the coefficient comes
+after: it weighs directions, whatever unit the own loss has. Then the bonuses learn from the rollout, once.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from stable_baselines3.common.utils import safe_mean
+from torch import Tensor
+
+from agents import checkpoint
+from agents.policy import log_probabilities
+from agents.rollout import Config, Rollout
+from envs.history import FEATURES
+from envs.registry import UsageError
+from envs.steps import flatten
+
+__all__ = ["Config", "OnPolicy"]
+
+
+class Means:
+    """Weighted means of metrics over an update; tensors are read only once, at the end."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, tuple[Tensor, float]] = {}
+
+    def add(self, name: str, value: Tensor, weight: float = 1.0) -> None:
+        total, weights = self.sums.get(name, (torch.zeros((), device=value.device), 0.0))
+        self.sums[name] = total + value.detach() * weight, weights + weight
+
+    def values(self) -> dict[str, float]:
+        return {name: float(total) / weights for name, (total, weights) in self.sums.items()}
+
+
+class OnPolicy(Rollout):
+    """Base of PPO and A2C; arguments as in ``Rollout``."""
+
+    @abstractmethod
+    def policy_loss(self, log_pi: Tensor, old_log_pi: Tensor, advantage: Tensor) -> Tensor:
+        """Loss of each sample (B,) from the log-probabilities now and when acting, and the advantage."""
+
+    @abstractmethod
+    def value_loss(self, value: Tensor, old_value: Tensor, returns: Tensor) -> Tensor:
+        """Loss of each sample (B,) from the values now and when acting, and the lambda-return."""
+
+    def train(self) -> None:
+        """Epochs of minibatches over the rollout, then the bonuses' own learning."""
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        means = Means()
+        total = self.advantages.numel()
+        for _ in range(self.epochs):
+            order = torch.randperm(total, generator=self.streams["minibatches"], device=self.device)
+            for indices in order.split(total // self.minibatches):
+                self._update(indices, means)
+            self._n_updates += 1
+        self.metrics |= means.values() | {"train/explained_variance": self._explained_variance()}
+        for name, bonus in self.bonuses.items():
+            learnt = bonus.update(self._rollout, self.streams["bonus"])
+            self.metrics |= {f"bonus/{name}/{metric}": value for metric, value in learnt.items()}
+        del self._rollout  # it may hold a copy of every next frame
+        for name, value in self.metrics.items():
+            self.logger.record(name, value)
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+    def _update(self, indices: Tensor, means: Means) -> None:
+        """One optimizer step on the minibatch ``indices`` (B,) of the rollout."""
+        parameters, optimizer = self.policy.trainable(), self.policy.optimizer
+        optimizer.zero_grad()
+        self._rl_backward(indices, means)
+        means.add("gradient/rl_norm", torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm))
+        if self.auxiliary and self.history.length >= self.representation.window:
+            rl_gradients = [parameter.grad for parameter in parameters]
+            optimizer.zero_grad()
+            self._auxiliary_backward(indices, means)
+            means.add("gradient/auxiliary_norm", torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm))
+            for parameter, rl_gradient in zip(parameters, rl_gradients, strict=True):
+                if parameter.grad is not None:
+                    parameter.grad.mul_(self.aux_coef)
+                    if rl_gradient is not None:
+                        parameter.grad.add_(rl_gradient)
+                else:
+                    parameter.grad = rl_gradient
+        optimizer.step()
+        if not self.frozen:
+            self.representation.after_step()
+
+    def _rl_backward(self, indices: Tensor, means: Means) -> None:
+        """Gradient of the RL loss; the sum over micro-batches is that of the whole minibatch."""
+        advantage = self.advantages.flatten()[indices]
+        if self.config.normalise_advantage and len(advantage) > 1:
+            advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        size = len(indices) if self.frozen else self.config.micro_batch
+        for part, part_advantage in zip(indices.split(size), advantage.split(size), strict=True):
+            share = len(part) / len(indices)
+            steps = self.history.minibatch(part)
+            features = steps.obs[FEATURES][0] if self.frozen else self.policy.encode(flatten(steps.obs))[0]
+            logits, value = self.policy.heads(features)
+            log_pi_all = log_probabilities(logits)
+            log_pi = log_pi_all.gather(1, steps.action[0].unsqueeze(1)).squeeze(1)
+            old_log_pi = self.log_probs.flatten()[part]
+            policy = self.policy_loss(log_pi, old_log_pi, part_advantage).mean()
+            value_error = self.value_loss(value, self.values[:-1].flatten()[part], self.returns.flatten()[part]).mean()
+            entropy = -(log_pi_all.exp() * log_pi_all).sum(-1).mean()
+            ((policy + self.vf_coef * value_error - self.ent_coef * entropy) * share).backward()
+            means.add("loss/policy", policy, share)
+            means.add("loss/value", value_error, share)
+            means.add("loss/entropy", entropy, share)
+            with torch.no_grad():
+                log_ratio = log_pi - old_log_pi
+                means.add("train/approx_kl", (log_ratio.exp() - 1 - log_ratio).mean(), share)
+                if len(part) > 1:
+                    means.add("representation/feature_std", features.std(0).mean(), share)
+
+    def _auxiliary_backward(self, indices: Tensor, means: Means) -> None:
+        """Gradient of the representation's own loss, on the same minibatch or on windows drawn from History."""
+        generator, window = self.streams["auxiliary"], self.representation.window
+        parts: Sequence[Tensor | None] = indices.split(self.config.micro_batch) if window == 1 else [None]
+        for part in parts:
+            share = 1.0 if part is None else len(part) / len(indices)
+            if part is None:
+                steps = self.history.windows(self.config.window_streams, window, generator)
+            else:
+                steps = self.history.minibatch(part)
+            with self.policy.autocast():
+                loss, metrics = self.representation.loss(steps, self.policy.heads, generator)
+            (loss * share).backward()
+            means.add("loss/auxiliary", loss, share)
+            for name, value in metrics.items():
+                means.add(f"auxiliary/{name}", value, share)
+
+    def _explained_variance(self) -> float:
+        """1 - Var(R - V) / Var(R); nan where the returns do not vary."""
+        variance = self.returns.var()
+        return float(1 - self.advantages.var() / variance) if variance > 0 else float("nan")
+
+    def dump_logs(self, iteration: int = 0) -> None:
+        """The charts that every run has; episode returns are the world's own."""
+        seconds = max((time.time_ns() - self.start_time) / 1e9, sys.float_info.epsilon)
+        if self.ep_info_buffer:
+            self.logger.record("train/return", safe_mean([episode["r"] for episode in self.ep_info_buffer]))
+            self.logger.record("train/episode_length", safe_mean([episode["l"] for episode in self.ep_info_buffer]))
+        frames = self.num_timesteps - self._num_timesteps_at_start
+        self.logger.record("time/frames_per_second", frames / seconds)
+        super().dump_logs(iteration)
+
+    def components(self) -> dict[str, Any]:
+        """Everything with state, by name, for ``agents.checkpoint``; the policy brings its optimizer along.
+
+        Loaded into a fresh agent built by the same call, ``learn(..., reset_num_timesteps=False)`` goes on bit for bit,
+        if the environment gives its state. Take it between iterations: at ``on_rollout_start`` or after ``learn``.
+        """
+        parts: dict[str, Any] = {
+            "policy": self.policy,
+            "streams": self.streams,
+            "history": self.history,
+            "counters": Counters(self),
+        }
+        if self.reward_scale is not None:
+            parts["reward_scale"] = self.reward_scale
+        for name, bonus in self.bonuses.items():
+            parts[f"bonus/{name}"] = bonus
+            parts[f"bonus_scale/{name}"] = self.bonus_scales[name]
+        if hasattr(self.env, "state_dict"):
+            parts["env"] = self.env
+        return parts
+
+    def save(self, path: Any, exclude: Any = None, include: Any = None) -> None:
+        """Write a checkpoint into the directory ``path``, where stable-baselines3 would pickle into a file."""
+        if exclude or include:
+            raise UsageError("save(exclude=, include=): a checkpoint here always holds all components")
+        checkpoint.save(Path(path), self.num_timesteps, self.components())
+
+    @classmethod
+    def load(cls, *args: Any, **kwargs: Any) -> Any:
+        """Refused: nothing here rebuilds objects from a file."""
+        raise UsageError(f"{cls.__name__}.load: build the agent as before, then call its restore(path)")
+
+    def restore(self, path: Any) -> None:
+        """Go on from the newest checkpoint in the directory ``path``."""
+        if checkpoint.load(Path(path), self.components()) is None:
+            raise UsageError(f"no checkpoint in {path}")
+
+
+class Counters:
+    """Where an agent stands: counts, the newest observations, the representation's state, recent episodes."""
+
+    NUMBERS = ("num_timesteps", "_n_updates", "_episode_num", "_current_progress_remaining")
+
+    def __init__(self, agent: OnPolicy):
+        self.agent = agent
+
+    def state_dict(self) -> dict[str, Any]:
+        agent = self.agent
+        obs = agent._last_obs
+        return {
+            **{name: getattr(agent, name) for name in self.NUMBERS},
+            "last_obs": {key: value.copy() for key, value in obs.items()} if isinstance(obs, Mapping) else obs,
+            "episode_starts": agent._last_episode_starts,
+            "state": list(agent._state),
+            "episodes": [{key: float(value) for key, value in e.items()} for e in agent.ep_info_buffer or ()],
+            "successes": [float(success) for success in agent.ep_success_buffer or ()],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        agent = self.agent
+        for name in self.NUMBERS:
+            setattr(agent, name, state[name])
+        agent._last_obs, agent._last_episode_starts = state["last_obs"], state["episode_starts"]
+        agent._state = tuple(torch.as_tensor(part).to(agent.device) for part in state["state"])
+        agent._seen = None
+        agent.ep_info_buffer = deque(state["episodes"], maxlen=agent._stats_window_size)
+        agent.ep_success_buffer = deque(state["successes"], maxlen=agent._stats_window_size)

@@ -1,0 +1,78 @@
+"""Proximal policy optimisation (Schulman et al. 2017), as on Procgen (Cobbe et al. 2020).
+
+    rho = pi(a|s) / pi_old(a|s)
+    policy loss = -E[min(rho A, clip(rho, 1-e, 1+e) A)]
+    value loss  = 0.5 E[max((V - R)^2, (V_clip - R)^2)]     value_loss "procgen"
+                  E[(V_clip - R)^2]                         value_loss "sb3"
+    V_clip      = V_old + clip(V - V_old, +-value_clip), or V without value_clip
+
+Defaults are the published ones of train-procgen (easy: 64 environments x 256 steps, minibatches of 2048, 25M steps).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from agents.on_policy import Config, OnPolicy
+from envs.registry import UsageError
+
+
+@dataclass(frozen=True)
+class PPOConfig(Config):
+    """PPO's settings; sources as named, otherwise train-procgen."""
+
+    epochs: int = 3
+    """Passes over each rollout."""
+    minibatches: int = 8
+    """Optimizer steps per pass; steps x environments must divide by it."""
+    clip_range: float = 0.2
+    """e, how far the probability ratio may leave 1."""
+    value_clip: float | None = 0.2
+    """How far a value may leave the one it had when acting, in units of return; None does not clip."""
+    value_loss: Literal["procgen", "sb3"] = "procgen"
+    """The published form, 0.5 max(unclipped, clipped), or stable-baselines3's, the clipped one without the half."""
+    adam_epsilon: float = 1e-5
+    """Adam's epsilon (PLR, table 3)."""
+    normalise_advantage: bool = True
+    """Advantages of a minibatch to mean 0 and std 1 (baselines' ppo2)."""
+    normalise_reward: bool = True
+    """Divide rewards by the running std of their 0.99-discounted sum and clip to +-10 (baselines' VecNormalize)."""
+    timeout_is_terminal: bool = True
+    """Treat a time limit as a terminal state, as published; False bootstraps from the last frame."""
+
+
+class PPO(OnPolicy):
+    """PPO over a representation; arguments as in ``OnPolicy``."""
+
+    Config: ClassVar[type[PPOConfig]] = PPOConfig
+    config: PPOConfig
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if self.config.value_loss not in ("procgen", "sb3"):
+            raise UsageError(f"value_loss '{self.config.value_loss}'; known: procgen, sb3")
+
+    @property
+    def epochs(self) -> int:
+        return self.config.epochs
+
+    @property
+    def minibatches(self) -> int:
+        return self.config.minibatches
+
+    def make_optimizer(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.Adam(parameters, self.config.learning_rate, eps=self.config.adam_epsilon)
+
+    def policy_loss(self, log_pi: Tensor, old_log_pi: Tensor, advantage: Tensor) -> Tensor:
+        rho, e = (log_pi - old_log_pi).exp(), self.config.clip_range
+        return -torch.min(rho * advantage, rho.clamp(1 - e, 1 + e) * advantage)
+
+    def value_loss(self, value: Tensor, old_value: Tensor, returns: Tensor) -> Tensor:
+        e, procgen = self.config.value_clip, self.config.value_loss == "procgen"
+        clipped = value if e is None else old_value + (value - old_value).clamp(-e, e)
+        error = (clipped - returns).square()
+        return 0.5 * torch.max((value - returns).square(), error) if procgen else error

@@ -1,0 +1,326 @@
+"""Acting and being paid: the half of an iteration in which nothing is learnt.
+
+1. T steps; each frame is encoded once and kept in History. A step pays  r_t  (the world's), or with normalise_reward
+   clip(r_t / s_t, +-10), s_t the running std of the 0.99-discounted reward sum up to and with step t.
+2. Each bonus scores the whole rollout:  r_t += coefficient * b_t / s, s the running std of its discounted sum. Then
+
+       delta_t = r_t + gamma V_{t+1} (1 - done_t) - V_t
+       A_t = delta_t + gamma lambda (1 - done_t) A_{t+1},   R_t = A_t + V_t
+
+   A truncated step gets gamma V(final frame) on top of r_t, unless timeout_is_terminal. Where the world cannot show its
+   final frame, ``terminal_observation`` is the frame before it, and V of that one is taken.
+
+A frozen representation is encoded here and never again: updates read the kept features.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
+
+from agents.policy import Policy, Precision, keyed_space, log_probabilities
+from envs.history import FEATURES, History
+from envs.registry import UsageError
+from envs.steps import Obs, Steps
+from envs.streams import Streams, stream_seed
+from intrinsic.base import IntrinsicBonus
+from intrinsic.scale import DiscountedScale
+from representations.base import Mode, Representation, State, check_mode
+
+REWARD_CLIP = 10.0  # of the normalised reward; baselines' VecNormalize
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings that PPO and A2C share."""
+
+    learning_rate: float = 5e-4
+    """Constant step size of the one optimizer."""
+    n_steps: int = 256
+    """T, steps of each environment per rollout."""
+    gamma: float = 0.999
+    """Discount (train-procgen)."""
+    gae_lambda: float = 0.95
+    """Lambda of generalised advantage estimation; 1 gives Monte-Carlo returns with a bootstrapped end."""
+    entropy_coef: float = 0.01
+    """Weight of the policy's entropy, nats (train-procgen)."""
+    value_coef: float = 0.5
+    """Weight of the value loss (train-procgen, stable-baselines3)."""
+    max_grad_norm: float = 0.5
+    """Norm that the RL gradient and the auxiliary gradient are each clipped to (train-procgen)."""
+    normalise_advantage: bool = False
+    """Advantages of a minibatch to mean 0 and std 1."""
+    normalise_reward: bool = False
+    """Divide rewards by the running std of their 0.99-discounted sum and clip to +-10 (baselines' VecNormalize)."""
+    timeout_is_terminal: bool = False
+    """Treat a time limit as a terminal state (published Procgen PPO does); False bootstraps from the last frame."""
+    micro_batch: int = 256
+    """Samples per forward pass; a minibatch's gradient is summed over them. Changes speed, not the RL gradient; an
+    auxiliary loss that compares samples with each other (contrastive) sees this many at once."""
+    window_streams: int = 16
+    """Stretches per auxiliary batch, for representations that learn from windows."""
+
+
+def gae(reward: Tensor, value: Tensor, done: Tensor, gamma: float, gae_lambda: float) -> tuple[Tensor, Tensor]:
+    """Advantages and lambda-returns (T, N) from rewards and dones (T, N) and values (T+1, N)."""
+    alive = 1.0 - done.to(value.dtype)
+    delta = reward + gamma * value[1:] * alive - value[:-1]
+    decay = gamma * gae_lambda * alive
+    advantage = torch.empty_like(delta)
+    carried = torch.zeros_like(delta[0])
+    for t in range(len(delta) - 1, -1, -1):
+        torch.addcmul(delta[t], decay[t], carried, out=advantage[t])
+        carried = advantage[t]
+    return advantage, advantage + value[:-1]
+
+
+class Rollout(OnPolicyAlgorithm):
+    """What acts, with its storage; see the module docstring. ``OnPolicy`` adds the update.
+
+    Args:
+        env: VecEnv with Discrete actions, images (C, H, W) uint8 or a Dict of keys.
+        representation: built by the caller, pre-trained where its mode asks for it.
+        config: of the subclass; None takes its defaults.
+        mode: "frozen", "finetune" or "online"; None takes the representation's default.
+        seed: of this agent's own random streams; the environment is seeded by who makes it.
+        precision: "bfloat16" autocasts representation and hidden layers.
+        bonuses: intrinsic rewards, at most one of each class.
+        aux_coef: weight of the representation's own loss in mode online; None takes the representation's default.
+    """
+
+    Config: ClassVar[type[Config]] = Config
+    policy: Policy  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        env: VecEnv,
+        representation: Representation,
+        config: Any = None,
+        *,
+        mode: str | None = None,
+        seed: int = 0,
+        precision: Precision = "float32",
+        bonuses: Sequence[IntrinsicBonus] = (),
+        aux_coef: float | None = None,
+        device: torch.device | str = "cpu",
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        verbose: int = 0,
+    ):
+        self.config = config = self.Config() if config is None else config
+        name = type(representation).__name__.lower()
+        self.mode: Mode = check_mode(name, type(representation), mode or "auto")
+        if self.mode != "frozen" and representation.initial_state(1):
+            raise UsageError(f"{name} carries a state from frame to frame; agents train only over it in mode 'frozen'")
+        self.representation, self.precision = representation, precision
+        self.aux_coef = representation.aux_coef if aux_coef is None else aux_coef
+        self.auxiliary = self.mode == "online" and representation.has_loss and self.aux_coef > 0
+        self.bonuses = {type(bonus).__name__.lower(): bonus for bonus in bonuses}
+        if len(self.bonuses) < len(bonuses):
+            raise UsageError(
+                f"two bonuses of one class among {[type(bonus).__name__ for bonus in bonuses]}; give one of each"
+            )
+        for bonus_name, bonus in self.bonuses.items():
+            if bonus.context_dim:
+                raise UsageError(f"bonus '{bonus_name}' wants the policy to see a context; these agents show none")
+        super().__init__(
+            policy=Policy,  # type: ignore[arg-type]
+            env=env,
+            learning_rate=config.learning_rate,
+            n_steps=config.n_steps,
+            gamma=config.gamma,
+            gae_lambda=config.gae_lambda,
+            ent_coef=config.entropy_coef,
+            vf_coef=config.value_coef,
+            max_grad_norm=config.max_grad_norm,
+            use_sde=False,
+            sde_sample_freq=-1,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            seed=seed,
+            device=device,
+            _init_setup_model=False,
+        )
+        if (config.n_steps * self.n_envs) % self.minibatches:
+            raise UsageError(
+                f"{config.n_steps} steps x {self.n_envs} environments do not divide into {self.minibatches} minibatches"
+            )
+        self._setup_model()
+
+    epochs: int = 1
+    minibatches: int = 1
+
+    @abstractmethod
+    def make_optimizer(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        """The one optimizer of everything the policy trains."""
+
+    # set-up -----------------------------------------------------------------------------------------------------------
+
+    def _setup_model(self) -> None:
+        self._setup_lr_schedule()
+        config, space = self.config, keyed_space(self.observation_space)
+        self.streams = Streams(self.seed or 0, self.device)
+        with torch.random.fork_rng(devices=[]):  # heads are drawn on the CPU, whatever the device
+            torch.manual_seed(stream_seed(self.seed or 0, "init"))
+            policy = Policy(self.observation_space, self.action_space, self.representation, self.mode, self.precision)
+        self.policy = policy.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.policy.generator = self.streams["evaluation"]
+        self.policy.optimizer = self.make_optimizer(self.policy.trainable())
+        self.frozen = self.mode == "frozen"
+        self.history = History(
+            space,
+            config.n_steps,
+            self.n_envs,
+            frames=not self.frozen or bool(self.bonuses),
+            features_dim=self.representation.features_dim if self.frozen else 0,
+            extra=max(0, self.representation.window - config.n_steps) if self.auxiliary else 0,
+            device=self.device,
+        )
+        self.rollout_buffer = self.history  # type: ignore[assignment]  # SB3's learn passes it to collect_rollouts
+        shape = (config.n_steps, self.n_envs)
+        dtype = self.policy.dtype
+        self.values = torch.zeros(shape[0] + 1, shape[1], dtype=dtype, device=self.device)
+        self.log_probs = torch.zeros(shape, dtype=dtype, device=self.device)
+        self.bootstrap = torch.zeros(shape, dtype=dtype, device=self.device)
+        self.reward_scale = DiscountedScale(self.n_envs) if config.normalise_reward else None
+        self.bonus_scales = {name: DiscountedScale(self.n_envs) for name in self.bonuses}
+        for bonus in self.bonuses.values():
+            bonus.to(self.device)
+        self.metrics: dict[str, float] = {}
+        """Charts of the newest iteration, by name."""
+        self._forget_streams()
+
+    def _forget_streams(self) -> None:
+        """Nothing is known of the environments' past."""
+        self.history.clear()
+        self._state: State = self.policy._initial_state(self.n_envs)
+        self._seen: tuple[Tensor, State] | None = None  # a frozen encoding of _last_obs, made for its value
+
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
+        before = self._last_obs
+        result = super()._setup_learn(*args, **kwargs)
+        if self._last_obs is not before:
+            self._forget_streams()
+        return result
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Start this agent's named random streams anew; global generators are never used."""
+        self.streams = Streams(seed or 0, self.device)
+        self.policy.generator = self.streams["evaluation"]
+
+    # rollout ----------------------------------------------------------------------------------------------------------
+
+    def collect_rollouts(self, env: VecEnv, callback: BaseCallback, rollout_buffer: Any, n_rollout_steps: int) -> bool:
+        """T steps into History, then bonuses and advantages; False where a callback asked to stop."""
+        assert self._last_obs is not None, "learn() resets the environment first"
+        callback.on_rollout_start()  # first: a callback may evaluate, or save what lies between two rollouts
+        self.policy.set_training_mode(False)
+        self.history.begin()
+        self.bootstrap.zero_()
+        for t in range(n_rollout_steps):
+            with torch.no_grad():
+                features, state = self._look()
+                logits, values = self.policy.heads(features)
+                log_pi = log_probabilities(logits)
+                actions = self.policy.draw(log_pi, self.streams["policy"])
+                self.values[t] = values
+                torch.gather(log_pi, 1, actions.unsqueeze(1), out=self.log_probs[t].unsqueeze(1))
+            new_obs, rewards, dones, infos = env.step(actions.cpu().numpy())
+            self.num_timesteps += env.num_envs
+            callback.update_locals(locals())
+            if not callback.on_step():
+                return False
+            with torch.no_grad():
+                self._store(t, actions, rewards, dones, infos, state)
+            self._state, self._seen = state, None
+            self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
+        with torch.no_grad():
+            seen = self._look()
+            self.values[n_rollout_steps] = self.policy.heads(seen[0])[1]
+            self._seen = seen if self.frozen else None
+            self._pay()
+        callback.update_locals(locals())
+        callback.on_rollout_end()
+        return True
+
+    def _look(self) -> tuple[Tensor, State]:
+        """Keep and encode the newest observations: features (N, D) and the representation's state after them."""
+        first = torch.from_numpy(np.asarray(self._last_episode_starts, dtype=bool))
+        obs = self.history.see(self.policy.tensors(self._last_obs), first)  # type: ignore[arg-type]
+        seen = self.policy.encode(obs, self._state, first.to(self.device)) if self._seen is None else self._seen
+        if self.frozen:
+            self.history.keep(seen[0])
+        return seen
+
+    def _store(
+        self, t: int, actions: Tensor, rewards: np.ndarray, dones: np.ndarray, infos: list[dict[str, Any]], state: State
+    ) -> None:
+        """Complete step t; only finished environments are looked at one by one."""
+        truncated = np.zeros(self.n_envs, dtype=bool)
+        finals: dict[int, Obs] = {}
+        finished = np.flatnonzero(dones)
+        if len(finished):
+            self._update_info_buffer([infos[i] for i in finished], dones[finished])
+            truncated[finished] = [infos[i].get("TimeLimit.truncated", False) for i in finished]
+            finals = self._finals(t, finished, truncated, infos, state)
+        done = torch.from_numpy(dones)
+        cut = torch.from_numpy(truncated)
+        self.history.write(actions, torch.from_numpy(rewards), done & ~cut, cut, finals)
+
+    def _finals(
+        self, t: int, finished: np.ndarray, truncated: np.ndarray, infos: list[dict[str, Any]], state: State
+    ) -> dict[int, Obs]:
+        """True last frames by stream; on the way, gamma V(last frame) of truncated steps into ``bootstrap``."""
+        known = [i for i in finished if infos[i].get("terminal_observation") is not None]
+        bootstrapped = [i for i in known if truncated[i] and not self.config.timeout_is_terminal]
+        true = [i for i in known if self.history.frames and not infos[i].get("terminal_observation_is_previous", False)]
+        wanted = sorted({*bootstrapped, *true})
+        if not wanted:
+            return {}
+        each = [self.policy.tensors(infos[i]["terminal_observation"]) for i in wanted]
+        finals = {key: torch.stack([one[key] for one in each]).to(self.device) for key in each[0]}
+        if bootstrapped or self.frozen:
+            rows = torch.as_tensor(wanted, device=self.device)
+            carried = tuple(part[rows] for part in state)
+            features, _ = self.policy.encode(finals, carried, torch.zeros_like(rows, dtype=torch.bool))
+            if self.frozen:
+                finals[FEATURES] = features
+            value = self.policy.heads(features)[1]
+            for place, i in enumerate(wanted):
+                if i in bootstrapped:
+                    self.bootstrap[t, i] = self.gamma * value[place]
+        return {i: {key: final[place] for key, final in finals.items()} for place, i in enumerate(wanted) if i in true}
+
+    def _pay(self) -> None:
+        """Rewards as the agent is really paid, bonuses included; advantages and returns of those."""
+        self._rollout = steps = self.history.rollout()
+        self.metrics = {}
+        reward = self._normalised(steps) if self.reward_scale is not None else steps.reward
+        self.paid = reward.to(self.values.dtype) + self.bootstrap
+        for name, bonus in self.bonuses.items():
+            raw = bonus.compute(steps)
+            scale = self.bonus_scales[name]
+            scale.update(raw.cpu())
+            self.paid += bonus.coefficient * raw / scale.std
+            self.metrics |= {f"bonus/{name}/raw": float(raw.mean()), f"bonus/{name}/scale": scale.std}
+        self.advantages, self.returns = gae(self.paid, self.values, steps.done, self.gamma, self.gae_lambda)
+
+    def _normalised(self, steps: Steps) -> Tensor:
+        """Step by step, as published: a reward is divided by what was known up to and with its own step."""
+        assert self.reward_scale is not None
+        reward, done = steps.reward.cpu(), steps.done.cpu()
+        divisor = torch.empty(len(reward), 1)
+        for t in range(len(reward)):
+            self.reward_scale.update(reward[t : t + 1], done[t : t + 1])
+            divisor[t] = self.reward_scale.std
+        return (reward / divisor).clamp_(-REWARD_CLIP, REWARD_CLIP).to(self.device)

@@ -1,0 +1,248 @@
+"""History: the one storage of what happened. The newest part is the rollout, the older part is replay.
+
+A ring of blocks, one block a rollout. A block holds T+1 rows of N streams: rows 0..T-1 are the steps, row T shows what
+followed the last of them, so a rollout never wraps and is always a view. Frames lie there once, uint8, in the memory
+order (H, W, C): a CHW view of it is channels-last for free, in the rollout and in every minibatch. The true last frames
+of episodes, which the next row cannot hold, are kept apart, by place.
+
+With a frozen representation the rows hold its features (N, D) under the key "features" instead of frames, or beside
+them where a bonus needs to see frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from envs.registry import UsageError
+from envs.steps import Obs, Steps
+
+FEATURES = "features"
+_STEP_FIELDS = ("action", "reward", "terminated", "truncated", "next_valid", "first")
+
+
+def is_image(space: gym.Space) -> bool:
+    """True for uint8 pictures (C, H, W): the ones kept channels-last."""
+    return isinstance(space, gym.spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3
+
+
+class History:
+    """Storage of T-step rollouts of N streams; write one step at a time, between ``begin`` and the T-th ``write``.
+
+    A flat place is ``row * N + stream``; ``minibatch`` takes places relative to the newest rollout, t * N + stream.
+
+    Args:
+        space: observation space by key, images (C, H, W) uint8.
+        n_steps: T, steps of one rollout.
+        n_envs: N, streams.
+        frames: keep observations; False where only features are wanted.
+        features_dim: D > 0 keeps features (float32) beside or instead of frames.
+        extra: older steps that must survive a new rollout; rounded up to whole rollouts.
+    """
+
+    def __init__(
+        self,
+        space: gym.spaces.Dict,
+        n_steps: int,
+        n_envs: int,
+        *,
+        frames: bool = True,
+        features_dim: int = 0,
+        extra: int = 0,
+        device: torch.device | str = "cpu",
+    ):
+        self.n_steps, self.n_envs, self.device = n_steps, n_envs, torch.device(device)
+        self.blocks = 1 + -(-extra // n_steps)
+        shape = (self.blocks * (n_steps + 1), n_envs)
+        self._raw: dict[str, Tensor] = {}  # as it lies in memory: images (rows, N, H, W, C)
+        self._images = {key for key, box in space.spaces.items() if is_image(box)}
+        for key, box in space.spaces.items() if frames else ():
+            size = box.shape or ()
+            if key in self._images:
+                size = (*size[1:], size[0])
+            dtype = torch.from_numpy(np.zeros((), box.dtype)).dtype
+            self._raw[key] = torch.zeros(*shape, *size, dtype=dtype, device=device)
+        if features_dim:
+            self._raw[FEATURES] = torch.zeros(*shape, features_dim, device=device)
+        self.frames = frames
+        self.action = torch.zeros(shape, dtype=torch.int64, device=device)
+        self.reward = torch.zeros(shape, device=device)
+        self.terminated, self.truncated, self.next_valid, self.first = (
+            torch.zeros(shape, dtype=torch.bool, device=device) for _ in range(4)
+        )
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything: the streams were broken off (an environment was reset from outside)."""
+        self._block, self._complete, self._t = -1, 0, self.n_steps
+        self._finals: dict[int, Obs] = {}
+
+    # writing ---------------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Open a new rollout over the oldest one. One that was broken off makes all older ones unconnected."""
+        if self._t < self.n_steps:
+            self.clear()
+        self._block = (self._block + 1) % self.blocks
+        self._complete = min(self._complete, self.blocks - 1)
+        self._t = 0
+        low, high = self._places(self._block)
+        self._finals = {place: final for place, final in self._finals.items() if not low <= place < high}
+
+    def see(self, obs: Mapping[str, Tensor], first: Tensor) -> Obs:
+        """Put the newest observations (N, ...) into the next row; returns them as they lie there, on the device."""
+        row = self._row
+        self.first[row].copy_(first)
+        if not self.frames:
+            # One memory order whatever the environment gives: convolutions round differently in another.
+            order = {key: torch.channels_last if key in self._images else torch.contiguous_format for key in obs}
+            return {key: value.to(self.device).contiguous(memory_format=order[key]) for key, value in obs.items()}
+        for key, value in obs.items():
+            self._view(key)[row].copy_(value)
+        return {key: self._view(key)[row] for key in obs}
+
+    def keep(self, features: Tensor) -> None:
+        """Put features (N, D) of the newest observations beside them."""
+        self._raw[FEATURES][self._row].copy_(features)
+
+    def write(
+        self,
+        action: Tensor,
+        reward: Tensor,
+        terminated: Tensor,
+        truncated: Tensor,
+        finals: Mapping[int, Mapping[str, Tensor]],
+    ) -> None:
+        """Complete the newest row: what was done there and what came of it, each (N,).
+
+        ``finals`` maps a stream to its true last observation, every kept key. A stream that ended and is not in it gets
+        ``next_valid`` False.
+        """
+        row = self._row
+        self.action[row].copy_(action)
+        self.reward[row].copy_(reward)
+        self.terminated[row].copy_(terminated)
+        self.truncated[row].copy_(truncated)
+        torch.logical_not(self.terminated[row] | self.truncated[row], out=self.next_valid[row])
+        for stream, final in finals.items():
+            self._finals[row * self.n_envs + stream] = {key: final[key].to(self.device) for key in self._raw}
+            self.next_valid[row, stream] = True
+        self._t += 1
+        if self._t == self.n_steps:
+            self._complete += 1
+
+    # reading ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def length(self) -> int:
+        """Connected steps that can be drawn from, rollout included."""
+        return self._complete * self.n_steps
+
+    def rollout(self) -> Steps:
+        """The newest rollout (T, N), views only."""
+        start = self._block * (self.n_steps + 1)
+        rows = slice(start, start + self.n_steps)
+        places = torch.arange(start * self.n_envs, (start + self.n_steps) * self.n_envs, device=self.device)
+        return Steps(
+            obs={key: self._view(key)[rows] for key in self._raw},
+            make_next_obs=lambda: self._following(places.view(self.n_steps, self.n_envs)),
+            **{name: getattr(self, name)[rows] for name in _STEP_FIELDS},
+        )
+
+    def minibatch(self, indices: Tensor) -> Steps:
+        """Steps (1, B) of the newest rollout at ``indices`` (B,) = t * N + stream."""
+        return self._steps(indices.unsqueeze(0) + self._places(self._block)[0])
+
+    def windows(self, streams: int, length: int, generator: torch.Generator) -> Steps:
+        """``streams`` stretches of ``length`` consecutive steps, uniform over start and stream: (length, streams).
+
+        A stretch runs through episode ends; ``first`` and ``done`` mark them. UsageError where fewer steps are kept.
+        """
+        if length > self.length:
+            raise UsageError(f"windows of {length} steps from a history of {self.length}; ask for more `extra` steps")
+        start = torch.randint(self.length - length + 1, (streams,), generator=generator, device=self.device)
+        stream = torch.randint(self.n_envs, (streams,), generator=generator, device=self.device)
+        return self.stretches(start, stream, length)
+
+    def stretches(self, start: Tensor, stream: Tensor, length: int) -> Steps:
+        """(length, B) consecutive steps from step ``start`` (B,) of ``stream`` (B,); step 0 is the oldest kept one."""
+        step = start + torch.arange(length, device=self.device).unsqueeze(1)
+        oldest = self._block + 1 - self._complete
+        block = (oldest + torch.div(step, self.n_steps, rounding_mode="floor")) % self.blocks
+        return self._steps((block * (self.n_steps + 1) + step % self.n_steps) * self.n_envs + stream)
+
+    # checkpoint ------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rollouts that the next one will not overwrite, which is nothing where no ``extra`` was asked for."""
+        if self._t < self.n_steps:
+            raise UsageError("a history is saved between rollouts, not within one; save at on_rollout_start or later")
+        blocks = self._surviving()
+        kept = [self._places(block) for block in blocks]
+        storage = {name: getattr(self, name) for name in _STEP_FIELDS} | self._raw
+        return {
+            "block": self._block,
+            "rows": {name: [value.flatten(0, 1)[low:high] for low, high in kept] for name, value in storage.items()},
+            "finals": [
+                [place, dict(final)]
+                for place, final in self._finals.items()
+                if any(low <= place < high for low, high in kept)
+            ],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.clear()
+        self._block = state["block"]
+        self._complete = len(state["rows"]["first"])
+        for name, saved in state["rows"].items():
+            target = self._raw[name] if name in self._raw else getattr(self, name)
+            for block, rows in zip(self._surviving(), saved, strict=True):
+                low, high = self._places(block)
+                target.flatten(0, 1)[low:high].copy_(torch.as_tensor(rows))
+        for place, final in state["finals"]:
+            self._finals[int(place)] = {key: torch.as_tensor(value).to(self.device) for key, value in final.items()}
+
+    # places ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def _row(self) -> int:
+        return self._block * (self.n_steps + 1) + self._t
+
+    def _places(self, block: int) -> tuple[int, int]:
+        size = (self.n_steps + 1) * self.n_envs
+        return block * size, (block + 1) * size
+
+    def _surviving(self) -> list[int]:
+        count = min(self._complete, self.blocks - 1)
+        return [(self._block - age) % self.blocks for age in range(count)]
+
+    def _view(self, key: str) -> Tensor:
+        raw = self._raw[key]
+        return raw.permute(0, 1, 4, 2, 3) if key in self._images else raw
+
+    def _take(self, key: str, places: Tensor) -> Tensor:
+        raw = self._raw[key]
+        taken = raw.flatten(0, 1).index_select(0, places.flatten()).view(*places.shape, *raw.shape[2:])
+        return taken.permute(0, 1, 4, 2, 3) if key in self._images else taken
+
+    def _steps(self, places: Tensor) -> Steps:
+        return Steps(
+            obs={key: self._take(key, places) for key in self._raw},
+            make_next_obs=lambda: self._following(places),
+            **{name: getattr(self, name).flatten()[places] for name in _STEP_FIELDS},
+        )
+
+    def _following(self, places: Tensor) -> Obs:
+        """What followed: the next row; where an episode ended its true last frame, or, unknown, the frame before it."""
+        done = (self.terminated | self.truncated).flatten()[places]
+        source = torch.where(done, places, places + self.n_envs)
+        obs = {key: self._take(key, source) for key in self._raw}
+        for t, b in done.nonzero().tolist():
+            for key, value in self._finals.get(int(places[t, b]), {}).items():
+                obs[key][t, b] = value
+        return obs
