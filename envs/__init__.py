@@ -1,0 +1,28 @@
+"""Worlds: everything that emits frames, and what is common to all folders. Files in reading order:
+
+* ``registry``       the one error for a user's mistake, and names resolved lazily
+* ``steps``          Steps, the one batch that losses and bonuses read: time first, stream second
+* ``streams``        random streams with names
+* ``history``        the one storage: a ring of uint8 streams
+* ``suites``         named source -> targets: which world is trained on, which it is tested on
+* ``procgen_games``  Procgen's 16 games and options as data, checked before C++ sees them
+* ``procgen``        Procgen as a Gymnasium vector environment, and single environments by id
+* ``dummy``          a counting world whose every pixel, reward and end can be worked out by hand
+* ``sb3``            any of these worlds as a stable-baselines3 ``VecEnv``
+
+A world is a Gymnasium ``VectorEnv`` with ``AutoresetMode.SAME_STEP``. Its arrays are fresh at every step. Images are
+uint8 (H, W, C). An ended row of ``final_obs`` holds the true last frame; a world that cannot show it gives the frame
+before and sets ``final_obs_is_previous``. ``state()`` is a dict of arrays that ``set_state`` takes back in another
+object; where that is not possible, ``exact_state`` is False.
+"""
+
+from envs.registry import Registry
+
+WORLDS = Registry(
+    "world",
+    "rl_transfer.worlds",
+    {
+        "procgen": "envs.procgen:ProcgenVectorEnv",
+        "counting": "envs.dummy:CountingVectorEnv",
+    },
+)
