@@ -117,7 +117,6 @@ class CountingVectorEnv(VectorEnv):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Array, dict[str, Array]]:
         """A new episode in all envs, or in those of ``options["reset_mask"]``; a seed starts at episode 0 again."""
-        super().reset(seed=seed)
         mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))
         if mask.dtype != bool or mask.shape != (self.num_envs,) or not mask.any():
             raise UsageError(f"counting: reset_mask must be a bool array ({self.num_envs},) with at least one True")

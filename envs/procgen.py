@@ -62,20 +62,17 @@ def load_procgen() -> Any:
     try:
         with _quiet_import():
             from procgen import ProcgenGym3Env
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"procgen cannot be imported (no module '{error.name}') on Python {sys.version_info[0]}."
-            f"{sys.version_info[1]}; there are wheels for x86-64: `pip install procgen` on Python 3.10, "
-            "`pip install procgen-mirror==0.10.7` on Linux with 3.11 or 3.12"
-        ) from None
     except (ImportError, AttributeError) as error:
         if int(np.__version__.split(".")[0]) >= 2 and "numpy" in str(error).lower():
-            raise UsageError(
-                f"procgen's dependencies broke on numpy {np.__version__} ({error}); pip install 'numpy<2'"
-            ) from None
-        raise UsageError(
-            f"procgen is installed but its import fails ({error}); reinstall procgen, gym3 and gym"
-        ) from None
+            cure = f"its dependencies broke on numpy {np.__version__}; pip install 'numpy<2'"
+        elif isinstance(error, ModuleNotFoundError):
+            cure = (
+                f"this is Python {sys.version_info[0]}.{sys.version_info[1]}; there are wheels for x86-64: "
+                "`pip install procgen` on 3.10, `pip install procgen-mirror==0.10.7` on Linux with 3.11 or 3.12"
+            )
+        else:
+            cure = "it is installed but broken; reinstall procgen, gym3 and gym"
+        raise UsageError(f"procgen cannot be imported ({error}): {cure}") from None
     return ProcgenGym3Env
 
 
@@ -169,7 +166,6 @@ class ProcgenVectorEnv(VectorEnv):
         mask = (options or {}).get("reset_mask")
         if mask is not None:
             return self._reset_rows(mask, seed)
-        super().reset(seed=seed)
         if seed is not None or self._world is None:
             self._rebuild(self.seed if seed is None else seed)
         else:
