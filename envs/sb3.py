@@ -117,7 +117,8 @@ class Sb3VecEnv(VecEnv):
         for key, values in infos.items():
             if not key.startswith("_") and f"_{key}" in infos and not isinstance(values, dict):
                 for i in np.flatnonzero(infos[f"_{key}"]):
-                    rows[i][key] = values[i]
+                    value = values[i]
+                    rows[i][key] = value.item() if isinstance(value, np.generic) else value
         return rows
 
     def _end_episodes(self, rows: list[dict[str, Any]], done: Array, cut: Array) -> None:

@@ -1,0 +1,69 @@
+"""Registries resolve lazily and say what is wrong in one line."""
+
+import sys
+
+import pytest
+
+from envs import WORLDS
+from envs.registry import Registry, UsageError
+
+
+@pytest.fixture
+def registry():
+    return Registry("fruit", "tests.no_such_group", {"apple": "collections:OrderedDict", "pear": "no.such.module:Pear"})
+
+
+def test_names_are_listed_and_checked_without_an_import(registry):
+    assert list(registry) == ["apple", "pear"]
+    assert len(registry) == 2
+    assert registry["pear"] == registry.check("pear") == "no.such.module:Pear"
+    assert "no" not in sys.modules
+
+
+def test_resolve_gives_the_class(registry):
+    from collections import Counter, OrderedDict
+
+    assert registry.resolve("apple") is OrderedDict
+    assert registry.resolve("collections:Counter") is Counter  # a class by its place
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("aple", "unknown fruit 'aple'; did you mean 'apple'. Known: apple, pear"),
+        ("zzz", "unknown fruit 'zzz' Known: apple, pear"),
+        ("pear", "fruit 'pear': no module 'no.such.module'"),
+        ("no.such:Thing", "no module 'no.such'"),
+        ("collections:NoSuchClass", "module 'collections' has no 'NoSuchClass'"),
+    ],
+)
+def test_mistakes_are_one_line_that_names_them(registry, name, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        registry.resolve(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_module_that_misses_another_is_not_called_missing(registry, tmp_path, monkeypatch):
+    (tmp_path / "needs_more.py").write_text("import surely_not_installed_xyz")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="surely_not_installed_xyz"):
+        registry.resolve("needs_more:Thing")
+
+
+def test_entry_points_add_names_but_never_hide_ours(monkeypatch):
+    from importlib.metadata import EntryPoint
+
+    import envs.registry
+
+    group = "tests.group"
+    points = [EntryPoint("kiwi", "collections:Counter", group), EntryPoint("apple", "evil:Apple", group)]
+    monkeypatch.setattr(envs.registry, "entry_points", lambda group: points)
+    registry = Registry("fruit", group, {"apple": "collections:OrderedDict"})
+    assert dict(registry) == {"kiwi": "collections:Counter", "apple": "collections:OrderedDict"}
+
+
+def test_every_world_resolves():
+    assert {name: WORLDS.resolve(name).__name__ for name in ("procgen", "counting")} == {
+        "procgen": "ProcgenVectorEnv",
+        "counting": "CountingVectorEnv",
+    }
