@@ -161,6 +161,11 @@ class OnPolicy(Rollout):
         self.logger.record("time/frames_per_second", frames / seconds)
         super().dump_logs(iteration)
 
+    @property
+    def exact_env(self) -> bool:
+        """The environment gives its state and takes it back; without, a restored agent begins new episodes."""
+        return hasattr(self.env, "state_dict") and getattr(getattr(self.env, "world", None), "exact_state", True)
+
     def components(self) -> dict[str, Any]:
         """Everything with state, by name, for ``agents.checkpoint``; the policy brings its optimizer along.
 
@@ -178,7 +183,7 @@ class OnPolicy(Rollout):
         for name, bonus in self.bonuses.items():
             parts[f"bonus/{name}"] = bonus
             parts[f"bonus_scale/{name}"] = self.bonus_scales[name]
-        if hasattr(self.env, "state_dict"):
+        if self.exact_env:
             parts["env"] = self.env
         return parts
 
@@ -224,6 +229,8 @@ class Counters:
         for name in self.NUMBERS:
             setattr(agent, name, state[name])
         agent._last_obs, agent._last_episode_starts = state["last_obs"], state["episode_starts"]
+        if not agent.exact_env:
+            agent._last_obs = None  # learn() then resets the environment
         agent._state = tuple(torch.as_tensor(part).to(agent.device) for part in state["state"])
         agent._seen = None
         agent.ep_info_buffer = deque(state["episodes"], maxlen=agent._stats_window_size)

@@ -187,11 +187,7 @@ class Rollout(OnPolicyAlgorithm):
             device=self.device,
         )
         self.rollout_buffer = self.history  # type: ignore[assignment]  # SB3's learn passes it to collect_rollouts
-        shape = (config.n_steps, self.n_envs)
-        dtype = self.policy.dtype
-        self.values = torch.zeros(shape[0] + 1, shape[1], dtype=dtype, device=self.device)
-        self.log_probs = torch.zeros(shape, dtype=dtype, device=self.device)
-        self.bootstrap = torch.zeros(shape, dtype=dtype, device=self.device)
+        self._setup_storage()
         self.reward_scale = DiscountedScale(self.n_envs) if config.normalise_reward else None
         self.bonus_scales = {name: DiscountedScale(self.n_envs) for name in self.bonuses}
         for bonus in self.bonuses.values():
@@ -199,6 +195,14 @@ class Rollout(OnPolicyAlgorithm):
         self.metrics: dict[str, float] = {}
         """Charts of the newest iteration, by name."""
         self._forget_streams()
+
+    def _setup_storage(self) -> None:
+        """What the rollout keeps beside History, in the dtype of the heads."""
+        shape = (self.n_steps, self.n_envs)
+        dtype = self.policy.dtype
+        self.values = torch.zeros(shape[0] + 1, shape[1], dtype=dtype, device=self.device)
+        self.log_probs = torch.zeros(shape, dtype=dtype, device=self.device)
+        self.bootstrap = torch.zeros(shape, dtype=dtype, device=self.device)
 
     def _forget_streams(self) -> None:
         """Nothing is known of the environments' past."""

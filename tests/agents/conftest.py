@@ -1,0 +1,91 @@
+"""What the tests of agents act on: the counting world behind SB3's interface, and small representations."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import pytest
+import torch
+from torch import nn
+
+from agents.policy import keyed_space
+from envs.dummy import CountingVectorEnv
+from envs.sb3 import Sb3VecEnv
+from representations.base import Representation
+
+
+class Tiny(Representation):
+    """One linear layer and tanh on pixels / 255; D = 6. ``double`` computes in float64."""
+
+    has_loss = False
+    hidden = ()
+    default_mode = "online"
+
+    def __init__(self, space: gym.spaces.Dict, double: bool = False):
+        super().__init__(space)
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(int(torch.tensor(space["image"].shape).prod()), 6), nn.Tanh())
+        self.features_dim = 6
+        self.encoded = 0
+        if double:
+            self.net.double()
+
+    def encode(self, obs, state=(), first=None):
+        self.encoded += len(obs["image"])
+        return self.net((obs["image"].float() / 255).to(self.net[1].weight.dtype)), state
+
+
+class Autoencoder(Tiny):
+    """Tiny with a decoder and a loss of its own: 1000 x mean squared error of the pixels."""
+
+    has_loss = True
+
+    def __init__(self, space: gym.spaces.Dict):
+        super().__init__(space)
+        self.decoder = nn.Linear(6, self.net[1].in_features)
+        self.steps = 0
+
+    def loss(self, steps, heads, generator):
+        image = steps.obs["image"].flatten(0, 1)
+        target = image.flatten(1).float() / 255
+        noise = torch.rand(target.shape, generator=generator)
+        error = (self.decoder(self.net(image.float() / 255)) - target - 0.01 * noise).square().mean()
+        return 1000 * error, {"error": error.detach()}
+
+    def after_step(self):
+        self.steps += 1
+
+
+class Averaging(Tiny):
+    """Carries s' = s/2 + features, s = 0 at the first frame of an episode; features are s'."""
+
+    default_mode = "frozen"
+
+    def initial_state(self, batch):
+        return (torch.zeros(batch, 6),)
+
+    def encode(self, obs, state=(), first=None):
+        features, _ = super().encode(obs)
+        carried = torch.where(first.unsqueeze(1), 0.0, state[0]) / 2 + features
+        return carried, (carried,)
+
+
+@pytest.fixture
+def world():
+    """``world(num_envs, **options)``: the counting world as a VecEnv, 8x8 frames."""
+
+    def make(num_envs: int = 3, **options):
+        return Sb3VecEnv(CountingVectorEnv(num_envs, **{"size": 8, "episode_length": 3, "seed": 1, **options}))
+
+    return make
+
+
+@pytest.fixture
+def representation():
+    """``representation(env, kind)``: one of the classes above, always drawn from the same seed."""
+    kinds = {cls.__name__.lower(): cls for cls in (Tiny, Autoencoder, Averaging)}
+
+    def make(env, kind: str = "tiny", **arguments):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(3)
+            return kinds[kind](keyed_space(env.observation_space), **arguments)
+
+    return make
