@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from agents.policy import Policy
+from agents.policy import Policy, log_probabilities
 from envs.steps import Obs
 from representations.base import State
 
@@ -54,8 +54,7 @@ def first_episodes(
         for whole, new in zip(state, part, strict=True):
             whole[rows] = new
         logits, _ = policy.heads(features)
-        chosen = torch.multinomial(logits.softmax(-1), 1, generator=generator)
-        actions[active] = chosen.squeeze(1).cpu().numpy()
+        actions[active] = policy.draw(log_probabilities(logits), generator).cpu().numpy()
         observation, reward, terminated, truncated, infos = env.step(actions)
         done = terminated | truncated
         first = torch.from_numpy(done)

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from stable_baselines3.common.callbacks import BaseCallback
 
 from agents import ALGORITHMS, checkpoint
 from agents.evaluate import Episodes, first_episodes
 from agents.on_policy import OnPolicy
+from agents.policy import PRECISIONS, Precision, keyed_space
+from agents.recorder import Clock, Progress, Recorder, Records, StopRequest
 from agents.run_dir import RunDir
 from agents.trackers import Tracker
 from envs.registry import UsageError
@@ -34,8 +31,6 @@ from envs.suites import Task, build
 from representations import REPRESENTATIONS
 from representations.base import Representation
 from representations.pretrain import Pretrainer, collect
-
-PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -72,43 +67,13 @@ class RunConfig:
     splits: tuple[str, ...]
 
 
-class Preempted(Exception):
-    """The process was asked to stop; everything is in the checkpoint."""
-
-
-class Progress(Protocol):
-    """What shows how far a stage is."""
-
-    def stage(self, name: str, total: int, done: int) -> None: ...
-    def update(self, done: int, note: str = "") -> None: ...
-    def close(self) -> None: ...
-
-
-class Clock:
-    """Seconds spent in each stage of the run, over all its starts."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {"pretrain": 0.0, "train": 0.0, "eval": 0.0}
-
-    @contextmanager
-    def measure(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[stage] += time.perf_counter() - start
-
-    def state_dict(self) -> dict[str, float]:
-        return dict(self.seconds)
-
-    def load_state_dict(self, state: dict[str, float]) -> None:
-        self.seconds.update(state)
-
-
-def resolve_precision(name: str) -> str:
+def resolve_precision(name: str) -> Precision:
     """'auto' is bfloat16 where the processor multiplies it in hardware, float32 elsewhere."""
-    if name not in PRECISIONS:
-        raise UsageError(f"--precision '{name}' is not one of {', '.join(PRECISIONS)}")
+    for precision in PRECISIONS:
+        if name == precision:
+            return precision
     if name != "auto":
-        return name
+        raise UsageError(f"--precision '{name}' is not one of auto, {', '.join(PRECISIONS)}")
     fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bfloat16" if fast else "float32"
 
@@ -121,21 +86,14 @@ def build_representation(config: RunConfig, task: Task) -> Representation:
     """The representation as its seed makes it, before any training; no other stream is touched."""
     cls = REPRESENTATIONS.resolve(config.repr)
     probe = Sb3VecEnv(task.source.make(1, 0))
-    space = as_dict_space(probe.observation_space)
+    space = keyed_space(probe.observation_space)
     probe.close()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(config.seed, "init", "representation"))
         return cls(space, cls.Config(**config.repr_settings))
 
 
-def as_dict_space(space: Any) -> Any:
-    """The Dict a representation is built from: an image-only world's Box becomes {"image": Box}."""
-    import gymnasium as gym
-
-    return space if isinstance(space, gym.spaces.Dict) else gym.spaces.Dict({"image": space})
-
-
-def build_agent(config: RunConfig, task: Task, representation: Representation, precision: str) -> OnPolicy:
+def build_agent(config: RunConfig, task: Task, representation: Representation, precision: Precision) -> OnPolicy:
     env = Sb3VecEnv(task.source.make(config.num_envs, stream_seed(config.seed, "training environments")))
     cls = ALGORITHMS.resolve(config.algo)
     settings = cls.Config(**config.algo_settings)
@@ -151,7 +109,7 @@ def train(config: RunConfig, run: RunDir, tracker: Tracker, progress: Progress) 
     task = find_task(config)
     source = run.source
     precision = source.get("precision") or resolve_precision(config.precision)
-    run.write_source(precision=precision, exact_resume=task.source.exact_state)
+    run.write_source(precision=precision)
     clock, stop = Clock(), StopRequest()
     records = Records(run, tracker)
     with stop.listening():
@@ -164,14 +122,25 @@ def train(config: RunConfig, run: RunDir, tracker: Tracker, progress: Progress) 
         elif not resumed:
             run.start_afresh()
         agent = build_agent(config, task, representation, precision)
+        if not agent.exact_env:
+            print(f"{config.env} cannot save its state: a resumed run begins new episodes and is not exact")
         components = {**agent.components(), **common}
         if resumed:
             checkpoint.load(stages[1], components)
-        recorder = Recorder(config, task, clock, records, progress, stop, lambda step: save(stages, step, components))
+        recorder = Recorder(
+            clock,
+            records,
+            progress,
+            stop,
+            save=lambda step: save(stages, step, components),
+            save_every=config.checkpoint_frames,
+            evaluate=lambda agent, step: periodic_evaluation(config, task, agent, step),
+            evaluate_every=config.steps / max(config.periodic_evals, 1),
+        )
         remaining = config.steps - agent.num_timesteps
         progress.stage("train", config.steps, agent.num_timesteps)
         if remaining > 0:
-            agent.learn(remaining, callback=recorder, reset_num_timesteps=not resumed)
+            agent.learn(remaining, callback=recorder, log_interval=None, reset_num_timesteps=not resumed)  # type: ignore[arg-type]
         progress.close()
     finish(config, task, agent, run, records, clock, progress)
     assert agent.env is not None
@@ -179,7 +148,7 @@ def train(config: RunConfig, run: RunDir, tracker: Tracker, progress: Progress) 
     return agent
 
 
-def save(stages: tuple[Any, Any], step: int, components: dict[str, Any]) -> None:
+def save(stages: tuple[Path, Path], step: int, components: dict[str, Any]) -> None:
     """Checkpoint the training stage; the pre-training checkpoint it continues is then of no use."""
     checkpoint.save(stages[1], step, components)
     if stages[0].exists():
@@ -190,8 +159,8 @@ def pretrain(
     config: RunConfig,
     task: Task,
     representation: Representation,
-    precision: str,
-    folder: Any,
+    precision: Precision,
+    folder: Path,
     common: dict[str, Any],
     records: Records,
     progress: Progress,
@@ -202,11 +171,14 @@ def pretrain(
     worlds = task.looks if config.pretrain_on == "all" else (task.source,)
     with clock.measure("pretrain"):
         frames = collect(worlds, config.pretrain_frames, stream_seed(config.seed, "pretraining frames"))
-    streams = Streams(stream_seed(config.seed, "pretraining"))
     pretrainer = Pretrainer(
-        representation, frames, samples=config.pretrain_samples, generator=streams["draws"], precision=precision
+        representation,
+        frames,
+        config.pretrain_samples,
+        generator=Streams(config.seed)["pretraining"],
+        precision=precision,
     )
-    components = {**pretrainer.components(), "streams": streams, **common}
+    components = {**pretrainer.components(), **common}
     if checkpoint.load(folder, components) is None:
         records.run.start_afresh()
     progress.stage("pretrain", pretrainer.total, pretrainer.drawn)
@@ -224,120 +196,15 @@ def note(metrics: dict[str, float]) -> str:
     return " ".join(f"{name.split('/', 1)[-1]}={value:.3g}" for name, value in list(metrics.items())[:3])
 
 
-class StopRequest:
-    """SIGTERM or SIGINT asks for a stop at the next safe place; a second one stops at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def check(self) -> None:
-        """Call where everything is in the checkpoint."""
-        if self.asked:
-            raise Preempted
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        names = (signal.SIGTERM, signal.SIGINT)
-        before = {name: signal.getsignal(name) for name in names}
-
-        def ask(number: int, frame: Any) -> None:
-            self.asked = True
-            for name in names:
-                signal.signal(name, before[name])
-
-        for name in names:
-            signal.signal(name, ask)
-        try:
-            yield
-        finally:
-            for name in names:
-                signal.signal(name, before[name])
-
-
-@dataclass
-class Records:
-    """metrics.jsonl is the truth; the tracker is fed the same record."""
-
-    run: RunDir
-    tracker: Tracker
-
-    def log(self, record: dict[str, float]) -> None:
-        self.run.log(record)
-        self.tracker.log(record)
-
-
-class Recorder(BaseCallback):
-    """Between two rollouts: write metrics, evaluate and checkpoint when due, stop when asked."""
-
-    def __init__(
-        self,
-        config: RunConfig,
-        task: Task,
-        clock: Clock,
-        records: Records,
-        progress: Progress,
-        stop: StopRequest,
-        save: Callable[[int], None],
-    ):
-        super().__init__()
-        self.config, self.task, self.clock, self.records = config, task, clock, records
-        self.progress, self.stop, self.save = progress, stop, save
-
-    def _on_training_start(self) -> None:
-        self.agent: OnPolicy = self.model  # type: ignore[assignment]
-        self.step_before = self.agent.num_timesteps
-        self.resumed_at = time.perf_counter()
-
-    def _on_step(self) -> bool:
-        return True
-
-    def _on_rollout_start(self) -> None:
-        if self.agent.num_timesteps > self.step_before:
-            self._between_rollouts(last=False)
-
-    def _on_training_end(self) -> None:
-        self._between_rollouts(last=True)
-
-    def _between_rollouts(self, last: bool) -> None:
-        self.clock.seconds["train"] += time.perf_counter() - self.resumed_at
-        agent, step = self.agent, self.agent.num_timesteps
-        record: dict[str, float] = {"global_step": step, **agent.metrics}
-        record["time/frames_per_second"] = step / max(self.clock.seconds["train"], 1e-9)
-        if agent.ep_info_buffer:
-            record["train/return"] = float(np.mean([info["r"] for info in agent.ep_info_buffer]))
-            record["train/episode_length"] = float(np.mean([info["l"] for info in agent.ep_info_buffer]))
-        if self._due(step, self.config.steps / max(self.config.periodic_evals, 1)) or last:
-            record.update(self._evaluate(step))
-        self.records.log(record)
-        self.progress.update(step, f"return {record.get('train/return', float('nan')):.2f}")
-        if last or self.stop.asked or self._due(step, self.config.checkpoint_frames):
-            self.save(step)
-        self.stop.check()
-        self.step_before = step
-        self.resumed_at = time.perf_counter()
-
-    def _due(self, step: int, every: float) -> bool:
-        return int(step / every) > int(self.step_before / every)
-
-    def _evaluate(self, step: int) -> dict[str, float]:
-        """Return on training and on held-out levels now, same rule as at the end, fewer episodes."""
-        if not self.config.periodic_evals or "heldout" not in self.config.splits:
-            return {}
-        with self.clock.measure("eval"):
-            means = {
-                split: evaluate(
-                    self.config, self.task, self.agent, split, self.config.periodic_envs, step
-                ).returns.mean()
-                for split in ("train", "heldout")
-            }
-        return {
-            "eval/train/return": float(means["train"]),
-            "eval/heldout/return": float(means["heldout"]),
-            "eval/gap": float(means["train"] - means["heldout"]),
-        }
+def periodic_evaluation(config: RunConfig, task: Task, agent: OnPolicy, step: int) -> dict[str, float]:
+    """Return on training and on held-out levels now: the final evaluation's rule, fewer episodes."""
+    if not config.periodic_evals or "heldout" not in config.splits:
+        return {}
+    train, heldout = (
+        float(evaluate(config, task, agent, split, config.periodic_envs, step).returns.mean())
+        for split in ("train", "heldout")
+    )
+    return {"eval/train/return": train, "eval/heldout/return": heldout, "eval/gap": train - heldout}
 
 
 def evaluate(config: RunConfig, task: Task, agent: OnPolicy, split: str, envs: int, step: int | str) -> Episodes:

@@ -7,10 +7,9 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
 from agents.train import resolve_precision
-from representations.nets import pixels, trunk
+from representations.nets import TRUNKS, make_trunk
 
 if TYPE_CHECKING:
     from agents.train import RunConfig
@@ -23,7 +22,8 @@ PRETRAIN_FACTOR = 3.0  # encoder, decoder and denoiser together cost about this 
 @cache
 def trunk_seconds(name: str, precision: str) -> tuple[float, float]:
     """Seconds per 64x64 frame of (a forward pass for 64 frames, a training step on 256)."""
-    net = trunk(name, (3, 64, 64))
+    with torch.random.fork_rng(devices=[]):
+        net = make_trunk(name, (3, 64, 64))
     frames = torch.zeros(256, 64, 64, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
     times = []
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
@@ -32,19 +32,18 @@ def trunk_seconds(name: str, precision: str) -> tuple[float, float]:
             for _ in range(4):
                 start = time.perf_counter()
                 with torch.set_grad_enabled(learn):
-                    out = net(pixels(frames[:batch]))
+                    out = net(frames[:batch])
                     if learn:
                         out.float().square().mean().backward()
                 best = min(best, time.perf_counter() - start)
             times.append(best / batch)
-    nn.Module.zero_grad(net)
     return times[0], times[1]
 
 
 def estimate_seconds(config: RunConfig) -> float:
     """Expected wall time of one run from its start, within a factor of about 1.5."""
     act, learn = trunk_seconds(
-        config.trunk if config.trunk in ("nature", "impala") else "nature", resolve_precision(config.precision)
+        config.trunk if config.trunk in TRUNKS else "nature", resolve_precision(config.precision)
     )
     epochs = config.algo_settings.get("n_epochs", 1)
     per_frame = ENV_SECONDS + act + (0.1 if config.mode == "frozen" else 1.0) * epochs * learn

@@ -118,8 +118,8 @@ def transfer(args: Args) -> int:
     """Plan, say what will be done, run what is not finished, write and print the report."""
     configs = plan(args)
     out = args.out or Path("runs") / f"{args.suite}-{args.preset}"
+    from agents.recorder import Preempted
     from agents.run_dir import as_json, open_experiment, run_id
-    from agents.train import Preempted
     from benchmarks import report
 
     print(announce(configs, out), flush=True)

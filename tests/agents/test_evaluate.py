@@ -62,6 +62,8 @@ class Uniform(torch.nn.Module):
         self.asked.append((obs["image"][:, 0, 0, 0].tolist(), count.tolist()))
         return torch.zeros(len(count), 1), (count,)
 
+    draw = Policy.draw
+
     def heads(self, features):
         return torch.zeros(len(features), 2), torch.zeros(len(features))
 

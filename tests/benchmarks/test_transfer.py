@@ -1,0 +1,161 @@
+"""The transfer command: its plan, its refusals, its table; on the counting world, which needs no wheel."""
+
+import csv
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks import intruders
+from benchmarks.transfer import Args, main, plan
+from envs.registry import UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
+COLUMNS = (
+    "suite repr mode algo bonus trunk train_levels pretrain_on pretrain_frames seed steps split env episodes "
+    "return_mean return_std normalised frames_per_second commit"
+).split()
+
+
+def refused(capsys, *argv):
+    """The one line a refused command prints."""
+    assert main(list(argv)) == 2
+    text = capsys.readouterr().err
+    assert text.startswith("error: ")
+    assert text.count("\n") == 1
+    return text
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--repr", "dalra"], ["'dalra'", "did you mean 'darla'", "cnn"]),
+        (["--repr", "no.such:Thing"], ["no.such:Thing", "PYTHONPATH"]),
+        (["--repr", "representations.vae:Nothing"], ["has no 'Nothing'"]),
+        (["--suite", "coinrum"], ["'coinrum'", "coinrun"]),
+        (["--repr", "random", "--mode", "online"], ["'random' has no mode 'online'", "frozen"]),
+        (["--steps", "0"], ["--steps 0"]),
+        (["--num-envs", "-3"], ["--num-envs -3"]),
+        (["--seeds", "0", "-1"], ["--seeds -1"]),
+        (["--train-levels", "0"], ["0", "levels"]),
+        (["--train-levels", "2000000"], ["2000000"]),
+        (["--set", "darla.betta=4"], ["darla.betta", "did you mean 'beta'"]),
+        (["--set", "darla.beta=high"], ["'high'", "float"]),
+        (["--set", "vae.beta=1"], ["'vae' is not part of this command"]),
+        (["--set", "darla.trunk=resnet"], ["resnet"]),
+        (["--set", "ppo.n_epochs=0"], ["n_epochs"]),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(argv, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = refused(capsys, *argv)
+    for word in words:
+        assert word in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_is_not_ours_is_refused(capsys, tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+    text = refused(capsys, "--suite", "counting", "--repr", "cnn", "--preset", "smoke", "--out", str(tmp_path))
+    assert "not an experiment" in text
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_the_plan_adds_the_baseline_and_spans_names_levels_and_seeds():
+    args = Args(repr=("random", "vae"), suite="counting", seeds=(0, 5), train_levels=(3, 9), preset="smoke")
+    configs = plan(args)
+    assert [(c.train_levels, c.repr, c.seed) for c in configs] == [
+        (levels, name, seed) for levels in (3, 9) for name in ("random", "vae", "cnn") for seed in (0, 5)
+    ]
+    modes = {c.repr: (c.mode, c.pretrain_samples > 0) for c in configs}
+    assert modes == {"random": ("frozen", False), "vae": ("frozen", True), "cnn": ("online", False)}
+    assert len(plan(Args(repr=("cnn",), suite="counting"))) == 1  # the baseline is not added twice
+
+
+def test_the_mode_binds_named_methods_and_leaves_the_added_baseline_its_own():
+    configs = plan(Args(repr=("vae",), suite="counting", mode="finetune"))
+    assert {c.repr: c.mode for c in configs} == {"vae": "finetune", "cnn": "online"}
+    with pytest.raises(UsageError, match="'cnn' has no mode 'frozen'"):
+        plan(Args(repr=("vae", "cnn"), suite="counting", mode="frozen"))
+
+
+def test_pretrain_on_all_is_part_of_the_run_only_where_something_is_pretrained():
+    configs = plan(Args(repr=("vae",), suite="counting", pretrain_on="all"))
+    assert {c.repr: c.pretrain_on for c in configs} == {"vae": "all", "cnn": "none"}
+
+
+def test_two_rows_from_plan_to_table_and_the_second_time_at_once(capsys, tmp_path):
+    argv = ["--suite", "counting", "--repr", "vae", "--preset", "smoke", "--steps", "2048", "--out", str(tmp_path)]
+    assert main(argv) == 0
+    said = capsys.readouterr().out
+    assert said.index("2 runs, suite counting") < said.index("vae")
+    with open(tmp_path / "results.csv") as handle:
+        rows = list(csv.DictReader(handle))
+    assert list(rows[0]) == COLUMNS
+    splits = {row["split"] for row in rows}
+    assert {"train", "heldout"} <= splits
+    assert {(row["repr"], row["split"]) for row in rows} == {(n, s) for n in ("vae", "cnn") for s in splits}
+    assert all(row["steps"] == "2048" and row["episodes"] == "8" for row in rows)
+    html = (tmp_path / "report.html").read_text()
+    assert "http" not in html.replace("http://www.w3.org", "")  # self-contained
+    before = (tmp_path / "results.csv").read_bytes()
+    start = time.monotonic()
+    assert main(argv) == 0
+    assert time.monotonic() - start < 20
+    assert "finished before" in capsys.readouterr().out
+    assert (tmp_path / "results.csv").read_bytes() == before
+
+
+def test_a_third_party_representation_runs_by_name_from_outside_the_tree(tmp_path):
+    readme = (ROOT / "README.md").read_text()
+    code = readme.split("```python\n# mine.py\n", 1)[1].split("```", 1)[0]
+    assert len(code.strip().splitlines()) <= 25
+    (tmp_path / "mine.py").write_text(textwrap.dedent(code))
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.transfer", "--suite", "counting", "--repr", "mine:Mine", "--preset", "smoke"]
+        + ["--steps", "1024", "--no-baseline", "--out", str(tmp_path / "out")],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    with open(tmp_path / "out" / "results.csv") as handle:
+        assert {row["repr"] for row in csv.DictReader(handle)} == {"mine:Mine"}
+
+
+def test_help_answers_at_once_and_imports_no_torch():
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "benchmarks.transfer", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    elapsed = time.monotonic() - start
+    assert done.returncode == 0
+    assert "python -m benchmarks.transfer --repr darla" in done.stdout
+    assert " torch\n" not in done.stderr
+    assert elapsed < 3  # half a second on a quiet machine; the bound only catches an import that crept in
+
+
+def test_help_for_one_method_shows_its_settings(capsys):
+    assert main(["--repr", "darla", "--help"]) == 0
+    assert "--set darla.beta=" in capsys.readouterr().out
+
+
+def test_an_alien_package_of_the_same_name_is_found_and_named(tmp_path, monkeypatch):
+    assert intruders(ROOT) == []
+    alien = tmp_path / "agents"
+    alien.mkdir()
+    (alien / "__init__.py").write_text("")
+    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; import benchmarks"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert f"agents ({alien})" in done.stderr
