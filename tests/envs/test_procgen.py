@@ -134,15 +134,33 @@ def test_the_time_limit_is_truncated_exactly_at_its_step(make):
 def test_the_limit_counts_the_steps_of_each_env_alone(make):
     env = make(2, "maze", num_levels=50)
     env.reset()
-    play(env, 200)
+    play(env, 60)
+    env.reset()
+    np.testing.assert_array_equal(env.state()["steps"], [0, 0])
+    for _ in range(200):
+        env.step(np.full(2, NOTHING))
     env.reset(options={"reset_mask": np.array([False, True])})
-    steps = np.array([200, 0])
-    while not (_ := env.step(np.full(2, NOTHING)))[3].any():
-        steps += 1
-        assert steps[0] < 500
-    steps += 1
-    np.testing.assert_array_equal(steps, [500, 300])
-    np.testing.assert_array_equal(_[3], [True, False])
+    np.testing.assert_array_equal(env.state()["steps"], [200, 0])
+    ends = []
+    for step in range(201, 701):
+        _, _, terminated, truncated, _ = env.step(np.full(2, NOTHING))
+        assert not terminated.any()
+        ends += [(step, i) for i in np.flatnonzero(truncated)]
+    assert ends == [(500, 0), (700, 1)]
+
+
+def test_the_coin_at_the_very_last_step_is_terminated(make):
+    env = make(8, num_levels=100, seed=2)
+    env.reset()
+    rng, coin = np.random.default_rng(1), np.zeros(8, bool)
+    while not coin.any():
+        state, actions = env.state(), rng.choice([7, 8], 8)
+        coin = env.step(actions)[1] == 10
+    state["steps"][:] = 999
+    env.set_state(state)
+    _, _, terminated, truncated, _ = env.step(actions)
+    assert terminated[coin].all()
+    assert not truncated[coin].any()
 
 
 def test_death_and_the_coin_are_terminated_not_truncated(make):
@@ -191,6 +209,23 @@ def test_a_shorter_limit_shows_the_true_last_frame_and_moves_on_alone(make):
     expected, levels = free.reset()
     np.testing.assert_array_equal(frames, expected)
     np.testing.assert_array_equal(infos["level_seed"], levels["level_seed"])
+
+
+def test_an_end_of_the_games_own_at_our_limit_is_terminated(make):
+    env, free = make(8, num_levels=100, seed=2, max_episode_steps=900), make(8, num_levels=100, seed=2)
+    env.reset()
+    free.reset()
+    rng, coin = np.random.default_rng(1), np.zeros(8, bool)
+    while not coin.any():
+        state, actions = env.state(), rng.choice([7, 8], 8)
+        *_, infos = free.step(actions)
+        coin = env.step(actions)[1] == 10
+    state["steps"][:] = 899
+    env.set_state(state)
+    _, _, terminated, truncated, again = env.step(actions)
+    np.testing.assert_array_equal(truncated, ~terminated)
+    np.testing.assert_array_equal(again["final_obs_is_previous"], terminated)
+    np.testing.assert_array_equal(again["level_seed"][terminated], infos["level_seed"][terminated])
 
 
 def test_a_limit_at_or_above_the_games_own_changes_nothing(make):
@@ -318,6 +353,11 @@ def test_actions_out_of_range_are_refused(make, actions):
     env.reset()
     with pytest.raises(UsageError, match=r"0\.\.14"):
         env.step(np.array(actions))
+
+
+@pytest.mark.parametrize("seed", [2**40, -1, np.int64(3)])
+def test_any_integer_is_a_seed(make, seed):
+    assert len(make(2, seed=seed).reset(seed=seed)[0]) == 2
 
 
 def test_a_list_of_seeds_is_refused(make):

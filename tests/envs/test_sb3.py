@@ -193,6 +193,7 @@ def test_seed_options_and_attributes():
     assert [info["level_seed"] for info in env.reset_infos] == levels
     env.set_options({"reset_mask": np.array([True, False, False])})
     np.testing.assert_array_equal(env.reset()[:, 1, 0, 0], [1, 0, 0])  # green of pixel (0, 0): the episode
+    np.testing.assert_array_equal(env.reset()[:, 1, 0, 0], [2, 1, 1])  # the options were used up
     assert env.get_attr("episode_length", indices=[0, 2]) == [10, 10]
     assert env.has_attr("num_levels")
     assert not env.has_attr("nothing_of_the_kind")
