@@ -1,0 +1,164 @@
+"""The report's figures: one panel each, drawn as SVG without pyplot, the same bytes for the same numbers.
+
+A colour means one method on the whole page, so the legend is the page's, not the panel's.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from benchmarks.published import in_words
+from benchmarks.stats import Interval
+
+BASELINE_COLOUR = "#5f6670"
+# Okabe and Ito's palette without its yellow, which is too pale for thin lines: distinct also to colour-blind readers
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195")
+INK, FAINT = "#30343b", "#d9dce1"
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",  # text stays text: small, sharp, and found by the browser's search
+    "svg.hashsalt": "report",  # element ids would be random otherwise
+    "font.family": ["sans-serif"],
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 10,
+    "grid.color": "#eef0f3",
+    "xtick.color": "#6b727c",
+    "ytick.color": "#6b727c",
+    "lines.linewidth": 1.8,
+}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Mean over seeds at each step, and the lowest and highest seed; all (P,)."""
+
+    steps: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def colours(labels: Iterable[str], baseline: str) -> dict[str, str]:
+    """One colour per method; the baseline is grey."""
+    others = sorted(set(labels) - {baseline})
+    found = {label: PALETTE[index % len(PALETTE)] for index, label in enumerate(others)}
+    return {baseline: BASELINE_COLOUR, **found} if baseline else found
+
+
+def _panel(title: str, height: float = 3.3) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(5.2, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title)
+    axes.tick_params(length=0)
+    return figure, axes
+
+
+def curves(series: Mapping[str, Curve], palette: Mapping[str, str], title: str, limits: tuple[float, float]) -> str:
+    """Return against frames; ``limits`` of the return are shared by the panels that stand side by side."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _panel(title)
+        for label, curve in series.items():
+            colour = palette[label]
+            axes.fill_between(curve.steps, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
+            axes.plot(curve.steps, curve.mean, color=colour, marker="o", markersize=3)
+        axes.set_ylim(*limits)
+        axes.set_xlim(left=0)
+        axes.set_xlabel("frames")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _frames(value)))
+        return _uri(figure)
+
+
+def bars(entries: Sequence[tuple[str, Interval]], palette: Mapping[str, str], title: str, xlabel: str) -> str:
+    """Horizontal bars with 95% intervals, in the given order from the top."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _panel(title, height=1.3 + 0.34 * len(entries))
+        places = np.arange(len(entries))[::-1]
+        for place, (label, found) in zip(places, entries, strict=True):
+            axes.barh(place, found.estimate, height=0.58, color=palette[label], alpha=0.75)
+            if found.usable:
+                axes.plot([found.low, found.high], [place, place], color=INK, linewidth=1.3)
+        axes.axvline(0, color="#9aa1ab", linewidth=1)
+        axes.set_yticks(places, [_short(label) for label, _ in entries])
+        axes.tick_params(axis="y", colors=INK)
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel(xlabel)
+        return _uri(figure)
+
+
+def scatter(points: Mapping[str, Sequence[tuple[float, float]]], palette: Mapping[str, str], title: str) -> str:
+    """Held-out against training return, one dot per run; on the diagonal nothing is lost on unseen levels."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _panel(title, height=4.6)
+        numbers = [number for dots in points.values() for dot in dots for number in dot]
+        margin = 0.08 * (max(numbers) - min(numbers)) or 0.5
+        limits = (min(numbers) - margin, max(numbers) + margin)
+        axes.plot(limits, limits, color="#9aa1ab", linewidth=1, linestyle=(0, (4, 3)))
+        for label, dots in points.items():
+            x, y = zip(*dots, strict=True)
+            axes.scatter(x, y, s=46, color=palette[label], edgecolor="white", linewidth=0.8)
+        axes.set_xlim(*limits)
+        axes.set_ylim(*limits)
+        axes.set_aspect("equal")
+        axes.set_xlabel("return on training levels")
+        axes.set_ylabel("return on held-out levels")
+        return _uri(figure)
+
+
+def against_levels(series: Mapping[str, Sequence[tuple[int, Interval]]], palette: Mapping[str, str], title: str) -> str:
+    """A quantity against the number of training levels (log axis), with 95% intervals."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _panel(title)
+        counts = sorted({levels for dots in series.values() for levels, _ in dots})
+        for label, dots in series.items():
+            levels = [count for count, _ in dots]
+            axes.plot(levels, [found.estimate for _, found in dots], color=palette[label], marker="o", markersize=4)
+            for count, found in dots:
+                if found.usable:
+                    axes.plot([count, count], [found.low, found.high], color=palette[label], linewidth=1.2, alpha=0.7)
+        axes.set_xscale("log")
+        axes.set_xticks(counts, [f"{count:,}" for count in counts])
+        axes.xaxis.minorticks_off()
+        axes.set_xlabel("training levels")
+        return _uri(figure)
+
+
+def picture(data: bytes) -> str:
+    """A PNG file's bytes as a data address."""
+    return "data:image/png;base64," + base64.b64encode(data).decode()
+
+
+def _uri(figure: Figure) -> str:
+    with io.BytesIO() as file:
+        nothing: dict[str, Any] = {"Date": None, "Creator": None, "Format": None, "Type": None}
+        figure.savefig(file, format="svg", metadata=nothing)
+        # The fonts the numbers were laid out with may be missing where the page is read.
+        drawn = file.getvalue().replace(b"'DejaVu Sans'", b"'DejaVu Sans', Verdana, sans-serif")
+    return "data:image/svg+xml;base64," + base64.b64encode(drawn).decode()
+
+
+def _frames(value: float) -> str:
+    return f"{value / 1000:g}k" if 1000 <= value < 10**6 else in_words(int(value))
+
+
+def _short(label: str, longest: int = 30) -> str:
+    return label if len(label) <= longest else label[: longest - 1] + "…"
