@@ -1,0 +1,88 @@
+"""PPO's losses by hand, what must hold at the first minibatch, and that it learns."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from agents import ALGORITHMS
+from agents.on_policy import Means
+from agents.ppo import PPO
+from envs.registry import UsageError
+
+N = 3
+
+
+@pytest.fixture
+def build(world, representation):
+    def make(**config):
+        env = world(N)
+        return PPO(env, representation(env), PPO.Config(**{"n_steps": 6, "minibatches": 3, **config}), seed=0)
+
+    return make
+
+
+def test_surrogate_by_hand(build):
+    agent = build(clip_range=0.2)
+    # ratios 1.5, 1.5, 0.5, 0.5 with advantages +2, -2, +2, -2:
+    # min(1.5*2, 1.2*2) = 2.4;  min(-3, -2.4) = -3;  min(1, 1.6) = 1;  min(-1, -1.6) = -1.6
+    log_pi = torch.tensor([1.5, 1.5, 0.5, 0.5]).log()
+    loss = agent.policy_loss(log_pi, torch.zeros(4), torch.tensor([2.0, -2.0, 2.0, -2.0]))
+    torch.testing.assert_close(loss, torch.tensor([-2.4, 3.0, -1.0, 1.6]))
+
+
+def test_value_losses_by_hand(build):
+    value, old, returns = torch.tensor([1.0, 0.1, 3.0]), torch.zeros(3), torch.tensor([2.0, 2.0, 0.0])
+    # V_clip = 0.5, 0.1, 0.5.  (V-R)^2 = 1, 3.61, 9;  (V_clip-R)^2 = 2.25, 3.61, 0.25
+    procgen = build(value_clip=0.5).value_loss(value, old, returns)
+    torch.testing.assert_close(procgen, torch.tensor([1.125, 1.805, 4.5]))
+    clipped = build(value_clip=0.5, value_loss="sb3").value_loss(value, old, returns)
+    torch.testing.assert_close(clipped, torch.tensor([2.25, 3.61, 0.25]))
+    free = build(value_clip=None, value_loss="sb3").value_loss(value, old, returns)
+    torch.testing.assert_close(free, torch.tensor([1.0, 3.61, 9.0]))
+    # V = V_old: the clip changes nothing.
+    same = [build(value_clip=e).value_loss(value, value, returns) for e in (None, 0.5)]
+    assert torch.equal(*same)
+
+
+def test_first_minibatch_has_ratio_one_and_surrogate_zero(build):
+    agent = build(entropy_coef=0.0)
+    agent.train = lambda: None
+    agent.learn(6 * N)
+    means = Means()
+    agent._rl_backward(torch.arange(6 * N), means)
+    values = means.values()
+    assert values["loss/policy"] == pytest.approx(0.0, abs=1e-6)  # mean of normalised advantages
+    assert values["train/approx_kl"] == pytest.approx(0.0, abs=1e-7)
+    # 4 actions, logits near 0.
+    assert values["loss/entropy"] == pytest.approx(math.log(4), abs=1e-3)
+
+
+def test_defaults_are_the_published_ones():
+    assert dataclasses.asdict(PPO.Config()) == {
+        "learning_rate": 5e-4, "n_steps": 256, "gamma": 0.999, "gae_lambda": 0.95, "entropy_coef": 0.01,
+        "value_coef": 0.5, "max_grad_norm": 0.5, "normalise_advantage": True, "normalise_reward": True,
+        "timeout_is_terminal": True, "micro_batch": 256, "window_streams": 16, "epochs": 3, "minibatches": 8,
+        "clip_range": 0.2, "value_clip": 0.2, "value_loss": "procgen", "adam_epsilon": 1e-5,
+    }  # fmt: skip
+
+
+def test_registry_and_mistakes(build):
+    assert ALGORITHMS.resolve("ppo") is PPO
+    with pytest.raises(UsageError, match="value_loss 'mse'"):
+        build(value_loss="mse")
+
+
+@pytest.mark.parametrize(("mode", "precision"), [("online", "float32"), ("online", "bfloat16"), ("frozen", "float32")])
+def test_learns_to_read_the_target_from_the_pixels(world, representation, mode, precision):
+    env = world(8, num_actions=2, episode_length=10, num_levels=5)
+    config = PPO.Config(n_steps=32, minibatches=4, learning_rate=1e-2, gamma=0.5, normalise_reward=False)
+    net = representation(env)
+    net.hidden = (32,)
+    agent = PPO(env, net, config, mode=mode, seed=0, precision=precision)
+    agent.learn(8 * 32 * 25)
+    # Guessing earns 0.5 a step; 1 is all there is.
+    assert agent.history.rollout().reward.mean() > 0.95
