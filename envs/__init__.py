@@ -16,7 +16,15 @@ before and sets ``final_obs_is_previous``. ``state()`` is a dict of arrays that 
 object; where that is not possible, ``exact_state`` is False.
 """
 
+import contextlib
+
 from envs.registry import Registry
+
+# procgen and stable-baselines3 import the old gym, which would print its farewell at every start of a program
+with contextlib.suppress(ImportError):
+    from gym_notices import notices
+
+    notices.notices.clear()
 
 WORLDS = Registry(
     "world",

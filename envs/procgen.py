@@ -13,11 +13,9 @@ The levels of env i depend on the seed and i, not on the number of envs or threa
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 import warnings
-from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -39,28 +37,12 @@ STATE_BYTES = 2**20
 """Procgen's own bound on the state of one env; about 40 kB are used."""
 
 
-@contextlib.contextmanager
-def _quiet_import() -> Iterator[None]:
-    """Procgen imports the old gym, which prints a notice and warns; only these are held back, only meanwhile."""
-    with warnings.catch_warnings():
-        for category in (DeprecationWarning, PendingDeprecationWarning, ResourceWarning):
-            warnings.simplefilter("ignore", category)
-        try:
-            from gym_notices import notices as gym_notices
-        except ImportError:
-            yield
-            return
-        kept, gym_notices.notices = gym_notices.notices, {}
-        try:
-            yield
-        finally:
-            gym_notices.notices = kept
-
-
 def load_procgen() -> Any:
     """The class ``ProcgenGym3Env``. Raises UsageError with the cure where procgen cannot be imported."""
     try:
-        with _quiet_import():
+        with warnings.catch_warnings():  # of the old gym, and of a file that procgen leaves open
+            for category in (DeprecationWarning, PendingDeprecationWarning, ResourceWarning):
+                warnings.simplefilter("ignore", category)
             from procgen import ProcgenGym3Env
     except (ImportError, AttributeError) as error:
         if int(np.__version__.split(".")[0]) >= 2 and "numpy" in str(error).lower():
@@ -273,7 +255,7 @@ class ProcgenVectorEnv(VectorEnv):
 
     def _identity(self) -> Array:
         settings = {**asdict(self.options), "num_envs": self.num_envs, "max_episode_steps": self.max_episode_steps}
-        return np.frombuffer(json.dumps(settings, default=int).encode(), np.uint8)
+        return np.frombuffer(bytearray(json.dumps(settings, default=int).encode()), np.uint8)
 
     def state(self) -> dict[str, Array]:
         """The exact state, about 50 kB an env: another object with the same options goes on identically.
@@ -287,7 +269,7 @@ class ProcgenVectorEnv(VectorEnv):
             raise UsageError("procgen: there is no state before the first reset(); call reset()")
         blobs = self._world.callmethod("get_state")
         return {
-            "blob": np.frombuffer(b"".join(blobs), np.uint8),
+            "blob": np.frombuffer(bytearray().join(blobs), np.uint8),
             "lengths": np.array([len(blob) for blob in blobs], np.int64),
             "steps": self._steps.copy(),
             "frames": self._frames.copy(),

@@ -1,5 +1,6 @@
 """Procgen's contract: seeds, splits, ends, exact state, and no value that would let the C++ end the process."""
 
+import subprocess
 import sys
 import warnings
 
@@ -262,8 +263,9 @@ def test_state_goes_on_identically_in_another_object(make, game):
     first = make(3, game, num_levels=40, seed=1, num_threads=0)
     first.reset()
     play(first, 60)
-    state = {key: value.copy() for key, value in first.state().items()}
-    assert all(isinstance(value, np.ndarray) for value in state.values())
+    state = first.state()
+    assert all(isinstance(value, np.ndarray) and value.flags.writeable for value in state.values())
+    state = {key: value.copy() for key, value in state.items()}
     second = make(3, game, num_levels=40, seed=99, num_threads=2)
     second.set_state(state)
     continued = play(first, 400, seed=1)
@@ -449,10 +451,9 @@ def test_render_gives_the_frames_only_when_asked(make):
     assert make(2).render() is None
 
 
-def test_import_prints_and_warns_nothing(capfd):
-    import subprocess
-
-    code = "from envs.procgen import load_procgen; load_procgen(); import gym; print(gym.__version__)"
+@pytest.mark.parametrize("first", ["envs.procgen", "envs.sb3"])
+def test_import_prints_and_warns_nothing(first):
+    code = f"import {first}; from envs.procgen import load_procgen; load_procgen(); import gym"
     done = subprocess.run([sys.executable, "-W", "error::DeprecationWarning:procgen", "-c", code], capture_output=True)
     assert done.returncode == 0
     assert done.stderr == b""
