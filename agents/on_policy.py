@@ -108,9 +108,10 @@ class OnPolicy(Rollout):
         if self.config.normalise_advantage and len(advantage) > 1:
             advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
         size = len(indices) if self.frozen else self.config.micro_batch
+        keys = (FEATURES,) if self.frozen else self.representation.keys
         for part, part_advantage in zip(indices.split(size), advantage.split(size), strict=True):
             share = len(part) / len(indices)
-            steps = self.history.minibatch(part)
+            steps = self.history.minibatch(part, keys)
             features = steps.obs[FEATURES][0] if self.frozen else self.policy.encode(flatten(steps.obs))[0]
             logits, value = self.policy.heads(features)
             log_pi_all = log_probabilities(logits)

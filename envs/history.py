@@ -11,7 +11,7 @@ them where a bonus needs to see frames.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -154,9 +154,9 @@ class History:
             **{name: getattr(self, name)[rows] for name in _STEP_FIELDS},
         )
 
-    def minibatch(self, indices: Tensor) -> Steps:
-        """Steps (1, B) of the newest rollout at ``indices`` (B,) = t * N + stream."""
-        return self._steps(indices.unsqueeze(0) + self._places(self._block)[0])
+    def minibatch(self, indices: Tensor, keys: Iterable[str] | None = None) -> Steps:
+        """Steps (1, B) of the newest rollout at ``indices`` (B,) = t * N + stream; only observations ``keys``, or all."""
+        return self._steps(indices.unsqueeze(0) + self._places(self._block)[0], keys)
 
     def windows(self, streams: int, length: int, generator: torch.Generator) -> Steps:
         """``streams`` stretches of ``length`` consecutive steps, uniform over start and stream: (length, streams).
@@ -230,9 +230,9 @@ class History:
         taken = raw.flatten(0, 1).index_select(0, places.flatten()).view(*places.shape, *raw.shape[2:])
         return taken.permute(0, 1, 4, 2, 3) if key in self._images else taken
 
-    def _steps(self, places: Tensor) -> Steps:
+    def _steps(self, places: Tensor, keys: Iterable[str] | None = None) -> Steps:
         return Steps(
-            obs={key: self._take(key, places) for key in self._raw},
+            obs={key: self._take(key, places) for key in (self._raw if keys is None else keys)},
             make_next_obs=lambda: self._following(places),
             **{name: getattr(self, name).flatten()[places] for name in _STEP_FIELDS},
         )
