@@ -155,7 +155,7 @@ class History:
         )
 
     def minibatch(self, indices: Tensor, keys: Iterable[str] | None = None) -> Steps:
-        """Steps (1, B) of the newest rollout at ``indices`` (B,) = t * N + stream; only observations ``keys``, or all."""
+        """Steps (1, B) of the newest rollout at ``indices`` (B,) = t * N + stream, observations ``keys`` or all."""
         return self._steps(indices.unsqueeze(0) + self._places(self._block)[0], keys)
 
     def windows(self, streams: int, length: int, generator: torch.Generator) -> Steps:
