@@ -130,3 +130,8 @@ def check_mode(name: str, cls: type[Representation], mode: str) -> Mode:
 
 def count_parameters(parameters: Iterable[nn.Parameter]) -> int:
     return sum(p.numel() for p in parameters)
+
+
+def feature_std(features: Tensor) -> Tensor:
+    """Standard deviation of (B, D) features over the batch, mean over D: near 0, the encoder has collapsed."""
+    return features.detach().float().std(0, correction=0).mean()

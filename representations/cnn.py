@@ -1,0 +1,45 @@
+"""The end-to-end baseline: a convolutional trunk trained by the RL loss alone.
+
+Nature-CNN (Mnih et al. 2015) or the IMPALA network of Procgen's PPO (Espeholt et al. 2018; Cobbe et al. 2020).
+``encode`` returns the trunk's rectified dense layer (512 or 256), the last hidden layer of the policy.
+Initialised as stable-baselines3 does: orthogonal, gain sqrt(2), biases 0.
+
+Differs from the paper: Procgen's code initialises IMPALA by Glorot's rule.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+from torch import Tensor
+
+from envs.steps import Obs
+from representations.base import Config, Representation, State
+from representations.nets import make_trunk
+
+
+@dataclass(frozen=True)
+class CnnConfig(Config):
+    trunk: str = "nature"
+    """'nature' or 'impala'. IMPALA is the published one on Procgen and costs eight times the multiply-adds."""
+
+
+class Cnn(Representation):
+    """Trained online only: without an objective of its own, a frozen one is ``random``."""
+
+    Config = CnnConfig
+    modes = ("online",)
+    default_mode = "online"
+    needs_pretraining = False
+    has_loss = False
+    hidden = ()
+
+    def __init__(self, space: gym.spaces.Dict, config: Any = None):
+        super().__init__(space, config)
+        self.trunk = make_trunk(self.config.trunk, space["image"].shape)
+        self.features_dim = self.trunk.width
+
+    def encode(self, obs: Obs, state: State = (), first: Tensor | None = None) -> tuple[Tensor, State]:
+        return self.trunk(obs["image"]).to(self.trunk.dense.weight.dtype), state

@@ -1,0 +1,125 @@
+"""DARLA (Higgins et al. 2017, "DARLA: improving zero-shot transfer in reinforcement learning").
+
+Three stages. (1) A denoising autoencoder learns to undo random rectangular occlusions of frames of a random policy;
+J(x) is its bottleneck. (2) A beta-VAE whose reconstruction is compared in J's space, not in pixels,
+
+    E_q ||J(x_hat) - J(x)||^2 + beta KL(q(z|x) || N(0, I)),    summed over features and latents, mean over the batch,
+
+J fixed, its gradient flowing through J into x_hat. (3) The encoder is frozen; RL sees mu(x), as do unseen targets.
+
+``encode`` returns mu (B, latents). The pixels x_hat look like noise, since only J judges them: pictures show them
+through the denoiser too.
+
+Differs from the paper: J's features are standardised by running statistics of stage 1, so that one beta serves every
+game (raw, their scale drifts with the length of stage 1) and a J that shrinks cannot pass for a good one. The trunk is
+the toolkit's, bottleneck 128 (100 there), and stage 2 uses Adam 5e-4 (1e-4), as budgets are 100 times smaller. Held
+random actions gather the frames (see ``pretrain``). Mode online trains both stages beside RL, J a step ahead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from envs.steps import Steps, flatten
+from representations.base import Heads, Phase
+from representations.nets import Decoder, Shape, make_trunk, orthogonal, pixels
+from representations.vae import Latent, LatentConfig, bernoulli_loss
+
+
+@dataclass(frozen=True)
+class DarlaConfig(LatentConfig):
+    beta: float = 1.0
+    """Weight of the KL; the paper's for its feature loss on DeepMind Lab."""
+    bottleneck: int = 128
+    """Size of J(x)."""
+    denoiser_learning_rate: float = 1e-3
+    """Adam, stage 1; the paper's."""
+    denoiser_share: float = 0.4
+    """Part of the pre-training samples for stage 1; below a third J's reconstructions were blurred."""
+
+
+def occlude(image: Tensor, generator: torch.Generator) -> Tensor:
+    """A black rectangle in every frame of (B, C, H, W), both its corners uniform over the frame."""
+    B, _, H, W = image.shape
+    device = image.device
+    ys = torch.randint(0, H + 1, (B, 2, 1, 1), generator=generator, device=device)
+    xs = torch.randint(0, W + 1, (B, 2, 1, 1), generator=generator, device=device)
+    row = torch.arange(H, device=device).view(1, H, 1)
+    column = torch.arange(W, device=device).view(1, 1, W)
+    inside = (row >= ys.amin(1)) & (row < ys.amax(1)) & (column >= xs.amin(1)) & (column < xs.amax(1))
+    return image.masked_fill(inside.unsqueeze(1), 0)
+
+
+class Denoiser(nn.Module):
+    """Autoencoder of occluded frames; ``forward`` is J: (B, C, H, W) -> (B, bottleneck), unit variance in training."""
+
+    def __init__(self, trunk: str, shape: Shape, bottleneck: int):
+        super().__init__()
+        self.trunk = make_trunk(trunk, shape, bottleneck)
+        orthogonal(self.trunk.dense, 1.0)
+        self.standardise = nn.BatchNorm1d(bottleneck, affine=False)
+        self.decoder = Decoder(bottleneck, shape)
+
+    def forward(self, image: Tensor, learn: bool = False) -> Tensor:
+        """``learn`` standardises by the batch and moves the running statistics; otherwise those serve."""
+        hidden = self.trunk.dense(self.trunk.flat(image))
+        norm = self.standardise
+        hidden = hidden.to(self.trunk.dense.weight.dtype)
+        return F.batch_norm(hidden, norm.running_mean, norm.running_var, training=learn, momentum=0.01)
+
+
+class Darla(Latent):
+    Config = DarlaConfig
+
+    def __init__(self, space: gym.spaces.Dict, config: Any = None):
+        super().__init__(space, config)
+        self.denoiser = Denoiser(self.config.trunk, space["image"].shape, self.config.bottleneck)
+
+    def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """Both stages at once: neither's gradient reaches the other's parameters."""
+        image = flatten(steps.obs)["image"]
+        first, metrics = self.denoising_loss(image, generator)
+        second, more = self.latent_loss(image, generator)
+        return first + second, {"denoising": metrics["reconstruction"], **more}
+
+    def denoising_loss(self, image: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """Stage 1: Bernoulli cross-entropy of the whole frame given the occluded one, nats per frame."""
+        features = self.denoiser(occlude(image, generator), learn=True)
+        loss = bernoulli_loss(self.denoiser.decoder(features), pixels(image))
+        raw_std = self.denoiser.standardise.running_var.sqrt().mean()  # type: ignore[union-attr, operator]
+        return loss, {"reconstruction": loss.detach(), "feature_std": raw_std}
+
+    def features(self, image: Tensor) -> Tensor:
+        """J of images, with a gradient to the images and none to J."""
+        fixed = {name: parameter.detach() for name, parameter in self.denoiser.named_parameters()}
+        return functional_call(self.denoiser, fixed, (image,)).float()
+
+    def distance(self, logits: Tensor, image: Tensor) -> Tensor:
+        with torch.no_grad():
+            target = self.features(image)
+        difference = self.features(torch.sigmoid(logits)) - target
+        return difference.square().sum(1).mean()
+
+    def penalty(self, divergence: Tensor) -> Tensor:
+        return self.config.beta * divergence
+
+    def phases(self) -> list[Phase]:
+        def denoise(steps: Steps, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+            return self.denoising_loss(flatten(steps.obs)["image"], generator)
+
+        (vae,) = super().phases()
+        share = self.config.denoiser_share
+        first = Phase("denoiser", list(self.denoiser.parameters()), denoise, self.config.denoiser_learning_rate, share)
+        return [first, Phase(vae.name, vae.parameters, vae.loss, vae.learning_rate, 1 - share)]
+
+    def show(self, logits: Tensor) -> list[Tensor]:
+        """The decoded pixels, and the same through the denoiser."""
+        decoded = torch.sigmoid(logits)
+        return [decoded, torch.sigmoid(self.denoiser.decoder(self.denoiser(decoded)))]

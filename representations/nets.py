@@ -1,0 +1,182 @@
+"""Trunks and decoders that two or more methods use, and the one place where uint8 becomes float.
+
+Sizes at 64x64x3: Nature 3.7 M multiply-adds and 0.60 M parameters, IMPALA 30.6 M and 0.62 M. Everything is
+channels-last in memory and takes any image size and number of channels that its strides allow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from envs.registry import UsageError
+
+Shape = tuple[int, ...]
+"""(C, H, W) of one image."""
+
+
+def pixels(image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """uint8 (B, C, H, W) -> float in [0, 1], channels-last.
+
+    The result has the dtype of the running autocast (straight to bfloat16: 0..255 are exact there), else ``dtype``.
+    """
+    if image.dtype != torch.uint8:
+        raise UsageError(f"images must be uint8 in 0..255, got {image.dtype}; leave the scaling to the network")
+    kind = image.device.type
+    if torch.is_autocast_enabled(kind):
+        dtype = torch.get_autocast_dtype(kind)
+    return image.to(dtype).contiguous(memory_format=torch.channels_last).div_(255)
+
+
+def orthogonal(module: nn.Module, gain: float = math.sqrt(2)) -> None:
+    """Orthogonal weights and zero biases throughout, as stable-baselines3 does for a features extractor."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.orthogonal_(layer.weight, gain)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+class Trunk(nn.Module):
+    """Convolutions, flatten, one dense layer, relu: (B, C, H, W) -> (B, width).
+
+    ``forward`` takes uint8 images, or floats in [0, 1] where a loss must reach the pixels (DARLA's denoiser).
+    """
+
+    def __init__(self, body: nn.Sequential, shape: Shape, width: int):
+        super().__init__()
+        self.body = body
+        with torch.no_grad():
+            self.flat_dim = int(body(torch.zeros(1, *shape)).flatten(1).shape[1])
+        self.dense = nn.Linear(self.flat_dim, width)
+        self.width = width
+        orthogonal(self)
+        self.to(memory_format=torch.channels_last)
+
+    def flat(self, image: Tensor) -> Tensor:
+        """(B, flat_dim), the last convolution's rectified output, flattened in (C, H, W) order."""
+        if image.dtype == torch.uint8:
+            image = pixels(image, self.dense.weight.dtype)
+        return self.body(image).flatten(1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return F.relu(self.dense(self.flat(image)), inplace=True)
+
+
+class Nature(Trunk):
+    """Mnih et al. 2015; parameters in the order and layout of stable-baselines3's NatureCNN, so weights copy over."""
+
+    def __init__(self, shape: Shape, width: int = 512):
+        _smallest("nature", shape, 36)
+        super().__init__(
+            nn.Sequential(
+                nn.Conv2d(shape[0], 32, 8, 4),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(32, 64, 4, 2),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(64, 64, 3, 1),
+                nn.ReLU(inplace=True),
+            ),
+            shape,
+            width,
+        )
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(relu(conv(relu(x))))."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Only the first relu must copy: x is still needed for the skip. A convolution does not keep its output for
+        # the backward pass, so the rest may overwrite it.
+        hidden = F.relu(self.first(F.relu(x)), inplace=True)
+        return self.second(hidden).add_(x)
+
+
+class Impala(Trunk):
+    """Espeholt et al. 2018 as in Procgen's PPO (Cobbe et al. 2020): channels 16, 32, 32, two residual blocks each."""
+
+    def __init__(self, shape: Shape, width: int = 256, channels: Sequence[int] = (16, 32, 32)):
+        _smallest("impala", shape, 8)
+        layers: list[nn.Module] = []
+        for before, after in zip((shape[0], *channels), channels, strict=False):
+            layers += [
+                nn.Conv2d(before, after, 3, padding=1),
+                nn.MaxPool2d(3, 2, 1),
+                ResidualBlock(after),
+                ResidualBlock(after),
+            ]
+        super().__init__(nn.Sequential(*layers, nn.ReLU(inplace=True)), shape, width)
+
+
+def _smallest(name: str, shape: Shape, side: int) -> None:
+    if min(shape[1:]) < side:
+        raise UsageError(
+            f"trunk '{name}' needs images of at least {side}x{side}, got {shape[1]}x{shape[2]}; "
+            + ("use --trunk impala" if name == "nature" and min(shape[1:]) >= 8 else "enlarge the observation")
+        )
+
+
+TRUNKS: dict[str, type[Nature] | type[Impala]] = {"nature": Nature, "impala": Impala}
+
+
+def make_trunk(name: str, shape: Shape, width: int | None = None) -> Trunk:
+    """The named trunk for (C, H, W) images; ``width`` of its dense layer defaults to the published one."""
+    if name not in TRUNKS:
+        raise UsageError(f"unknown trunk '{name}'; known: {', '.join(TRUNKS)}")
+    return TRUNKS[name](shape) if width is None else TRUNKS[name](shape, width)
+
+
+class GaussianEncoder(nn.Module):
+    """Trunk with a dense layer of 256, then the mean and log-variance of q(z|x), each (B, latents) float32."""
+
+    def __init__(self, trunk: str, shape: Shape, latents: int):
+        super().__init__()
+        self.trunk = make_trunk(trunk, shape, 256)
+        self.mean = nn.Linear(256, latents)
+        self.log_variance = nn.Linear(256, latents)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.trunk(image)
+        with torch.autocast(hidden.device.type, enabled=False):  # a KL of bfloat16 numbers would be noise
+            hidden = hidden.to(self.mean.weight.dtype)
+            return self.mean(hidden), self.log_variance(hidden)
+
+
+class Decoder(nn.Module):
+    """z (B, latents) -> logits (B, C, H, W): dense 256, dense, transposed convolutions k4 s2 of 64 and 32, then x4.
+
+    The last factor of 4 mirrors Nature's stride 4 as a 3x3 convolution and a pixel shuffle (Shi et al. 2016), the same
+    map as a transposed convolution of kernel 12 and stride 4, at twice the speed here. Sides that are no multiple of
+    16 are built larger and cropped.
+    """
+
+    def __init__(self, latents: int, shape: Shape):
+        super().__init__()
+        channels, self.height, self.width = shape
+        h, w = -(-self.height // 16), -(-self.width // 16)
+        self.dense = nn.Sequential(
+            nn.Linear(latents, 256), nn.ReLU(inplace=True), nn.Linear(256, 64 * h * w), nn.ReLU(inplace=True)
+        )
+        self.grid = (64, h, w)
+        self.body = nn.Sequential(
+            nn.ConvTranspose2d(64, 64, 4, 2, 1),
+            nn.ReLU(inplace=True),
+            nn.ConvTranspose2d(64, 32, 4, 2, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(32, channels * 16, 3, padding=1),
+            nn.PixelShuffle(4),
+        )
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, z: Tensor) -> Tensor:
+        grid = self.dense(z).unflatten(1, self.grid).contiguous(memory_format=torch.channels_last)
+        return self.body(grid)[:, :, : self.height, : self.width]

@@ -1,0 +1,48 @@
+"""A frozen random network: what a trunk's architecture gives without any learning, the floor of every table.
+
+Random convolutional features are a strong baseline for exploration (Burda et al. 2018, "Large-scale study of
+curiosity-driven learning") and the control that any pre-trained encoder must beat.
+
+``encode`` returns LayerNorm(dense(trunk(x))): the trunk's dense layer before its relu, so that no feature is dead,
+normalised over the D features of each frame, so that the policy's input has mean square 1 whatever the image's
+brightness, the trunk or the number of channels. LayerNorm needs no frames and learns nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import torch.nn.functional as F
+from torch import Tensor
+
+from envs.steps import Obs
+from representations.base import Config, Representation, State
+from representations.nets import make_trunk
+
+
+@dataclass(frozen=True)
+class RandomConfig(Config):
+    trunk: str = "nature"
+    """'nature' (512 features) or 'impala' (256)."""
+
+
+class Random(Representation):
+    """Frozen only: trained, it would be ``cnn``."""
+
+    Config = RandomConfig
+    modes = ("frozen",)
+    default_mode = "frozen"
+    needs_pretraining = False
+    has_loss = False
+
+    def __init__(self, space: gym.spaces.Dict, config: Any = None):
+        super().__init__(space, config)
+        self.trunk = make_trunk(self.config.trunk, space["image"].shape)
+        self.features_dim = self.trunk.width
+
+    def encode(self, obs: Obs, state: State = (), first: Tensor | None = None) -> tuple[Tensor, State]:
+        dense = self.trunk.dense
+        features = dense(self.trunk.flat(obs["image"])).to(dense.weight.dtype)
+        return F.layer_norm(features, (self.features_dim,)), state

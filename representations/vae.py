@@ -1,0 +1,174 @@
+"""VAE (Kingma & Welling 2014), beta-VAE (Higgins et al. 2017) and its controlled capacity (Burgess et al. 2018).
+
+Objective (minimised, nats per frame):  E_q[-log p(x|z)] + beta KL(q(z|x) || N(0, I)),
+KL = 0.5 sum_latents (mu^2 + s^2 - log s^2 - 1); the likelihood is Bernoulli with logits, SUMMED over pixels and
+channels, then averaged over the batch: beta means nothing otherwise. beta = 1 is the VAE. With a capacity C_max the
+KL term is gamma |KL - C|, C rising linearly from 0 to C_max nats over ``capacity_steps`` optimizer steps.
+
+``encode`` returns mu (B, latents); a latent that the KL has shut gives about 0.
+
+Differs from the paper: the encoder is the toolkit's trunk with a dense layer of 256, so that rows of one table share
+it; the decoder ends in one factor of 4 (see ``nets.Decoder``); Adam 5e-4, not 1e-4, as budgets are 100 times smaller.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from envs.steps import Obs, Steps, flatten
+from representations.base import Config, Heads, Phase, Representation, State, feature_std
+from representations.nets import Decoder, GaussianEncoder, pixels
+
+ACTIVE = 0.1
+"""Nats of mean KL above which a latent counts as active."""
+
+
+def kl_to_prior(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(mean, exp(log_variance)) || N(0, 1)) of each latent, in nats; shape of ``mean``."""
+    return 0.5 * (mean.square() + log_variance.exp() - log_variance - 1)
+
+
+def draw(mean: Tensor, log_variance: Tensor, generator: torch.Generator) -> Tensor:
+    """z = mu + s e, e ~ N(0, 1) from ``generator``; with gradient."""
+    noise = torch.empty_like(mean).normal_(generator=generator)
+    return mean + (0.5 * log_variance).exp() * noise
+
+
+def bernoulli_loss(logits: Tensor, x: Tensor) -> Tensor:
+    """-log p(x|z) in nats, summed over pixels and channels, mean over the batch; x (B, C, H, W) in [0, 1]."""
+    return F.binary_cross_entropy_with_logits(logits.float(), x.float(), reduction="sum") / x.shape[0]
+
+
+@dataclass(frozen=True)
+class LatentConfig(Config):
+    trunk: str = "nature"
+    """Convolutions of the encoder, 'nature' or 'impala'."""
+    latents: int = 64
+    """Size of z. 10 in the study of Locatello et al. 2019 on sprites; Procgen frames hold more."""
+    learning_rate: float = 5e-4
+    """Adam. Papers: 1e-4 for 300k steps; measured for budgets of some thousand steps."""
+
+
+class Latent(Representation):
+    """What VAE, beta-VAE and DARLA share: a Gaussian encoder whose mean is the feature, a decoder, their pictures."""
+
+    Config = LatentConfig
+
+    def __init__(self, space: gym.spaces.Dict, config: Any = None):
+        super().__init__(space, config)
+        shape = space["image"].shape
+        self.encoder = GaussianEncoder(self.config.trunk, shape, self.config.latents)
+        self.decoder = Decoder(self.config.latents, shape)
+        self.features_dim = self.config.latents
+
+    def encode(self, obs: Obs, state: State = (), first: Tensor | None = None) -> tuple[Tensor, State]:
+        return self.encoder(obs["image"])[0], state
+
+    def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.latent_loss(flatten(steps.obs)["image"], generator)
+
+    def latent_loss(self, image: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """The negative evidence bound of a batch (B, C, H, W), with this method's two terms."""
+        mean, log_variance = self.encoder(image)
+        divergences = kl_to_prior(mean, log_variance)
+        divergence = divergences.sum(1).mean()
+        distance = self.distance(self.decoder(draw(mean, log_variance, generator)), image)
+        metrics = {
+            "reconstruction": distance.detach(),
+            "kl": divergence.detach(),
+            "active_latents": (divergences.detach().mean(0) > ACTIVE).sum().float(),
+            "feature_std": feature_std(mean),
+        }
+        return distance + self.penalty(divergence), metrics
+
+    def distance(self, logits: Tensor, image: Tensor) -> Tensor:
+        """The reconstruction term, nats per frame."""
+        return bernoulli_loss(logits, pixels(image))
+
+    @abstractmethod
+    def penalty(self, divergence: Tensor) -> Tensor:
+        """The KL term, from the mean total KL in nats."""
+
+    def phases(self) -> list[Phase]:
+        def own_loss(steps: Steps, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+            return self.latent_loss(flatten(steps.obs)["image"], generator)
+
+        parameters = [*self.encoder.parameters(), *self.decoder.parameters()]
+        return [Phase("vae", parameters, own_loss, self.config.learning_rate)]
+
+    def show(self, logits: Tensor) -> list[Tensor]:
+        """Rows of images in [0, 1] that stand for decoded frames."""
+        return [torch.sigmoid(logits.float())]
+
+    @torch.no_grad()
+    def pictures(self, obs: Obs, generator: torch.Generator) -> dict[str, np.ndarray]:
+        """``reconstructions``: frames above what is decoded from their means. ``traversals``: of the first frame, a
+        row for each of the (at most 8) latents with the largest KL, moved from -3 to 3 standard deviations of N(0, 1).
+        """
+        image = obs["image"]
+        mean, log_variance = self.encoder(image)
+        order = kl_to_prior(mean, log_variance).mean(0).argsort(descending=True)[:8]
+        values = torch.linspace(-3, 3, 7, device=mean.device)
+        z = mean[0].repeat(len(order), len(values), 1)
+        z[torch.arange(len(order)), :, order] = values
+        moved = self.show(self.decoder(z.flatten(0, 1)))[-1]
+        rows = [pixels(image), *self.show(self.decoder(mean))]
+        return {"reconstructions": tile(rows), "traversals": tile(list(moved.unflatten(0, (len(order), -1))))}
+
+
+def tile(rows: list[Tensor]) -> np.ndarray:
+    """Rows of images (n, C, H, W) in [0, 1] -> one uint8 (R*H, n*W, 3); one channel is shown as grey."""
+    grid = torch.stack([row.float() for row in rows])
+    if grid.shape[2] < 3:
+        grid = grid[:, :, :1].expand(-1, -1, 3, -1, -1)
+    R, n, _, H, W = grid.shape
+    flat = grid[:, :, :3].permute(0, 3, 1, 4, 2).reshape(R * H, n * W, 3)
+    return (flat * 255).round().to(torch.uint8).cpu().numpy()
+
+
+class Vae(Latent):
+    """beta = 1: the plain evidence bound."""
+
+    def penalty(self, divergence: Tensor) -> Tensor:
+        return divergence
+
+
+@dataclass(frozen=True)
+class BetaVaeConfig(LatentConfig):
+    beta: float = 4.0
+    """Weight of the KL; 4 is Higgins et al.'s on dSprites and in the middle of Locatello et al.'s 1..16."""
+    capacity: float = 0.0
+    """C_max in nats; 0 switches controlled capacity off, then ``beta`` holds. Burgess et al.: 25 on dSprites."""
+    gamma: float = 1000.0
+    """Weight of |KL - C|, Burgess et al."""
+    capacity_steps: int = 2000
+    """Optimizer steps until C = C_max. Burgess et al.: 100 000, of some 300 000."""
+
+
+class BetaVae(Latent):
+    """A KL weighted by beta, or held at a rising capacity."""
+
+    Config = BetaVaeConfig
+
+    def __init__(self, space: gym.spaces.Dict, config: Any = None):
+        super().__init__(space, config)
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+        self.updates: Tensor
+
+    def penalty(self, divergence: Tensor) -> Tensor:
+        config = self.config
+        if not config.capacity:
+            return config.beta * divergence
+        capacity = config.capacity * (self.updates / config.capacity_steps).clamp(max=1)
+        return config.gamma * (divergence - capacity).abs()
+
+    def after_step(self) -> None:
+        self.updates += 1
