@@ -234,5 +234,6 @@ class Counters:
             agent._last_obs = None  # learn() then resets the environment
         agent._state = tuple(torch.as_tensor(part).to(agent.device) for part in state["state"])
         agent._seen = None
+        agent.policy.generator = agent.streams["evaluation"]  # the streams, loaded before, are new objects
         agent.ep_info_buffer = deque(state["episodes"], maxlen=agent._stats_window_size)
         agent.ep_success_buffer = deque(state["successes"], maxlen=agent._stats_window_size)

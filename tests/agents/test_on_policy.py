@@ -13,6 +13,7 @@ from torch import nn
 
 from agents import checkpoint
 from agents.a2c import A2C
+from agents.on_policy import Means
 from agents.ppo import PPO
 from agents.rollout import gae
 from envs.registry import UsageError
@@ -206,8 +207,6 @@ def test_micro_batches_add_up_to_the_minibatch(build, size):
     agent = build(config={"micro_batch": size, **PLAIN})
     agent.train = lambda: None
     agent.learn(6 * N)
-    from agents.on_policy import Means
-
     indices = torch.randperm(6 * N, generator=torch.Generator().manual_seed(0))[:11]
     gradients = {}
     for micro in (size, 11):
@@ -235,6 +234,27 @@ def test_the_two_gradients_are_clipped_apart(build):
     assert 0.001 < norm(decoder) <= 0.005001
     assert 0.001 < norm(heads) <= 0.010001
     assert norm(by_name) <= 0.015001
+
+
+def test_the_step_is_the_sum_of_the_two_clipped_gradients(build):
+    config = {"max_grad_norm": 0.01, "epochs": 1, "minibatches": 1, "micro_batch": 100, **PLAIN}
+    agent = build(kind="autoencoder", config=config, aux_coef=0.5)
+    agent.train = lambda: None
+    agent.learn(6 * N)
+    parameters, indices, parts = agent.policy.trainable(), torch.arange(6 * N), []
+    for backward in (agent._rl_backward, agent._auxiliary_backward):
+        agent.policy.optimizer.zero_grad()
+        agent.streams["auxiliary"].manual_seed(0)
+        backward(indices, Means())
+        gradient = torch.cat(
+            [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in parameters]
+        )
+        parts.append(gradient * 0.01 / gradient.norm())  # both are longer than 0.01
+    agent.streams["auxiliary"].manual_seed(0)
+    agent.policy.optimizer.step = lambda: None
+    agent._update(indices, Means())
+    stepped = torch.cat([p.grad.flatten() for p in parameters])
+    torch.testing.assert_close(stepped, parts[0] + 0.5 * parts[1], rtol=1e-3, atol=1e-7)
 
 
 def test_the_own_loss_acts_in_mode_online_only(build):
@@ -344,10 +364,9 @@ def test_a_restored_agent_goes_on_bit_for_bit(build, tmp_path, options):
     whole.learn(5 * 6 * N)
     first.learn(2 * 6 * N)
     first.save(tmp_path)
-    with torch.no_grad():  # what is not restored would show
-        for parameter in second.policy.parameters():
-            parameter.add_(1.0)
+    second.learn(3 * 6 * N)  # what is not restored would show
     second.restore(tmp_path)
+    assert second.policy.generator is second.streams["evaluation"]
     second.learn(3 * 6 * N, reset_num_timesteps=False)
     assert second.num_timesteps == whole.num_timesteps == 5 * 6 * N
     assert torch.equal(weights(whole), weights(second))
