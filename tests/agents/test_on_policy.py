@@ -186,13 +186,13 @@ def test_a_last_frame_that_is_the_previous_one_is_not_valid(build, world):
     assert torch.equal(steps.next_obs["image"][2, 0], steps.obs["image"][2, 0])
 
 
-def test_rewards_are_normalised_step_by_step(build):
-    agent = build(config={"normalise_reward": True})
+def test_rewards_are_normalised_step_by_step(build, world):
+    agent = build(env=world(N, num_actions=2), config={"normalise_reward": True, "n_steps": 24})
     agent.train = lambda: None
-    agent.learn(6 * N)
+    agent.learn(24 * N)
     steps = agent.history.rollout()
     running, mean, variance, count = np.zeros(N), 0.0, 1.0, 1e-4
-    for t in range(6):
+    for t in range(24):
         running = 0.99 * running + steps.reward[t].numpy()
         delta, total = running.mean() - mean, count + N
         variance = (variance * count + running.var() * N + delta**2 * count * N / total) / total
@@ -400,6 +400,25 @@ def test_stable_baselines3s_own_tools_work(build, world):
     seen = []
     agent.learn(6 * N, callback=lambda scope, _: seen.append((scope["dones"].shape, len(scope["infos"]))) or True)
     assert seen == [((N,), N)] * 6
+
+
+def test_learning_anew_forgets_the_streams_that_a_reset_broke_off(build):
+    agent = build(kind="averaging", mode="frozen")
+    agent.learn(2 * 6 * N)
+    agent.learn(6 * N)  # resets the environment
+    steps = agent.history.rollout()
+    assert steps.first[0].all()
+    net, image = agent.representation.net, torch.from_numpy(plain_env_after_resets(agent))
+    torch.testing.assert_close(steps.obs["features"][0], net(image.float() / 255).detach())
+
+
+def plain_env_after_resets(agent):
+    """First frames that the second reset showed, 12 steps after the first."""
+    env = plain_env(agent)
+    env.reset()
+    for _ in range(12):
+        env.step(np.zeros(N, dtype=np.int64))
+    return env.reset()
 
 
 def test_a_callback_stops_within_a_rollout_and_learning_goes_on(build):
