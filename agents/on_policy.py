@@ -66,9 +66,9 @@ class OnPolicy(Rollout):
         self._update_learning_rate(self.policy.optimizer)
         means = Means()
         total = self.advantages.numel()
-        for _ in range(self.epochs):
+        for _ in range(self.config.epochs):
             order = torch.randperm(total, generator=self.streams["minibatches"], device=self.device)
-            for indices in order.split(total // self.minibatches):
+            for indices in order.split(total // self.config.minibatches):
                 self._update(indices, means)
             self._n_updates += 1
         self.metrics |= means.values() | {"train/explained_variance": self._explained_variance()}

@@ -44,25 +44,17 @@ class PPOConfig(Config):
     timeout_is_terminal: bool = True
     """Treat a time limit as a terminal state, as published; False bootstraps from the last frame."""
 
+    def check(self, num_envs: int) -> None:
+        super().check(num_envs)
+        if self.value_loss not in ("procgen", "sb3"):
+            raise UsageError(f"value_loss '{self.value_loss}'; known: procgen, sb3")
+
 
 class PPO(OnPolicy):
     """PPO over a representation; arguments as in ``OnPolicy``."""
 
     Config: ClassVar[type[PPOConfig]] = PPOConfig
     config: PPOConfig
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        if self.config.value_loss not in ("procgen", "sb3"):
-            raise UsageError(f"value_loss '{self.config.value_loss}'; known: procgen, sb3")
-
-    @property
-    def epochs(self) -> int:
-        return self.config.epochs
-
-    @property
-    def minibatches(self) -> int:
-        return self.config.minibatches
 
     def make_optimizer(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, self.config.learning_rate, eps=self.config.adam_epsilon)

@@ -69,6 +69,25 @@ class Config:
     window_streams: int = 16
     """Stretches per auxiliary batch, for representations that learn from windows."""
 
+    epochs = 1  # not fields: A2C makes one step on each rollout
+    minibatches = 1
+
+    def check(self, num_envs: int) -> None:
+        """UsageError naming the field that no agent over ``num_envs`` environments could work with."""
+        for name in ("n_steps", "epochs", "minibatches", "micro_batch", "window_streams"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name}={getattr(self, name)}: give a whole number of at least 1")
+        for name in ("gamma", "gae_lambda"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name}={getattr(self, name)}: give a number from 0 to 1")
+        for name in ("learning_rate", "max_grad_norm"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{name}={getattr(self, name)}: give a number above 0")
+        if (self.n_steps * num_envs) % self.minibatches:
+            raise UsageError(
+                f"{self.n_steps} steps x {num_envs} environments do not divide into {self.minibatches} minibatches"
+            )
+
 
 def gae(reward: Tensor, value: Tensor, done: Tensor, gamma: float, gae_lambda: float) -> tuple[Tensor, Tensor]:
     """Advantages and lambda-returns (T, N) from rewards and dones (T, N) and values (T+1, N)."""
@@ -151,14 +170,8 @@ class Rollout(OnPolicyAlgorithm):
             device=device,
             _init_setup_model=False,
         )
-        if (config.n_steps * self.n_envs) % self.minibatches:
-            raise UsageError(
-                f"{config.n_steps} steps x {self.n_envs} environments do not divide into {self.minibatches} minibatches"
-            )
+        config.check(self.n_envs)
         self._setup_model()
-
-    epochs: int = 1
-    minibatches: int = 1
 
     @abstractmethod
     def make_optimizer(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:

@@ -45,7 +45,7 @@ def estimate_seconds(config: RunConfig) -> float:
     act, learn = trunk_seconds(
         config.trunk if config.trunk in TRUNKS else "nature", resolve_precision(config.precision)
     )
-    epochs = config.algo_settings.get("n_epochs", 1)
+    epochs = config.algo_settings.get("epochs", 1)
     per_frame = ENV_SECONDS + act + (0.1 if config.mode == "frozen" else 1.0) * epochs * learn
     episodes = config.eval_envs * len(config.splits) + config.periodic_evals * config.periodic_envs * 2
     return (

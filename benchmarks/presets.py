@@ -43,7 +43,7 @@ PRESETS = {
         periodic_evals=1,
         periodic_envs=4,
         checkpoint_frames=2048,
-        algo={"ppo": {"n_steps": 64, "n_minibatches": 4}},
+        algo={"ppo": {"n_steps": 64, "minibatches": 4}},
     ),
     "quick": Preset(
         steps=1_000_000,

@@ -210,7 +210,7 @@ def configure(
         args.algo, algorithm.Config, preset.algo.get(args.algo, {}), changes.get(args.algo, {})
     )
     num_envs, steps = args.num_envs or preset.num_envs, args.steps or preset.steps
-    algorithm.check_sizes(algorithm.Config(**algo_settings), num_envs)
+    algorithm.Config(**algo_settings).check(num_envs)
     pretrained = cls.needs_pretraining and mode != "online"
     return RunConfig(
         suite=args.suite,

@@ -47,7 +47,7 @@ def refused(capsys, *argv):
         (["--set", "darla.beta=high"], ["'high'", "float"]),
         (["--set", "vae.beta=1"], ["'vae' is not part of this command"]),
         (["--set", "darla.trunk=resnet"], ["resnet"]),
-        (["--set", "ppo.n_epochs=0"], ["n_epochs"]),
+        (["--set", "ppo.epochs=0"], ["epochs"]),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(argv, words, capsys, tmp_path, monkeypatch):
