@@ -5,10 +5,15 @@ bootstrap), ``report`` (results.csv, report.md, report.html), ``published`` (wha
 """
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
 FOLDERS = ("agents", "representations", "envs", "intrinsic", "benchmarks")
+
+# Before torch loads its OpenMP: threads that spin while they wait make a run 10 times slower as soon as another
+# process wants one of the cores; sleeping ones cost nothing measurable on a quiet machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def intruders(root: Path) -> list[str]:

@@ -105,6 +105,20 @@ def test_an_end_to_end_network_killed_in_training_ends_the_same_on_procgen(tmp_p
     assert result(tmp_path / "killed") == result(tmp_path / "whole")
 
 
+def test_a_tracker_and_its_failure_change_nothing(tmp_path, monkeypatch):
+    args = ("--repr", "vae", "--suite", "counting", "--steps", "2048")
+    finish(tmp_path / "none", *args)
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    assert "wandb sync" in finish(tmp_path / "wandb", *args, "--log", "wandb")
+    monkeypatch.setenv("WANDB_MODE", "no such mode")  # init raises
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    finish(tmp_path / "broken", *args, "--log", "wandb")
+    assert result(tmp_path / "wandb") == result(tmp_path / "none")
+    assert result(tmp_path / "broken") == result(tmp_path / "none")
+
+
 def test_asked_to_stop_it_saves_first_and_says_how_to_go_on(tmp_path):
     args = ("--repr", "cnn", "--suite", "counting", "--steps", "60000")
     code, text = start_and_kill(tmp_path / "run", trained(5000), *args, sign=signal.SIGTERM)
