@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,20 @@ def build_representation(config: RunConfig, task: Task) -> Representation:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(config.seed, "init", "representation"))
         return cls(space, cls.Config(**config.repr_settings))
+
+
+def rehearse(configs: Sequence[RunConfig]) -> None:
+    """Build the world and the representation of every run once, so that what cannot work fails before it writes.
+
+    Raises:
+        UsageError: a missing package, an observation key the method needs, a setting its networks refuse.
+    """
+    seen = set()
+    for config in configs:
+        key = (config.env, config.repr, tuple(sorted((name, str(v)) for name, v in config.repr_settings.items())))
+        if key not in seen:
+            seen.add(key)
+            build_representation(config, find_task(config))
 
 
 def build_agent(config: RunConfig, task: Task, representation: Representation, precision: Precision) -> OnPolicy:

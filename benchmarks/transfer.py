@@ -120,8 +120,10 @@ def transfer(args: Args) -> int:
     out = args.out or Path("runs") / f"{args.suite}-{args.preset}"
     from agents.recorder import Preempted
     from agents.run_dir import as_json, open_experiment, run_id
+    from agents.train import rehearse
     from benchmarks import report
 
+    rehearse(configs)
     print(announce(configs, out), flush=True)
     if args.dry_run:
         return 0
