@@ -82,7 +82,7 @@ class Representation(nn.Module, ABC):
             name = type(self).__name__.lower()
             raise UsageError(f"{name} needs obs key '{missing[0]}'; this environment gives {sorted(space.spaces)}")
         self.space = space
-        self.config = self.Config() if config is None else config
+        self.config: Any = self.Config() if config is None else config
 
     @abstractmethod
     def encode(self, obs: Obs, state: State = (), first: Tensor | None = None) -> tuple[Tensor, State]:
@@ -90,6 +90,13 @@ class Representation(nn.Module, ABC):
 
         ``first`` (B,) bool marks rows that open an episode: a stateful encoder resets those before encoding.
         """
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of key "image"."""
+        shape = self.space["image"].shape
+        assert shape is not None
+        return shape
 
     def initial_state(self, batch: int) -> State:
         """The state before any frame was seen."""

@@ -80,7 +80,7 @@ class Darla(Latent):
 
     def __init__(self, space: gym.spaces.Dict, config: Any = None):
         super().__init__(space, config)
-        self.denoiser = Denoiser(self.config.trunk, space["image"].shape, self.config.bottleneck)
+        self.denoiser = Denoiser(self.config.trunk, self.image_shape, self.config.bottleneck)
 
     def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Both stages at once: neither's gradient reaches the other's parameters."""

@@ -36,14 +36,11 @@ class FrozenVecEnv(VecEnvWrapper):
         for key in representation.keys:
             if key not in shown:
                 raise UsageError(f"the frozen encoder needs obs key '{key}'; this environment gives {sorted(shown)}")
-            if (
-                shown[key].shape != representation.space[key].shape
-                or shown[key].dtype != representation.space[key].dtype
-            ):
+            given, wanted = shown[key], representation.space[key]
+            if (given.shape, given.dtype) != (wanted.shape, wanted.dtype):
                 raise UsageError(
-                    f"obs key '{key}' is {shown[key].dtype} {shown[key].shape}; the frozen encoder was built for "
-                    f"{representation.space[key].dtype} {representation.space[key].shape}; images go (C, H, W): "
-                    "Sb3VecEnv or VecTransposeImage gives that"
+                    f"obs key '{key}' is {given.dtype} {given.shape}; the frozen encoder was built for {wanted.dtype} "
+                    f"{wanted.shape}; images go (C, H, W), as Sb3VecEnv or VecTransposeImage shows them"
                 )
         self.representation = representation.eval().requires_grad_(False)
         box = gym.spaces.Box(-np.inf, np.inf, (representation.features_dim,), np.float32)

@@ -55,7 +55,7 @@ class Trunk(nn.Module):
         self.dense = nn.Linear(self.flat_dim, width)
         self.width = width
         orthogonal(self)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def flat(self, image: Tensor) -> Tensor:
         """(B, flat_dim), the last convolution's rectified output, flattened in (C, H, W) order."""
@@ -175,7 +175,7 @@ class Decoder(nn.Module):
             nn.Conv2d(32, channels * 16, 3, padding=1),
             nn.PixelShuffle(4),
         )
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, z: Tensor) -> Tensor:
         grid = self.dense(z).unflatten(1, self.grid).contiguous(memory_format=torch.channels_last)

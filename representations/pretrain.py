@@ -8,6 +8,7 @@ Frames come from their seed alone, so they are collected again after a restart, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Literal, Protocol
 
 import gymnasium as gym
@@ -191,4 +192,4 @@ class Pretrainer:
 def _split(steps: int, shares: list[float]) -> list[int]:
     """``steps`` over phases by share; cumulative rounding, so that they add up."""
     edges = [round(steps * sum(shares[:i]) / sum(shares)) for i in range(len(shares) + 1)] if shares else [0]
-    return [after - before for before, after in zip(edges, edges[1:], strict=False)]
+    return [after - before for before, after in pairwise(edges)]

@@ -39,7 +39,7 @@ class Random(Representation):
 
     def __init__(self, space: gym.spaces.Dict, config: Any = None):
         super().__init__(space, config)
-        self.trunk = make_trunk(self.config.trunk, space["image"].shape)
+        self.trunk = make_trunk(self.config.trunk, self.image_shape)
         self.features_dim = self.trunk.width
 
     def encode(self, obs: Obs, state: State = (), first: Tensor | None = None) -> tuple[Tensor, State]:

@@ -64,9 +64,8 @@ class Latent(Representation):
 
     def __init__(self, space: gym.spaces.Dict, config: Any = None):
         super().__init__(space, config)
-        shape = space["image"].shape
-        self.encoder = GaussianEncoder(self.config.trunk, shape, self.config.latents)
-        self.decoder = Decoder(self.config.latents, shape)
+        self.encoder = GaussianEncoder(self.config.trunk, self.image_shape, self.config.latents)
+        self.decoder = Decoder(self.config.latents, self.image_shape)
         self.features_dim = self.config.latents
 
     def encode(self, obs: Obs, state: State = (), first: Tensor | None = None) -> tuple[Tensor, State]:

@@ -28,7 +28,12 @@ def finish(out, *more):
 def start_and_kill(out, wanted, *more, sign=signal.SIGKILL):
     """Start the command, send ``sign`` as soon as ``wanted(run directory)`` holds, and wait for the end."""
     process = subprocess.Popen(
-        command(out, *more), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command(out, *more),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
     deadline = time.monotonic() + 120
     while not any(wanted(run) for run in out.glob("runs/*")):

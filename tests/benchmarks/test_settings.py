@@ -63,7 +63,7 @@ def test_words_are_split_and_must_name_a_module_of_the_command():
     for word in ("darla.beta", "beta=4", "darla.=3"):
         with pytest.raises(UsageError, match="write NAME.FIELD=VALUE"):
             own_settings([word], {"darla"})
-    with pytest.raises(UsageError, match="'vae' is not part of this command, which has darla, ppo"):
+    with pytest.raises(UsageError, match="'vae' is not part of this command"):
         own_settings(["vae.beta=1"], {"darla", "ppo"})
 
 

@@ -4,7 +4,6 @@ import csv
 import os
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 
@@ -13,12 +12,25 @@ import pytest
 from benchmarks import intruders
 from benchmarks.transfer import Args, main, plan
 from envs.registry import UsageError
+from tests.readme import own_representation
 
 ROOT = Path(__file__).resolve().parents[2]
-COLUMNS = (
-    "suite repr mode algo bonus trunk train_levels pretrain_on pretrain_frames seed steps split env episodes "
-    "return_mean return_std normalised frames_per_second commit"
-).split()
+COLUMNS = [
+    *[
+        "suite",
+        "repr",
+        "mode",
+        "algo",
+        "bonus",
+        "trunk",
+        "train_levels",
+        "pretrain_on",
+        "pretrain_frames",
+        "seed",
+        "steps",
+    ],
+    *["split", "env", "episodes", "return_mean", "return_std", "normalised", "frames_per_second", "commit"],
+]
 
 
 def refused(capsys, *argv):
@@ -111,13 +123,12 @@ def test_two_rows_from_plan_to_table_and_the_second_time_at_once(capsys, tmp_pat
 
 
 def test_a_third_party_representation_runs_by_name_from_outside_the_tree(tmp_path):
-    readme = (ROOT / "README.md").read_text()
-    code = readme.split("```python\n# mine.py\n", 1)[1].split("```", 1)[0]
-    assert len(code.strip().splitlines()) <= 25
-    (tmp_path / "mine.py").write_text(textwrap.dedent(code))
+    (tmp_path / "mine.py").write_text(own_representation())
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.transfer", "--suite", "counting", "--repr", "mine:Mine", "--preset", "smoke"]
-        + ["--steps", "1024", "--no-baseline", "--out", str(tmp_path / "out")],
+        [
+            *[sys.executable, "-m", "benchmarks.transfer", "--suite", "counting", "--repr", "mine:Mine"],
+            *["--preset", "smoke", "--steps", "1024", "--no-baseline", "--out", str(tmp_path / "out")],
+        ],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,
