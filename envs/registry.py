@@ -47,9 +47,8 @@ class Registry(Mapping[str, str]):
             return name
         near = difflib.get_close_matches(name, places, 1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise UsageError(
-            f"unknown {self.kind} '{name}'{hint} Known: {', '.join(sorted(places))}; or your own as 'package.module:Class'"
-        )
+        known = ", ".join(sorted(places))
+        raise UsageError(f"unknown {self.kind} '{name}'{hint} Known: {known}; or your own as 'package.module:Class'")
 
     def resolve(self, name: str) -> Any:
         """Import and return the class behind ``name``."""

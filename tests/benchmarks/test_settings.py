@@ -61,7 +61,7 @@ def test_words_are_split_and_must_name_a_module_of_the_command():
     }
     assert own_settings(["my.place:Mine.x=1"], {"my.place:Mine"}) == {"my.place:Mine": {"x": "1"}}
     for word in ("darla.beta", "beta=4", "darla.=3"):
-        with pytest.raises(UsageError, match="write NAME.FIELD=VALUE"):
+        with pytest.raises(UsageError, match="write NAME"):
             own_settings([word], {"darla"})
     with pytest.raises(UsageError, match="'vae' is not part of this command"):
         own_settings(["vae.beta=1"], {"darla", "ppo"})
