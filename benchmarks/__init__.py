@@ -1,7 +1,8 @@
 """Benchmarks: each a plan (a list of configurations) and a score (a table).
 
-Read in this order: ``transfer`` (which representation generalises?), ``presets`` (its sizes), ``stats`` (IQM and
-bootstrap), ``report`` (results.csv, report.md, report.html), ``published`` (what papers found).
+Read in this order: ``transfer`` (which representation generalises?), with ``presets`` (its sizes), ``settings``
+(--set) and ``estimate`` (how long); then ``runs`` (reading runs back into a table), ``stats`` (IQM and bootstrap),
+``published`` (what papers found), and ``report`` (its files), drawn by ``tables``, ``figures`` and ``webpage``.
 """
 
 import importlib.util

@@ -8,7 +8,7 @@ import textwrap
 import numpy as np
 
 from benchmarks import published, stats
-from benchmarks.report import Cell, Summary, normalise
+from benchmarks.runs import Cell, Summary, normalise
 from benchmarks.stats import Interval
 
 Table = tuple[list[str], list[list[str]]]

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks import figures, published, tables
 from benchmarks.figures import Curve
-from benchmarks.report import Cell, Run, Summary
+from benchmarks.runs import Cell, Run, Summary
 from benchmarks.tables import Table
 
 CSS = """

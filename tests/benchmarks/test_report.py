@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import report, tables, webpage
+from benchmarks import report, runs, tables, webpage
 from envs.registry import UsageError
 
 SPLITS = ("train", "heldout", "monochrome")
@@ -96,7 +96,7 @@ def one_of_each(experiment: Path) -> None:
 def test_results_have_one_row_per_run_and_split_with_exact_numbers(tmp_path):
     make_run(tmp_path, "darla", 3, {"train": [10.0, 10.0, 4.0], "heldout": [2.0, 6.0]}, fps=123.456)
     make_run(tmp_path, "cnn", 3, finished=False)
-    rows = report.score(report.load(tmp_path))
+    rows = runs.score(runs.load(tmp_path))
     assert [list(row) for row in rows] == [COLUMNS, COLUMNS]
     train, held_out = rows
     assert (train["split"], train["episodes"], train["return_mean"]) == ("train", 3, 8.0)
@@ -110,14 +110,14 @@ def test_results_have_one_row_per_run_and_split_with_exact_numbers(tmp_path):
 
 def test_results_without_constants_leave_normalised_empty(tmp_path):
     make_run(tmp_path, "darla", normalise=None, returns={"train": [1.0]})
-    (row,) = report.score(report.load(tmp_path))
+    (row,) = runs.score(runs.load(tmp_path))
     assert (row["normalised"], row["return_std"]) == ("", "")
-    assert report.table([row]).splitlines()[1].endswith(",1,1.0,,,1000.0,abc1234")
+    assert runs.table([row]).splitlines()[1].endswith(",1,1.0,,,1000.0,abc1234")
 
 
 def test_one_seed_is_measured_over_its_episodes_and_labelled_so(tmp_path):
     one_of_each(tmp_path)
-    summary = report.summarise(report.load(tmp_path))
+    summary = runs.summarise(runs.load(tmp_path))
     cnn = next(cell for cell in summary.cells if cell.label == "cnn")
     assert (cnn.returns["heldout"].estimate, cnn.returns["heldout"].over) == (5.0, "episodes")
     assert (cnn.gaps["heldout"].estimate, cnn.gaps["heldout"].n) == (5.0, 4)
@@ -129,7 +129,7 @@ def test_one_seed_is_measured_over_its_episodes_and_labelled_so(tmp_path):
 def test_several_seeds_are_resampled_as_seeds_and_the_gap_is_paired(tmp_path):
     for seed, level in enumerate((4.0, 6.0, 9.0)):
         make_run(tmp_path, "darla", seed, {"train": [level + 1, level + 3], "heldout": [level, level]})
-    (cell,) = report.summarise(report.load(tmp_path)).cells
+    (cell,) = runs.summarise(runs.load(tmp_path)).cells
     assert cell.seeds == (0, 1, 2)
     found = cell.returns["heldout"]
     assert (found.estimate, found.over, found.n) == (pytest.approx(19 / 3), "seeds", 3)
@@ -140,7 +140,7 @@ def test_several_seeds_are_resampled_as_seeds_and_the_gap_is_paired(tmp_path):
 
 def test_rows_follow_heldout_return_and_never_the_gap(tmp_path):
     one_of_each(tmp_path)
-    summary = report.summarise(report.load(tmp_path))
+    summary = runs.summarise(runs.load(tmp_path))
     # random has the smallest gap, 2.5 - 2.5 = 0, and comes last
     assert [cell.label for cell in summary.cells] == ["darla", "cnn", "random"]
     assert [cell.gaps["heldout"].estimate for cell in summary.cells] == [0.0, 5.0, 0.0]
@@ -149,7 +149,7 @@ def test_rows_follow_heldout_return_and_never_the_gap(tmp_path):
 
 def test_speed_is_shown_beside_the_baselines(tmp_path):
     one_of_each(tmp_path)
-    summary = report.summarise(report.load(tmp_path))
+    summary = runs.summarise(runs.load(tmp_path))
     header, rows = tables.headline(summary)
     assert header[-1] == "x cnn"
     assert {row[0]: row[-2:] for row in rows if row[0]} == {
@@ -161,7 +161,7 @@ def test_speed_is_shown_beside_the_baselines(tmp_path):
 
 def test_difference_to_the_baseline_has_its_sign(tmp_path):
     one_of_each(tmp_path)
-    _, rows = tables.against_baseline(report.summarise(report.load(tmp_path)))
+    _, rows = tables.against_baseline(runs.summarise(runs.load(tmp_path)))
     assert [(row[0], row[4].split()[0], row[5]) for row in rows] == [
         ("darla", "+2.50", "episodes"),  # 7.5 - 5
         ("random", "-2.50", "episodes"),
@@ -182,10 +182,10 @@ def test_what_is_not_finished_is_named_with_its_reason(tmp_path):
     foreign = tmp_path / "runs" / "foreign"
     foreign.mkdir()
     (foreign / "config.json").write_text('{"a": 1}')
-    runs = {run.path.name: run for run in report.load(tmp_path)}
-    assert runs[stopped.name].state == "unfinished"
-    assert runs[stopped.name].reason == "stopped at 1,000,000 of 1,000,000 frames"
-    assert runs[broken.name].state == runs[partial.name].state == runs["foreign"].state == "damaged"
+    found = {run.path.name: run for run in runs.load(tmp_path)}
+    assert found[stopped.name].state == "unfinished"
+    assert found[stopped.name].reason == "stopped at 1,000,000 of 1,000,000 frames"
+    assert found[broken.name].state == found[partial.name].state == found["foreign"].state == "damaged"
     text = report.write(tmp_path)
     assert f"{stopped.name}: unfinished, stopped at 1,000,000 of 1,000,000 frames" in text
     assert f"{partial.name}: damaged, eval.csv has no episodes of heldout" in text
@@ -202,7 +202,7 @@ def test_labels_say_as_little_as_tells_cells_apart(tmp_path):
     make_run(tmp_path, "cnn", 0, mode="online")
     make_run(tmp_path, "vae", 0, mode="frozen")
     make_run(tmp_path, "vae", 0, mode="finetune", repr_settings={"beta": 2.0})
-    labels = {cell.label for cell in report.summarise(report.load(tmp_path)).cells}
+    labels = {cell.label for cell in runs.summarise(runs.load(tmp_path)).cells}
     assert labels == {"darla (beta=1.0)", "darla (beta=4.0)", "cnn", "vae (mode=frozen)", "vae (mode=finetune)"}
 
 
@@ -263,7 +263,7 @@ def test_several_tasks_are_aggregated_over_the_seeds_that_finished_all(tmp_path)
             make_run(tmp_path, "cnn", seed, {"train": [10.0], "heldout": [held_out]}, env=env)
             make_run(tmp_path, "vae", seed, {"train": [10.0], "heldout": [held_out + 1]}, env=env)
     make_run(tmp_path, "vae", 2, env="maze-easy")  # not on heist: left out of the aggregate
-    header, rows = tables.aggregates(report.summarise(report.load(tmp_path)))
+    header, rows = tables.aggregates(runs.summarise(runs.load(tmp_path)))
     by_label = {row[0]: dict(zip(header, row, strict=True)) for row in rows}
     cnn, vae = by_label["cnn"], by_label["vae"]
     assert (cnn["tasks"], cnn["seeds"], vae["seeds"]) == ("2", "2", "2")
@@ -313,7 +313,7 @@ def test_line_of_a_run(tmp_path):
 
 def test_a_directory_without_runs_is_refused_in_one_line(tmp_path, capsys):
     with pytest.raises(UsageError, match="not an experiment directory"):
-        report.load(tmp_path)
+        runs.load(tmp_path)
     assert report.main([str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert report.main(["--help"]) == 0
@@ -324,7 +324,7 @@ def test_curves_use_only_steps_that_every_seed_recorded(tmp_path):
     short = make_run(tmp_path, "cnn", 1)
     lines = (short / "metrics.jsonl").read_text().splitlines(keepends=True)
     (short / "metrics.jsonl").write_text("".join(lines[:-1]))
-    summary = report.summarise(report.load(tmp_path))
+    summary = runs.summarise(runs.load(tmp_path))
     curve = webpage._curves(summary.cells, "eval/train/return")["cnn"]
     assert curve.steps.tolist() == [250_000, 500_000]
     np.testing.assert_allclose(curve.mean, [6.1, 7.1])  # 6 and 6.2, then 7 and 7.2
