@@ -35,7 +35,16 @@ Heads = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of a representation; subclass it, with a docstring under each field."""
+    """Settings of a representation; subclass it, with a docstring under each field.
+
+    ``__post_init__`` may refuse impossible numbers with a ValueError that names the field.
+    """
+
+    def at_least(self, **lows: float) -> None:
+        """ValueError where a field is below its bound: ``self.at_least(latents=1)``."""
+        for name, low in lows.items():
+            if getattr(self, name) < low:
+                raise ValueError(f"{name}={getattr(self, name)}: give a number of at least {low}")
 
 
 @dataclass

@@ -44,6 +44,12 @@ class DarlaConfig(LatentConfig):
     denoiser_share: float = 0.4
     """Part of the pre-training samples for stage 1; below a third J's reconstructions were blurred."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.at_least(beta=0, bottleneck=2, denoiser_learning_rate=0, denoiser_share=0)
+        if self.denoiser_share >= 1:
+            raise ValueError(f"denoiser_share={self.denoiser_share}: stage 2 needs samples too; give less than 1")
+
 
 def occlude(image: Tensor, generator: torch.Generator) -> Tensor:
     """A black rectangle in every frame of (B, C, H, W), both its corners uniform over the frame."""

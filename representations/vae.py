@@ -56,6 +56,9 @@ class LatentConfig(Config):
     learning_rate: float = 5e-4
     """Adam. Papers: 1e-4 for 300k steps; measured for budgets of some thousand steps."""
 
+    def __post_init__(self) -> None:
+        self.at_least(latents=1, learning_rate=0)
+
 
 class Latent(Representation):
     """What VAE, beta-VAE and DARLA share: a Gaussian encoder whose mean is the feature, a decoder, their pictures."""
@@ -150,6 +153,10 @@ class BetaVaeConfig(LatentConfig):
     """Weight of |KL - C|, Burgess et al."""
     capacity_steps: int = 2000
     """Optimizer steps until C = C_max. Burgess et al.: 100 000, of some 300 000."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.at_least(beta=0, capacity=0, gamma=0, capacity_steps=1)
 
 
 class BetaVae(Latent):

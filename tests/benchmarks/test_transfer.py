@@ -59,7 +59,12 @@ def refused(capsys, *argv):
         (["--set", "darla.beta=high"], ["'high'", "float"]),
         (["--set", "vae.beta=1"], ["'vae' is not part of this command"]),
         (["--set", "darla.trunk=resnet"], ["resnet"]),
+        (["--set", "darla.latents=0"], ["latents=0", "at least 1"]),
+        (["--set", "darla.denoiser_share=1"], ["denoiser_share=1"]),
         (["--set", "ppo.epochs=0"], ["epochs"]),
+        (["--set", "ppo.minibatches=7"], ["256 steps x 64 environments", "7 minibatches"]),
+        (["--set", "ppo.gamma=1.5"], ["gamma=1.5"]),
+        (["--out", "/proc/nowhere"], ["/proc/nowhere", "cannot write"]),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(argv, words, capsys, tmp_path, monkeypatch):
