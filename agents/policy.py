@@ -1,7 +1,7 @@
 """Policy: a representation, hidden layers, and two linear heads.
 
     features = representation.encode(obs, state, first)        (B, D)
-    h        = hidden(features)                                (B, D') tanh layers, sizes representation.hidden
+    h        = hidden(features)                                (B, D') relu layers, sizes representation.hidden
     logits   = action_net(h), value = value_net(h)             (B, A), (B,)
 
 It is a stable-baselines3 ``BasePolicy`` and not an ``ActorCriticPolicy``: that one re-draws every weight below it
@@ -70,7 +70,7 @@ class Policy(BasePolicy):
         layers: list[nn.Module] = []
         width = representation.features_dim
         for size in representation.hidden:
-            layers += [_orthogonal(nn.Linear(width, size), math.sqrt(2)), nn.Tanh()]
+            layers += [_orthogonal(nn.Linear(width, size), math.sqrt(2)), nn.ReLU(inplace=True)]
             width = size
         self.hidden = nn.Sequential(*layers)
         self.action_net = _orthogonal(nn.Linear(width, int(action_space.n)), 0.01)
