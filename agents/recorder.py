@@ -144,7 +144,8 @@ class Recorder(BaseCallback):
             with self.clock.measure("eval"):
                 record.update(self.evaluate(agent, step))
         self.records.log(record)
-        self.progress.update(step, f"return {record.get('train/return', float('nan')):.2f}")
+        shown = f"return {record['train/return']:.2f}" if "train/return" in record else "no episode has ended yet"
+        self.progress.update(step, shown)
         if last or self.stop.asked or self._due(step, self.save_every):
             self.save(step)
         self.stop.check()

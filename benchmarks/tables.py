@@ -161,12 +161,22 @@ def notes(summary: Summary) -> list[str]:
             f"Intervals over fewer than {FEW_SEEDS} seeds are percentile bootstraps of very few numbers: read them as "
             "the range seen, narrower than a true 95%."
         )
+    said += list(dict.fromkeys(filter(None, map(_pretraining, summary.cells))))
     said += [
         "gap = return on training levels minus return on the split. Rows are ordered by held-out return, never by "
         "the gap: an agent that has learned nothing has a gap near zero.",
         "frames/s is training alone (environment, policy, update), without pre-training and evaluation.",
     ]
     return said
+
+
+def _pretraining(cell: Cell) -> str:
+    """What the representation was fitted on; '' where nothing was."""
+    frames, where = cell.config.get("pretrain_frames", 0), cell.config.get("pretrain_on", "none")
+    if not frames:
+        return ""
+    looks = "every look of the training levels" if where == "all" else "the source look of the training levels"
+    return f"{cell.label}: fitted beforehand on {frames:,} frames of a random policy, without reward, from {looks}."
 
 
 def aligned(table: Table, width: int = WIDTH) -> str:

@@ -329,3 +329,16 @@ def test_curves_use_only_steps_that_every_seed_recorded(tmp_path):
     assert curve.steps.tolist() == [250_000, 500_000]
     np.testing.assert_allclose(curve.mean, [6.1, 7.1])  # 6 and 6.2, then 7 and 7.2
     np.testing.assert_allclose([curve.low, curve.high], [[6, 7], [6.2, 7.2]])
+
+
+def test_what_a_representation_was_fitted_on_is_said_with_the_frames_counted(tmp_path):
+    make_run(tmp_path, "cnn")
+    make_run(tmp_path, "darla", pretrain_on="all", pretrain_frames=32_768)
+    make_run(tmp_path, "vae")
+    said = [note for note in tables.notes(runs.summarise(runs.load(tmp_path))) if "fitted" in note]
+    assert sorted(said) == [
+        "darla: fitted beforehand on 32,768 frames of a random policy, without reward, from every look of the "
+        "training levels.",
+        "vae: fitted beforehand on 512 frames of a random policy, without reward, from the source look of the "
+        "training levels.",
+    ]
