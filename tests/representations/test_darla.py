@@ -130,7 +130,7 @@ def test_online_both_losses_are_added(generator):
     darla = Darla(image_space((3, 64, 64)), SMALL)
     steps = Steps.frames({"image": noise()})
     loss, metrics = darla.loss(steps, lambda f: (f, f), generator)
-    total = metrics["denoising"] + metrics["reconstruction"] + metrics["kl"]
+    total = metrics["denoising"] + metrics["reconstruction"] + darla.config.beta * metrics["kl"]
     assert float(loss.detach()) == pytest.approx(float(total), rel=1e-5)
 
 
