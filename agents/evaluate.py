@@ -42,22 +42,22 @@ def first_episodes(
     finished = np.zeros(n, dtype=np.int64)
     observation, infos = env.reset()
     level_seed = np.asarray(infos.get("level_seed", seeds[:, 0])).copy()
-    first = torch.ones(n, dtype=torch.bool)
-    state = policy.representation.initial_state(n)
+    first = torch.ones(n, dtype=torch.bool, device=policy.device)
+    state = policy.initial_state(n)
     training = policy.training
     policy.set_training_mode(False)
     actions = np.zeros(n, dtype=np.int64)
     while (active := np.flatnonzero(finished < k)).size:
-        rows = torch.from_numpy(active)
+        rows = torch.from_numpy(active).to(policy.device)
         part: State = tuple(s[rows] for s in state)
-        features, part = policy.encode(_rows(observation, active), part, first[rows])
+        features, part = policy.encode(_rows(observation, active, policy.device), part, first[rows])
         for whole, new in zip(state, part, strict=True):
             whole[rows] = new
         logits, _ = policy.heads(features)
         actions[active] = policy.draw(log_probabilities(logits), generator).cpu().numpy()
         observation, reward, terminated, truncated, infos = env.step(actions)
         done = terminated | truncated
-        first = torch.from_numpy(done)
+        first = torch.from_numpy(done).to(policy.device)
         returns[active, finished[active]] += reward[active]
         lengths[active, finished[active]] += 1
         ended = active[done[active]]
@@ -70,10 +70,8 @@ def first_episodes(
     return Episodes(returns.ravel(), lengths.ravel(), seeds.ravel())
 
 
-def _rows(observation: np.ndarray | dict[str, np.ndarray], rows: np.ndarray) -> Obs:
+def _rows(observation: np.ndarray | dict[str, np.ndarray], rows: np.ndarray, device: torch.device) -> Obs:
     """Rows of a VectorEnv's observation as the policy takes it: images (B, C, H, W), channels-last in memory."""
     by_key = observation if isinstance(observation, dict) else {"image": observation}
-    return {
-        key: torch.from_numpy(value[rows]).movedim(-1, 1) if value.ndim == 4 else torch.from_numpy(value[rows])
-        for key, value in by_key.items()
-    }
+    taken = {key: torch.from_numpy(value[rows]).to(device) for key, value in by_key.items()}
+    return {key: value.movedim(-1, 1) if value.dim() == 4 else value for key, value in taken.items()}

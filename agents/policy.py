@@ -133,9 +133,10 @@ class Policy(BasePolicy):
     def _predict(self, observation: Tensor | Mapping[str, Tensor], deterministic: bool = False) -> Tensor:
         some = next(iter(observation.values())) if isinstance(observation, Mapping) else observation
         first = torch.ones(some.shape[0], dtype=torch.bool, device=self.device)
-        return self._choose(observation, self._initial_state(some.shape[0]), first, deterministic)[0]
+        return self._choose(observation, self.initial_state(some.shape[0]), first, deterministic)[0]
 
-    def _initial_state(self, batch: int) -> State:
+    def initial_state(self, batch: int) -> State:
+        """The representation's state before any frame, on the policy's device."""
         return tuple(part.to(self.device) for part in self.representation.initial_state(batch))
 
     @torch.no_grad()
@@ -154,7 +155,7 @@ class Policy(BasePolicy):
         tensors, vectorised = self.obs_to_tensor(observation)  # type: ignore[arg-type]
         batch = (next(iter(tensors.values())) if isinstance(tensors, Mapping) else tensors).shape[0]
         if state is None:
-            carried, episode_start = self._initial_state(batch), np.ones(batch, dtype=bool)
+            carried, episode_start = self.initial_state(batch), np.ones(batch, dtype=bool)
         else:
             carried = tuple(torch.as_tensor(part, device=self.device) for part in state)
         first = torch.zeros(batch, dtype=torch.bool, device=self.device)

@@ -220,7 +220,7 @@ class Rollout(OnPolicyAlgorithm):
     def _forget_streams(self) -> None:
         """Nothing is known of the environments' past."""
         self.history.clear()
-        self._state: State = self.policy._initial_state(self.n_envs)
+        self._state: State = self.policy.initial_state(self.n_envs)
         self._seen: tuple[Tensor, State] | None = None  # a frozen encoding of _last_obs, made for its value
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:

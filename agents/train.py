@@ -6,7 +6,6 @@ it ends with the same weights, to the bit, as if it had never stopped.
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +25,6 @@ from agents.run_dir import RunDir
 from agents.trackers import Tracker
 from envs.registry import UsageError
 from envs.sb3 import Sb3VecEnv
-from envs.steps import Obs
 from envs.streams import Streams, stream_seed
 from envs.suites import Task, build
 from representations import REPRESENTATIONS
@@ -68,15 +66,58 @@ class RunConfig:
     splits: tuple[str, ...]
 
 
-def resolve_precision(name: str) -> Precision:
-    """'auto' is bfloat16 where the processor multiplies it in hardware, float32 elsewhere."""
+def resolve_precision(name: str, device: str = "cpu") -> Precision:
+    """'auto' is bfloat16 where the processor or the GPU multiplies it in hardware, float32 elsewhere."""
     for precision in PRECISIONS:
         if name == precision:
             return precision
     if name != "auto":
         raise UsageError(f"--precision '{name}' is not one of auto, {', '.join(PRECISIONS)}")
+    if device == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
     fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bfloat16" if fast else "float32"
+
+
+def resolve_device(name: str) -> str:
+    """'auto' is the GPU where torch sees one."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch sees no GPU here; use --device cpu, or install a CUDA build of torch")
+    if name in ("cpu", "cuda"):
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@dataclass
+class Job:
+    """One run on its way: what it is, where it writes, what it runs on."""
+
+    config: RunConfig
+    task: Task
+    run: RunDir
+    records: Records
+    progress: Progress
+    clock: Clock
+    stop: StopRequest
+    device: str
+    precision: Precision
+
+    @property
+    def pretrained(self) -> Path:
+        """Checkpoints of the pre-training stage."""
+        return self.run.checkpoints / "pretrain"
+
+    @property
+    def trained(self) -> Path:
+        """Checkpoints of the training stage."""
+        return self.run.checkpoints / "train"
+
+    def seed(self, *names: str | int) -> int:
+        return stream_seed(self.config.seed, *names)
+
+    def common(self) -> dict[str, Any]:
+        """What every checkpoint holds beside the stage's own components."""
+        return {"log": self.run, "clock": self.clock}
 
 
 def find_task(config: RunConfig) -> Task:
@@ -108,205 +149,175 @@ def rehearse(configs: Sequence[RunConfig]) -> None:
             build_representation(config, find_task(config))
 
 
-def build_agent(config: RunConfig, task: Task, representation: Representation, precision: Precision) -> OnPolicy:
-    env = Sb3VecEnv(task.source.make(config.num_envs, stream_seed(config.seed, "training environments")))
-    cls = ALGORITHMS.resolve(config.algo)
-    settings = cls.Config(**config.algo_settings)
-    return cls(env, representation, settings, mode=config.mode, seed=config.seed, precision=precision)
-
-
-def train(config: RunConfig, run: RunDir, tracker: Tracker, progress: Progress) -> OnPolicy:
+def train(config: RunConfig, run: RunDir, tracker: Tracker, progress: Progress, device: str = "auto") -> OnPolicy:
     """Bring a run to its end: pre-training, training, final evaluation, pictures, ``done``.
+
+    A run that was begun on one device and in one precision ends there.
 
     Raises:
         Preempted: SIGTERM or SIGINT came; the checkpoint was written first.
     """
-    task = find_task(config)
-    source = run.source
-    precision = source.get("precision") or resolve_precision(config.precision)
-    run.write_source(precision=precision)
-    clock, stop = Clock(), StopRequest()
-    records = Records(run, tracker)
-    with stop.listening():
-        representation = build_representation(config, task)
-        common = {"log": run, "clock": clock}
-        stages = (run.checkpoints / "pretrain", run.checkpoints / "train")
-        resumed = checkpoint.read(stages[1]) is not None if stages[1].exists() else False
+    begun = run.source
+    device = resolve_device(begun.get("device", device))
+    precision = begun.get("precision") or resolve_precision(config.precision, device)
+    run.write_source(device=device, precision=precision)
+    job = Job(
+        config, find_task(config), run, Records(run, tracker), progress, Clock(), StopRequest(), device, precision
+    )
+    with job.stop.listening():
+        resumed = job.trained.exists() and checkpoint.read(job.trained) is not None
+        representation = build_representation(config, job.task).to(device)
         if not resumed and config.pretrain_samples:
-            pretrain(config, task, representation, precision, stages[0], common, records, progress, stop)
+            pretrain(job, representation)
         elif not resumed:
             run.start_afresh()
-        agent = build_agent(config, task, representation, precision)
-        if not agent.exact_env:
-            print(f"{config.env} cannot save its state: a resumed run begins new episodes and is not exact")
-        components = {**agent.components(), **common}
-        if resumed:
-            checkpoint.load(stages[1], components)
-        recorder = Recorder(
-            clock,
-            records,
-            progress,
-            stop,
-            save=lambda step: save(stages, step, components),
-            save_every=config.checkpoint_frames,
-            evaluate=lambda agent, step: periodic_evaluation(config, task, agent, step),
-            evaluate_every=config.steps / max(config.periodic_evals, 1),
-        )
-        remaining = config.steps - agent.num_timesteps
-        progress.stage("train", config.steps, agent.num_timesteps)
-        if remaining > 0:
-            agent.learn(remaining, callback=recorder, log_interval=None, reset_num_timesteps=not resumed)  # type: ignore[arg-type]
-        progress.close()
-    finish(config, task, agent, run, records, clock, progress)
+        agent = reinforce(job, representation, resumed)
+    finish(job, agent)
     assert agent.env is not None
     agent.env.close()
     return agent
 
 
-def save(stages: tuple[Path, Path], step: int, components: dict[str, Any]) -> None:
-    """Checkpoint the training stage; the pre-training checkpoint it continues is then of no use."""
-    checkpoint.save(stages[1], step, components)
-    if stages[0].exists():
-        shutil.rmtree(stages[0])
-
-
-def pretrain(
-    config: RunConfig,
-    task: Task,
-    representation: Representation,
-    precision: Precision,
-    folder: Path,
-    common: dict[str, Any],
-    records: Records,
-    progress: Progress,
-    stop: StopRequest,
-) -> None:
+def pretrain(job: Job, representation: Representation) -> None:
     """Fit the representation offline; frames come again from their seed, only weights and draws are stored."""
-    clock: Clock = common["clock"]
-    worlds = task.looks if config.pretrain_on == "all" else (task.source,)
-    with clock.measure("pretrain"):
-        frames = collect(worlds, config.pretrain_frames, stream_seed(config.seed, "pretraining frames"))
+    config, worlds = job.config, job.task.looks if job.config.pretrain_on == "all" else (job.task.source,)
+    with job.clock.measure("pretrain"):
+        frames = collect(worlds, config.pretrain_frames, job.seed("pretraining frames"))
+    generator = Streams(config.seed, job.device)["pretraining"]
     pretrainer = Pretrainer(
-        representation,
-        frames,
-        config.pretrain_samples,
-        generator=Streams(config.seed)["pretraining"],
-        precision=precision,
+        representation, frames, config.pretrain_samples, generator=generator, precision=job.precision
     )
-    components = {**pretrainer.components(), **common}
-    if checkpoint.load(folder, components) is None:
-        records.run.start_afresh()
-    progress.stage("pretrain", pretrainer.total, pretrainer.drawn)
+    components = {**pretrainer.components(), **job.common()}
+    if checkpoint.load(job.pretrained, components) is None:
+        job.run.start_afresh()
+    job.progress.stage("pretrain", pretrainer.total, pretrainer.drawn)
     while not pretrainer.done:
-        with clock.measure("pretrain"):
+        with job.clock.measure("pretrain"):
             metrics = pretrainer.run(max(1, pretrainer.total // 20))
-        records.log({"global_step": 0, "pretrain/samples": pretrainer.drawn, **metrics})
-        progress.update(pretrainer.drawn, note(metrics))
-        checkpoint.save(folder, pretrainer.drawn, components)
-        stop.check()
-    progress.close()
+        job.records.log({"global_step": 0, "pretrain/samples": pretrainer.drawn, **metrics})
+        shown = [f"{name.split('/', 1)[-1]}={value:.3g}" for name, value in list(metrics.items())[:3]]
+        job.progress.update(pretrainer.drawn, " ".join(shown))
+        checkpoint.save(job.pretrained, pretrainer.drawn, components)
+        job.stop.check()
+    job.progress.close()
 
 
-def note(metrics: dict[str, float]) -> str:
-    return " ".join(f"{name.split('/', 1)[-1]}={value:.3g}" for name, value in list(metrics.items())[:3])
+def reinforce(job: Job, representation: Representation, resumed: bool) -> OnPolicy:
+    """Train the agent to the last frame."""
+    config = job.config
+    env = Sb3VecEnv(job.task.source.make(config.num_envs, job.seed("training environments")))
+    algorithm = ALGORITHMS.resolve(config.algo)
+    agent: OnPolicy = algorithm(
+        env,
+        representation,
+        algorithm.Config(**config.algo_settings),
+        mode=config.mode,
+        seed=config.seed,
+        precision=job.precision,
+        device=job.device,
+    )
+    if not agent.exact_env:
+        print(f"{config.env} cannot save its state: a resumed run begins new episodes and is not exact")
+    components = {**agent.components(), **job.common()}
+    if resumed:
+        checkpoint.load(job.trained, components)
+
+    def save(step: int) -> None:
+        checkpoint.save(job.trained, step, components)
+        shutil.rmtree(job.pretrained, ignore_errors=True)  # what it led to is in the new checkpoint
+
+    recorder = Recorder(
+        job.clock,
+        job.records,
+        job.progress,
+        job.stop,
+        save=save,
+        save_every=config.checkpoint_frames,
+        evaluate=lambda agent, step: periodic_evaluation(job, agent, step),
+        evaluate_every=config.steps / max(config.periodic_evals, 1),
+    )
+    job.progress.stage("train", config.steps, agent.num_timesteps)
+    remaining = config.steps - agent.num_timesteps
+    if remaining > 0:
+        agent.learn(remaining, callback=recorder, log_interval=None, reset_num_timesteps=not resumed)  # type: ignore[arg-type]
+    job.progress.close()
+    return agent
 
 
-def periodic_evaluation(config: RunConfig, task: Task, agent: OnPolicy, step: int) -> dict[str, float]:
+def periodic_evaluation(job: Job, agent: OnPolicy, step: int) -> dict[str, float]:
     """Return on training and on held-out levels now: the final evaluation's rule, fewer episodes."""
-    if not config.periodic_evals or "heldout" not in config.splits:
+    if not job.config.periodic_evals or "heldout" not in job.config.splits:
         return {}
     train, heldout = (
-        float(evaluate(config, task, agent, split, config.periodic_envs, step).returns.mean())
+        float(evaluate(job, agent, split, job.config.periodic_envs, step).returns.mean())
         for split in ("train", "heldout")
     )
     return {"eval/train/return": train, "eval/heldout/return": heldout, "eval/gap": train - heldout}
 
 
-def evaluate(config: RunConfig, task: Task, agent: OnPolicy, split: str, envs: int, step: int | str) -> Episodes:
+def evaluate(job: Job, agent: OnPolicy, split: str, envs: int, step: int | str) -> Episodes:
     """First episodes on one split; its draws depend on the seed, the split and the step alone.
 
     Splits that show the training levels share their environment seed, so a look is compared on the same levels.
     """
-    world = task.splits()[split]
-    env = world.make(envs, stream_seed(config.seed, "evaluation environments", step))
-    generator = Streams(stream_seed(config.seed, "evaluation", step, split))["actions"]
+    env = job.task.splits()[split].make(envs, job.seed("evaluation environments", step))
+    generator = Streams(job.seed("evaluation", step, split), job.device)["actions"]
     return first_episodes(agent.policy, env, generator)
 
 
-def finish(
-    config: RunConfig,
-    task: Task,
-    agent: OnPolicy,
-    run: RunDir,
-    records: Records,
-    clock: Clock,
-    progress: Progress,
-) -> None:
+def finish(job: Job, agent: OnPolicy) -> None:
     """Final evaluation on every split, pictures, source, ``done``."""
+    config, run, tracker = job.config, job.run, job.records.tracker
     rows: list[dict[str, Any]] = []
     record: dict[str, float] = {"global_step": agent.num_timesteps}
-    progress.stage("evaluate", len(config.splits), 0)
+    job.progress.stage("evaluate", len(config.splits), 0)
     for index, split in enumerate(config.splits):
-        with clock.measure("eval"):
-            episodes = evaluate(config, task, agent, split, config.eval_envs, "final")
-        for episode, (level, value, length) in enumerate(
-            zip(episodes.level_seeds, episodes.returns, episodes.lengths, strict=True)
-        ):
-            rows.append(
-                {
-                    "split": split,
-                    "env": config.env,
-                    "episode": episode,
-                    "level_seed": int(level),
-                    "return": float(value),
-                    "length": int(length),
-                }
-            )
+        with job.clock.measure("eval"):
+            episodes = evaluate(job, agent, split, config.eval_envs, "final")
+        rows += episode_rows(split, config.env, episodes)
         record[f"final/{split}/return"] = float(episodes.returns.mean())
         if split != "train":
             record[f"final/gap/{split}"] = record["final/train/return"] - record[f"final/{split}/return"]
-        progress.update(index + 1, f"{split} {episodes.returns.mean():.2f}")
-    progress.close()
+        job.progress.update(index + 1, f"{split} {episodes.returns.mean():.2f}")
+    job.progress.close()
     run.write_csv("eval.csv", rows)
-    for name, picture in pictures(config, task, agent.policy.representation).items():
+    for name, picture in pictures(job, agent.policy.representation).items():
         path = run.path / "pictures" / f"{name}.png"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(picture).save(path)
-        records.tracker.picture(name, path)
-    records.log(record)
-    seconds = clock.seconds
+        tracker.picture(name, path)
+    job.records.log(record)
+    seconds = job.clock.seconds
     run.write_source(
         frames_per_second=agent.num_timesteps / max(seconds["train"], 1e-9),
-        pretrain_seconds=seconds["pretrain"],
-        train_seconds=seconds["train"],
-        eval_seconds=seconds["eval"],
+        **{f"{stage}_seconds": spent for stage, spent in seconds.items()},
     )
     run.write_done()
-    summary = {"repr": config.repr, "seed": config.seed, **{k: v for k, v in record.items() if k != "global_step"}}
-    records.tracker.table("final", [summary])
+    tracker.table("final", [{"repr": config.repr, "seed": config.seed, **record}])
 
 
-def pictures(config: RunConfig, task: Task, representation: Representation) -> dict[str, np.ndarray]:
-    """One sheet with the looks of all splits, and whatever the representation shows of itself."""
-    seed = stream_seed(config.seed, "pictures")
-    strips = [frames_of(world, seed, 8) for world in task.splits().values()]
-    sheet = np.concatenate([np.concatenate(list(to_hwc(strip["image"])), axis=1) for strip in strips], axis=0)
-    found = {"looks": sheet}
-    generator = Streams(seed)["draws"]
+def episode_rows(split: str, env: str, episodes: Episodes) -> list[dict[str, Any]]:
+    """eval.csv: one row per episode."""
+    found = zip(episodes.level_seeds, episodes.returns, episodes.lengths, strict=True)
+    return [
+        {
+            "split": split,
+            "env": env,
+            "episode": episode,
+            "level_seed": int(level),
+            "return": float(value),
+            "length": int(length),
+        }
+        for episode, (level, value, length) in enumerate(found)
+    ]
+
+
+def pictures(job: Job, representation: Representation) -> dict[str, np.ndarray]:
+    """One sheet with a row of frames for each split's look, and whatever the representation shows of itself."""
+    seed = job.seed("pictures")
+    strips = [collect((world,), 8, seed) for world in job.task.splits().values()]
+    rows = [np.concatenate(list(strip["image"].movedim(1, -1).numpy()), axis=1) for strip in strips]
     representation.eval()
-    found.update(representation.pictures(strips[0], generator))
-    return found
-
-
-def frames_of(world: Any, seed: int, count: int) -> Obs:
-    """A few frames of one world, each from another environment."""
-    return {key: value[:count] for key, value in collect((world,), count, seed).items()}
-
-
-def to_hwc(images: torch.Tensor) -> np.ndarray:
-    return images.movedim(-3, -1).numpy()
-
-
-def settings_of(cls: Any, changes: dict[str, Any]) -> dict[str, Any]:
-    """All fields of ``cls.Config`` with ``changes`` applied, as plain JSON data."""
-    return dataclasses.asdict(cls.Config(**changes))
+    source = {key: value.to(job.device) for key, value in strips[0].items()}
+    shown = representation.pictures(source, Streams(seed, job.device)["draws"])
+    return {"looks": np.concatenate(rows), **shown}

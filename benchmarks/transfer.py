@@ -62,6 +62,8 @@ class Args:
     """Parallel environments. Default: the preset's."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the networks; auto is bfloat16 where the processor has it."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where networks run; auto is the GPU where torch sees one. Only the CPU resumes to the bit."""
 
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Experiment directory; more names or seeds extend its table. Default: runs/SUITE-PRESET."""
@@ -120,11 +122,12 @@ def transfer(args: Args) -> int:
     out = args.out or Path("runs") / f"{args.suite}-{args.preset}"
     from agents.recorder import Preempted
     from agents.run_dir import as_json, open_experiment, run_id
-    from agents.train import rehearse
+    from agents.train import rehearse, resolve_device
     from benchmarks import report
 
+    device = resolve_device(args.device)
     rehearse(configs)
-    print(announce(configs, out), flush=True)
+    print(announce(configs, out, device), flush=True)
     if args.dry_run:
         return 0
     out = open_experiment(out)
@@ -158,7 +161,7 @@ def finish_run(args: Args, out: Path, config: RunConfig, title: str) -> bool:
             return False
         tracker = open_tracker(args.log, run.config, run.id, run.path)
         try:
-            train(config, run, tracker, Bar(title))
+            train(config, run, tracker, Bar(title), args.device)
         finally:
             tracker.finish()
     finally:
@@ -242,7 +245,7 @@ def configure(
     )
 
 
-def announce(configs: list[RunConfig], out: Path) -> str:
+def announce(configs: list[RunConfig], out: Path, device: str) -> str:
     """What will be done, roughly how long it takes here, and where results go."""
     from benchmarks.estimate import estimate_seconds
 
@@ -253,13 +256,15 @@ def announce(configs: list[RunConfig], out: Path) -> str:
         + f"{config.steps:,} frames of {config.algo.upper()}"
         for config in configs
     ]
-    seconds = sum(estimate_seconds(config) for config in configs)
+    pace = "for an unknown time on the GPU"
+    if device == "cpu":
+        pace = f"about {clock(sum(estimate_seconds(config) for config in configs))} on this machine"
     return "\n".join(
         [
             f"{len(configs)} run{'s' * (len(configs) > 1)}, suite {first.suite}, preset {first.preset}:",
             *rows,
             f"each then plays the first episode of {first.eval_envs} environments on: {', '.join(first.splits)}",
-            f"about {clock(seconds)} on this machine if none is finished yet; results in {out}",
+            f"{pace} if none is finished yet; results in {out}",
         ]
     )
 

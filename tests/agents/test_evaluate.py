@@ -45,6 +45,8 @@ class Script:
 class Uniform(torch.nn.Module):
     """A policy that shows which environments it was asked about."""
 
+    device = torch.device("cpu")
+
     def __init__(self):
         super().__init__()
         self.asked = []

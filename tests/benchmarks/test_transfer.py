@@ -175,3 +175,10 @@ def test_an_alien_package_of_the_same_name_is_found_and_named(tmp_path, monkeypa
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert f"agents ({alien})" in done.stderr
+
+
+def test_a_gpu_that_is_not_there_is_refused(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert "--device cuda: torch sees no GPU" in refused(capsys, "--suite", "counting", "--device", "cuda")
+    assert list(tmp_path.iterdir()) == []
