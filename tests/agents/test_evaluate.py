@@ -42,23 +42,23 @@ class Script:
         self.closed = True
 
 
-class Uniform(torch.nn.Module):
+class Uniform:
     """A policy that shows which environments it was asked about."""
 
     device = torch.device("cpu")
 
     def __init__(self):
-        super().__init__()
         self.asked = []
-        self.representation = self
+        self.training = True
 
     def initial_state(self, batch):
         return (torch.zeros(batch),)  # counts the frames of the episode
 
     def set_training_mode(self, mode):
-        self.train(mode)
+        self.training = mode
 
     def encode(self, obs, state, first):
+        assert not self.training
         assert obs["image"].shape[1:] == (2, 4, 5)  # channels first for the network
         count = torch.where(first, torch.zeros_like(state[0]), state[0]) + 1
         self.asked.append((obs["image"][:, 0, 0, 0].tolist(), count.tolist()))
@@ -98,5 +98,5 @@ def test_finished_environments_are_not_encoded_and_states_follow_their_rows():
 
 
 def test_the_policy_class_offers_what_evaluation_uses():
-    for name in ("encode", "heads", "set_training_mode"):
+    for name in ("encode", "heads", "draw", "initial_state", "set_training_mode"):
         assert callable(getattr(Policy, name))
