@@ -25,11 +25,12 @@ from agents.run_dir import RunDir
 from agents.trackers import Tracker
 from envs.registry import UsageError
 from envs.sb3 import Sb3VecEnv
+from envs.steps import Obs
 from envs.streams import Streams, stream_seed
-from envs.suites import Task, build
+from envs.suites import Task, World, build
 from representations import REPRESENTATIONS
 from representations.base import Representation
-from representations.pretrain import Pretrainer, collect
+from representations.pretrain import NUM_ENVS, Pretrainer, collect
 
 
 @dataclass(frozen=True)
@@ -315,9 +316,15 @@ def episode_rows(split: str, env: str, episodes: Episodes) -> list[dict[str, Any
 def pictures(job: Job, representation: Representation) -> dict[str, np.ndarray]:
     """One sheet with a row of frames for each split's look, and whatever the representation shows of itself."""
     seed = job.seed("pictures")
-    strips = [collect((world,), 8, seed) for world in job.task.splits().values()]
+    strips = [some_frames(world, 8, seed) for world in job.task.splits().values()]
     rows = [np.concatenate(list(strip["image"].movedim(1, -1).numpy()), axis=1) for strip in strips]
     representation.eval()
     source = {key: value.to(job.device) for key, value in strips[0].items()}
     shown = representation.pictures(source, Streams(seed, job.device)["draws"])
     return {"looks": np.concatenate(rows), **shown}
+
+
+def some_frames(world: World, count: int, seed: int) -> Obs:
+    """Frames of one world, each from another environment and another moment; the same moments for every look."""
+    frames = collect((world,), count * NUM_ENVS, seed)
+    return {key: value[:: NUM_ENVS + 1][:count] for key, value in frames.items()}
