@@ -37,7 +37,7 @@ from representations.vae import Latent, LatentConfig, bernoulli_loss
 class DarlaConfig(LatentConfig):
     beta: float = 0.1
     """Weight of the KL. The paper has 1 on DeepMind Lab, with features of another scale; on CoinRun frames (64 latents)
-    1 leaves 15 latents active with 13 nats in all (120 000 samples of stage 2), 0.1 leaves 49 with 40 nats (240 000)."""
+    1 leaves 15 active with 13 nats in all (120 000 samples of stage 2), 0.1 leaves 49 with 40 nats (240 000)."""
     bottleneck: int = 128
     """Size of J(x)."""
     denoiser_learning_rate: float = 1e-3
