@@ -131,7 +131,9 @@ def published_rows(env: str) -> Table:
 def _with_std(value: float | None, std: float | None) -> str:
     if value is None:
         return "–"
-    return f"{value:g} ± {std:g}" if std is not None else f"{value:g}"
+    # printed with one or two decimals in the papers: never fewer than one
+    digits = 1 if round(value, 1) == value else 2
+    return f"{value:.{digits}f} ± {std:.{digits}f}" if std is not None else f"{value:.{digits}f}"
 
 
 def departures(summary: Summary, env: str) -> list[str]:

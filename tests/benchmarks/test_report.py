@@ -342,3 +342,9 @@ def test_what_a_representation_was_fitted_on_is_said_with_the_frames_counted(tmp
         "vae: fitted beforehand on 512 frames of a random policy, without reward, from the source look of the "
         "training levels.",
     ]
+
+
+def test_published_figures_are_shown_as_printed():
+    _, rows = tables.published_rows("coinrun-easy")
+    assert ["PPO", "10.0 ± 0.0", "9.0 ± 0.1", "+1.10", "CLOP"] in rows
+    assert ["PPO", "9.5", "8.25", "+1.25", "Cetin"] in rows
