@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+BASELINE = "cnn"
+"""The representation that every other row is compared with."""
+
 
 @dataclass(frozen=True)
 class Preset:

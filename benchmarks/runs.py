@@ -18,10 +18,10 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks import stats
+from benchmarks.presets import BASELINE
 from benchmarks.stats import Interval
 from envs.registry import UsageError
 
-BASELINE = "cnn"
 COLUMNS = (
     *("suite", "repr", "mode", "algo", "bonus", "trunk", "train_levels", "pretrain_on", "pretrain_frames", "seed"),
     *("steps", "split", "env", "episodes", "return_mean", "return_std", "normalised", "frames_per_second", "commit"),

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from benchmarks.presets import PRESETS, Preset
+from benchmarks.presets import BASELINE, PRESETS, Preset
 from benchmarks.settings import apply_settings, describe_settings, own_settings
 from envs.registry import UsageError
 from envs.suites import SUITES, Task, build
@@ -26,8 +26,6 @@ from representations import REPRESENTATIONS
 
 if TYPE_CHECKING:
     from agents.train import RunConfig
-
-BASELINE = "cnn"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,3 @@ class IntrinsicBonus(nn.Module, ABC):
     @abstractmethod
     def update(self, steps: Steps, generator: torch.Generator) -> dict[str, float]:
         """Learn from the rollout with the bonus's own optimizer and draws; returns metrics to log."""
-
-    def extra_config(self) -> dict[str, Any]:
-        """Settings written to the run's config beside the name."""
-        return {}

@@ -13,7 +13,7 @@ Everything that must survive a restart is a parameter or a buffer.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -142,10 +142,6 @@ def check_mode(name: str, cls: type[Representation], mode: str) -> Mode:
     if mode not in cls.modes:
         raise UsageError(f"repr '{name}' has no mode '{mode}'; it has: {', '.join(cls.modes)} (--mode auto picks one)")
     return mode  # type: ignore[return-value]
-
-
-def count_parameters(parameters: Iterable[nn.Parameter]) -> int:
-    return sum(p.numel() for p in parameters)
 
 
 def feature_std(features: Tensor) -> Tensor:
