@@ -154,3 +154,17 @@ def test_wandb_without_a_key_writes_offline_and_can_be_read_back(no_key, tmp_pat
     assert before[0] == after[0]
     np.testing.assert_array_equal(before[1], after[1])
     assert torch.equal(before[2], after[2])
+
+
+def test_tensorboard_gets_scalars_at_their_steps_and_the_picture(tmp_path):
+    pytest.importorskip("tensorboard", reason="extra .[tensorboard]")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    Image.new("RGB", (8, 6)).save(tmp_path / "looks.png")
+    tracker = open_tracker("tensorboard", CONFIG, "x", tmp_path)
+    tracker.log({"global_step": 100, "eval/gap": 0.25})
+    use(tracker, tmp_path)
+    read = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(event.step, event.value) for event in read.Scalars("eval/gap")] == [(100, 0.25), (5, 0.5)]
+    assert read.Tags()["images"] == ["pictures/looks"]
+    assert read.Images("pictures/looks")[0].step == 5

@@ -1,5 +1,6 @@
 """A run killed at any moment and started again ends with the same weights, to the bit, as one never stopped."""
 
+import csv
 import json
 import os
 import signal
@@ -98,6 +99,21 @@ def test_killed_in_pretraining_and_twice_in_training_ends_the_same_on_procgen(tm
         assert code == -signal.SIGKILL, text
     finish(tmp_path / "killed", *args)
     assert result(tmp_path / "killed") == result(tmp_path / "whole")
+    played = levels(tmp_path / "whole")
+    assert all(0 <= level < 20 for level in played["train"])
+    assert all(level >= 10**6 for level in played["heldout"])
+    # a look is compared on the very levels that the training look was played on
+    assert played["train"] == played["no-backgrounds"] == played["monochrome"]
+
+
+def levels(out):
+    """Split -> level seeds of the final evaluation, in the order of the environments."""
+    (run,) = out.glob("runs/*")
+    found = {}
+    with open(run / "eval.csv", newline="") as handle:
+        for row in csv.DictReader(handle):
+            found.setdefault(row["split"], []).append(int(row["level_seed"]))
+    return found
 
 
 @pytest.mark.procgen
