@@ -24,8 +24,6 @@ from envs.dummy import CountingVectorEnv
 from envs.sb3 import Sb3VecEnv
 from representations import REPRESENTATIONS
 
-torch.set_num_threads(1)
-
 PER_SAMPLE = {
     "log_pi": Float[Tensor, "B"],
     "old_log_pi": Float[Tensor, "B"],

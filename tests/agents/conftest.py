@@ -12,8 +12,6 @@ from envs.dummy import CountingVectorEnv
 from envs.sb3 import Sb3VecEnv
 from representations.base import Representation
 
-torch.set_num_threads(1)  # nets this small lose more to a second thread than they gain
-
 
 class Tiny(Representation):
     """One linear layer and tanh on pixels / 255; D = 6. ``double`` computes in float64."""

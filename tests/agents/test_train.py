@@ -20,13 +20,8 @@ def command(out, *more):
     return [sys.executable, "-m", "benchmarks.transfer", "--preset", "smoke", "--no-baseline", "--out", str(out), *more]
 
 
-def environment():
-    """One thread: nets this small gain nothing from two, and lose much where the machine is busy."""
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
-
-
 def finish(out, *more):
-    done = subprocess.run(command(out, *more), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command(out, *more), cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -36,7 +31,6 @@ def start_and_kill(out, wanted, *more, sign=signal.SIGKILL):
     process = subprocess.Popen(
         command(out, *more),
         cwd=ROOT,
-        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -135,7 +135,7 @@ def test_a_third_party_representation_runs_by_name_from_outside_the_tree(tmp_pat
             *["--preset", "smoke", "--steps", "1024", "--no-baseline", "--out", str(tmp_path / "out")],
         ],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=120,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-torch.set_num_threads(1)  # nets this small lose more to a second thread than they gain
-
 
 @pytest.fixture
 def generator() -> torch.Generator:
