@@ -81,6 +81,9 @@ def main(argv: list[str] | None = None) -> int:
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped at once; the same command continues from the last checkpoint", file=sys.stderr)
+        return 130
 
 
 def show_help(argv: list[str]) -> int:

@@ -183,3 +183,16 @@ def test_a_gpu_that_is_not_there_is_refused(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert "--device cuda: torch sees no GPU" in refused(capsys, "--suite", "counting", "--device", "cuda")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_stopped_by_hand_where_nothing_can_be_saved_it_says_so_without_a_traceback(capsys, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("agents.train.finish", interrupted)
+    argv = ["--suite", "counting", "--repr", "random", "--no-baseline", "--preset", "smoke", "--steps", "1024"]
+    assert main([*argv, "--out", str(tmp_path)]) == 130
+    assert "the same command continues" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert main([*argv, "--out", str(tmp_path)]) == 0  # only the evaluation is left to do
+    assert "finished before" not in capsys.readouterr().out
