@@ -190,7 +190,7 @@ def test_kl_tracks_the_capacity():
 
 @pytest.mark.slow
 def test_three_thousand_steps_leave_two_latents_for_most_seeds():
-    # Seeds matter as much as the objective (Locatello et al. 2019): measured, seeds 0 and 1 end with 2, seed 2 does not.
+    # Seeds matter as much as the objective (Locatello et al. 2019): seeds 0 and 1 were seen to end with 2, seed 2 not.
     counts = []
     for seed in (0, 1, 2):
         divergences, _ = measure(*fit(3000, seed, beta=180.0))
