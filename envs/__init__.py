@@ -4,6 +4,8 @@
 * ``steps``          Steps, the one batch that losses and bonuses read: time first, stream second
 * ``streams``        random streams with names
 * ``history``        the one storage: a ring of uint8 streams
+* ``draws``          randomness by counter: env i does not depend on how many there are
+* ``batched``        what the worlds of our own share: levels, limits, last frames, exact state; any of them as one env
 * ``suites``         named source -> targets: which world is trained on, which it is tested on
 * ``procgen_games``  Procgen's 16 games and options as data, checked before C++ sees them
 * ``procgen``        Procgen as a Gymnasium vector environment, and single environments by id

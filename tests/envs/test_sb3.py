@@ -66,8 +66,8 @@ def test_a_world_that_reuses_its_array_is_refused():
     class Reusing(CountingVectorEnv):
         buffer = np.zeros((2, 8, 8, 3), np.uint8)
 
-        def _paint(self):
-            self.buffer[:] = super()._paint()
+        def _look_all(self):
+            self.buffer[:] = super()._look_all()
             return self.buffer
 
     env = Sb3VecEnv(Reusing(2, size=8))
@@ -201,7 +201,7 @@ def test_seed_options_and_attributes():
     assert env.world.episode_length == 3
     with pytest.raises(UsageError, match="share attributes"):
         env.set_attr("episode_length", 3, indices=0)
-    assert [len(state) for state in env.env_method("state")] == [3, 3, 3]
+    assert [len(state) for state in env.env_method("state")] == [4, 4, 4]
     assert env.env_is_wrapped(Monitor) == [True] * 3
     assert env.env_is_wrapped(VecMonitor, indices=1) == [True]
     assert env.env_is_wrapped(gym.wrappers.TimeLimit) == [False] * 3
