@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from agents import ALGORITHMS, checkpoint
-from agents.evaluate import Episodes, first_episodes
+from agents.evaluate import Episodes, first_episodes, windows
 from agents.on_policy import OnPolicy
 from agents.policy import PRECISIONS, Precision, keyed_space
 from agents.recorder import Clock, Progress, Recorder, Records, StopRequest
@@ -27,9 +27,12 @@ from envs.registry import UsageError
 from envs.sb3 import Sb3VecEnv
 from envs.steps import Obs
 from envs.streams import Streams, stream_seed
-from envs.suites import Task, World, build
+from envs.suites import build
+from envs.tasks import Task, World
 from representations import REPRESENTATIONS
 from representations.base import Representation
+from representations.motion import Motion
+from representations.nets import tile
 from representations.pretrain import NUM_ENVS, Pretrainer, collect
 
 
@@ -57,7 +60,9 @@ class RunConfig:
     num_envs: int
     precision: str
     eval_envs: int
-    """Environments (one episode each) of the final evaluation of a split."""
+    """Environments of the final evaluation of a split, one episode or one window each."""
+    window: int
+    """Frames of an evaluation window, which runs on through the ends of episodes; 0: first episodes."""
     periodic_evals: int
     """Evaluations on training and held-out levels during training."""
     periodic_envs: int
@@ -116,6 +121,10 @@ class Job:
     def seed(self, *names: str | int) -> int:
         return stream_seed(self.config.seed, *names)
 
+    def world(self, world: World) -> World:
+        """As this run's policy sees it: frames stacked where it is trained end to end on a task with motion."""
+        return world.stacked(1 if self.config.mode == "frozen" else self.task.motion)
+
     def common(self) -> dict[str, Any]:
         """What every checkpoint holds beside the stage's own components."""
         return {"log": self.run, "clock": self.clock}
@@ -126,14 +135,19 @@ def find_task(config: RunConfig) -> Task:
 
 
 def build_representation(config: RunConfig, task: Task) -> Representation:
-    """The representation as its seed makes it, before any training; no other stream is touched."""
+    """The representation as its seed makes it, before any training; no other stream is touched.
+
+    What is pre-trained sees single frames, and their features side by side make motion; the rest stacks channels.
+    """
     cls = REPRESENTATIONS.resolve(config.repr)
-    probe = Sb3VecEnv(task.source.make(1, 0))
+    single = task.motion == 1 or config.mode != "online"
+    probe = Sb3VecEnv((task.source if single else task.source.stacked(task.motion)).make(1, 0))
     space = keyed_space(probe.observation_space)
     probe.close()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(config.seed, "init", "representation"))
-        return cls(space, cls.Config(**config.repr_settings))
+        representation: Representation = cls(space, cls.Config(**config.repr_settings))
+    return Motion(representation, task.motion) if single and task.motion > 1 else representation
 
 
 def rehearse(configs: Sequence[RunConfig]) -> None:
@@ -206,7 +220,7 @@ def pretrain(job: Job, representation: Representation) -> None:
 def reinforce(job: Job, representation: Representation, resumed: bool) -> OnPolicy:
     """Train the agent to the last frame."""
     config = job.config
-    env = Sb3VecEnv(job.task.source.make(config.num_envs, job.seed("training environments")))
+    env = Sb3VecEnv(job.world(job.task.source).make(config.num_envs, job.seed("training environments")))
     algorithm = ALGORITHMS.resolve(config.algo)
     agent: OnPolicy = algorithm(
         env,
@@ -246,7 +260,7 @@ def reinforce(job: Job, representation: Representation, resumed: bool) -> OnPoli
 
 
 def periodic_evaluation(job: Job, agent: OnPolicy, step: int) -> dict[str, float]:
-    """Return on training and on held-out levels now: the final evaluation's rule, fewer episodes."""
+    """Return on training and on held-out levels now: the final evaluation's rule, fewer episodes or windows."""
     if not job.config.periodic_evals or "heldout" not in job.config.splits:
         return {}
     train, heldout = (
@@ -257,12 +271,14 @@ def periodic_evaluation(job: Job, agent: OnPolicy, step: int) -> dict[str, float
 
 
 def evaluate(job: Job, agent: OnPolicy, split: str, envs: int, step: int | str) -> Episodes:
-    """First episodes on one split; its draws depend on the seed, the split and the step alone.
+    """First episodes, or windows, on one split; its draws depend on the seed, the split and the step alone.
 
     Splits that show the training levels share their environment seed, so a look is compared on the same levels.
     """
-    env = job.task.splits()[split].make(envs, job.seed("evaluation environments", step))
+    env = job.world(job.task.splits()[split]).make(envs, job.seed("evaluation environments", step))
     generator = Streams(job.seed("evaluation", step, split), job.device)["actions"]
+    if job.config.window:
+        return windows(agent.policy, env, generator, job.config.window)
     return first_episodes(agent.policy, env, generator)
 
 
@@ -316,8 +332,8 @@ def episode_rows(split: str, env: str, episodes: Episodes) -> list[dict[str, Any
 def pictures(job: Job, representation: Representation) -> dict[str, np.ndarray]:
     """One sheet with a row of frames for each split's look, and whatever the representation shows of itself."""
     seed = job.seed("pictures")
-    strips = [some_frames(world, 8, seed) for world in job.task.splits().values()]
-    rows = [np.concatenate(list(strip["image"].movedim(1, -1).numpy()), axis=1) for strip in strips]
+    strips = [some_frames(job.world(world), 8, seed) for world in job.task.splits().values()]
+    rows = [tile([strip["image"] / 255]) for strip in strips]
     representation.eval()
     source = {key: value.to(job.device) for key, value in strips[0].items()}
     shown = representation.pictures(source, Streams(seed, job.device)["draws"])

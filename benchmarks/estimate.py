@@ -51,5 +51,5 @@ def estimate_seconds(config: RunConfig) -> float:
     return (
         config.steps * per_frame
         + config.pretrain_samples * PRETRAIN_FACTOR * learn
-        + episodes * EPISODE_FRAMES * (ENV_SECONDS + act)
+        + episodes * (config.window or EPISODE_FRAMES) * (ENV_SECONDS + act)
     )

@@ -28,6 +28,11 @@ class Preset:
     """The first episode of each of these counts, per split."""
     periodic_evals: int
     periodic_envs: int
+    windows: int
+    """Where a suite scores windows instead of episodes: how many of them per split."""
+    window_share: float
+    """Part of the suite's own window length that is played."""
+    periodic_windows: int
     checkpoint_frames: int
     algo: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Changes to PPO's and A2C's own defaults."""
@@ -45,6 +50,9 @@ PRESETS = {
         eval_envs=8,
         periodic_evals=1,
         periodic_envs=4,
+        windows=8,
+        window_share=0.04,
+        periodic_windows=2,
         checkpoint_frames=2048,
         algo={"ppo": {"n_steps": 64, "minibatches": 4}},
     ),
@@ -59,6 +67,9 @@ PRESETS = {
         eval_envs=256,
         periodic_evals=6,
         periodic_envs=64,
+        windows=64,
+        window_share=1.0,
+        periodic_windows=8,
         checkpoint_frames=65_536,
     ),
     "standard": Preset(
@@ -72,6 +83,9 @@ PRESETS = {
         eval_envs=256,
         periodic_evals=10,
         periodic_envs=64,
+        windows=64,
+        window_share=1.0,
+        periodic_windows=16,
         checkpoint_frames=65_536,
     ),
     "paper": Preset(
@@ -85,6 +99,9 @@ PRESETS = {
         eval_envs=512,
         periodic_evals=25,
         periodic_envs=64,
+        windows=256,
+        window_share=1.0,
+        periodic_windows=64,
         checkpoint_frames=262_144,
     ),
 }

@@ -21,7 +21,8 @@ import tyro
 from benchmarks.presets import BASELINE, PRESETS, Preset
 from benchmarks.settings import apply_settings, describe_settings, own_settings
 from envs.registry import UsageError
-from envs.suites import SUITES, Task, build
+from envs.suites import SUITES, build
+from envs.tasks import Task
 from representations import REPRESENTATIONS
 
 if TYPE_CHECKING:
@@ -218,6 +219,7 @@ def configure(
     num_envs, steps = args.num_envs or preset.num_envs, args.steps or preset.steps
     algorithm.Config(**algo_settings).check(num_envs)
     pretrained = cls.needs_pretraining and mode != "online"
+    window = max(1, round(task.window * preset.window_share)) if task.window else 0
     return RunConfig(
         suite=args.suite,
         env=task.env,
@@ -236,9 +238,10 @@ def configure(
         steps=steps,
         num_envs=num_envs,
         precision=args.precision,
-        eval_envs=preset.eval_envs,
+        eval_envs=preset.windows if window else preset.eval_envs,
+        window=window,
         periodic_evals=preset.periodic_evals,
-        periodic_envs=preset.periodic_envs,
+        periodic_envs=preset.periodic_windows if window else preset.periodic_envs,
         checkpoint_frames=preset.checkpoint_frames,
         preset=args.preset,
         normalise=task.normalise,
@@ -257,6 +260,9 @@ def announce(configs: list[RunConfig], out: Path, device: str) -> str:
         + f"{config.steps:,} frames of {config.algo.upper()}"
         for config in configs
     ]
+    played = f"the first episode of {first.eval_envs} environments"
+    if first.window:
+        played = f"{first.eval_envs} windows of {first.window:,} frames"
     pace = "for an unknown time on the GPU"
     if device == "cpu":
         pace = f"about {clock(sum(estimate_seconds(config) for config in configs))} on this machine"
@@ -264,7 +270,7 @@ def announce(configs: list[RunConfig], out: Path, device: str) -> str:
         [
             f"{len(configs)} run{'s' * (len(configs) > 1)}, suite {first.suite}, preset {first.preset}:",
             *rows,
-            f"each then plays the first episode of {first.eval_envs} environments on: {', '.join(first.splits)}",
+            f"each then plays {played} on: {', '.join(first.splits)}",
             f"{pace} if none is finished yet; results in {out}",
         ]
     )

@@ -161,7 +161,7 @@ class BatchedEnv(VectorEnv):
         self.episode[rows] += 1
         self.time[rows] = 0
         self._keys[rows] = counter_hash(self.seed, rows, self.episode[rows])
-        self.level[rows] = self.start_level + below(mix(self._keys[rows], -1), self.num_levels)
+        self.level[rows] = self.start_level + below(self._keys[rows], self.num_levels)
         self._begin(rows)
 
     def _told(self) -> dict[str, Array]:
@@ -284,7 +284,7 @@ def _info(infos: dict[str, Any]) -> dict[str, Any]:
     return {key: value.item() if isinstance(value, np.generic) else value for key, value in told.items()}
 
 
-def register(env_id: str, single: type[SingleEnv], **options: Any) -> None:
+def register(env_id: str, single: type[SingleEnv], /, **options: Any) -> None:
     """Make ``env_id`` known to ``gymnasium.make`` and, through the world behind ``single``, to ``make_vec``."""
     if env_id not in gym.registry:
         gym.register(env_id, entry_point=_place(single), vector_entry_point=_place(single.vector), kwargs=options)

@@ -1,7 +1,5 @@
 """Suites: named tasks, each a source world to train on and target worlds to test on without training. Data only.
 
-Nothing here imports torch, procgen or gymnasium, so a command line lists suites at once; ``World.make`` builds one.
-
 Levels: training plays seeds [0, K), held-out targets play [1 000 000, 1 100 000), so they are disjoint for every K that
 ``build`` accepts. A target named after a look or a rule alone shows it on the *training* levels; ``<name>/heldout``
 shows it on held-out levels.
@@ -9,71 +7,9 @@ shows it on held-out levels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-from envs import WORLDS
 from envs.procgen_games import GAMES, near
 from envs.registry import UsageError
-
-if TYPE_CHECKING:
-    from gymnasium.vector import VectorEnv
-
-HELDOUT_START = 10**6
-HELDOUT: dict[str, Any] = {"start_level": HELDOUT_START, "num_levels": 10**5}
-
-
-@dataclass(frozen=True)
-class World:
-    """A world by registry name and its options, all but the number of envs and the seed."""
-
-    name: str
-    """A name of ``envs.WORLDS``, or "package.module:Class"."""
-    options: dict[str, Any] = field(default_factory=dict)
-    """Keyword arguments of its class."""
-
-    def make(self, num_envs: int, seed: int) -> VectorEnv:
-        """Build it. UsageError where an option is bad or the world's package is missing."""
-        return WORLDS.resolve(self.name)(num_envs=num_envs, seed=seed, **self.options)
-
-    def but(self, **options: Any) -> World:
-        """The same world with some options changed."""
-        return World(self.name, {**self.options, **options})
-
-
-@dataclass(frozen=True)
-class Task:
-    """One source and its targets."""
-
-    env: str
-    """Name in tables, as "coinrun-easy"."""
-    source: World
-    """The world that agents train on."""
-    targets: dict[str, World]
-    """Split name -> world that agents are tested on, never trained."""
-    looks: tuple[World, ...]
-    """Worlds for frames without reward (``--pretrain-on all``): every look, on training levels only."""
-    normalise: tuple[float, float] | None
-    """(Rmin, Rmax) of the normalised return (R - Rmin) / (Rmax - Rmin); None where nobody gives constants."""
-    train_levels: int
-    """K: training levels are [0, K)."""
-
-    def splits(self) -> dict[str, World]:
-        """All worlds to evaluate on: "train" is the source."""
-        return {"train": self.source, **self.targets}
-
-
-@dataclass(frozen=True)
-class Suite:
-    """A named list of tasks."""
-
-    about: str
-    """One line for listings."""
-    train_levels: int
-    """Default K."""
-    tasks: Callable[[int], tuple[Task, ...]]
-    """K -> tasks."""
+from envs.tasks import HELDOUT, HELDOUT_START, Suite, Task, World
 
 
 def _coinrun(levels: int) -> tuple[Task, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -180,3 +181,13 @@ class Decoder(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         grid = self.dense(z).unflatten(1, self.grid).contiguous(memory_format=torch.channels_last)
         return self.body(grid)[:, :, : self.height, : self.width]
+
+
+def tile(rows: list[Tensor]) -> np.ndarray:
+    """Rows of images (n, C, H, W) in [0, 1] -> one uint8 (R*H, n*W, 3): grey, or of stacked frames the newest."""
+    grid = torch.stack([row.float() for row in rows])
+    if grid.shape[2] < 3:
+        grid = grid[:, :, :1].expand(-1, -1, 3, -1, -1)
+    R, n, _, H, W = grid.shape
+    flat = grid[:, :, -3:].permute(0, 3, 1, 4, 2).reshape(R * H, n * W, 3)
+    return (flat * 255).round().to(torch.uint8).cpu().numpy()

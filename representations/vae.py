@@ -25,7 +25,7 @@ from torch import Tensor
 
 from envs.steps import Obs, Steps, flatten
 from representations.base import Config, Heads, Phase, Representation, State, feature_std
-from representations.nets import Decoder, GaussianEncoder, pixels
+from representations.nets import Decoder, GaussianEncoder, pixels, tile
 
 ACTIVE = 0.1
 """Nats of mean KL above which a latent counts as active."""
@@ -124,16 +124,6 @@ class Latent(Representation):
         moved = self.show(self.decoder(z.flatten(0, 1)))[-1]
         rows = [pixels(image), *self.show(self.decoder(mean))]
         return {"reconstructions": tile(rows), "traversals": tile(list(moved.unflatten(0, (len(order), -1))))}
-
-
-def tile(rows: list[Tensor]) -> np.ndarray:
-    """Rows of images (n, C, H, W) in [0, 1] -> one uint8 (R*H, n*W, 3); one channel is shown as grey."""
-    grid = torch.stack([row.float() for row in rows])
-    if grid.shape[2] < 3:
-        grid = grid[:, :, :1].expand(-1, -1, 3, -1, -1)
-    R, n, _, H, W = grid.shape
-    flat = grid[:, :, :3].permute(0, 3, 1, 4, 2).reshape(R * H, n * W, 3)
-    return (flat * 255).round().to(torch.uint8).cpu().numpy()
 
 
 class Vae(Latent):

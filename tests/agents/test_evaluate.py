@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents.evaluate import first_episodes
+from agents.evaluate import first_episodes, windows
 from agents.policy import Policy
 
 
@@ -100,3 +100,14 @@ def test_finished_environments_are_not_encoded_and_states_follow_their_rows():
 def test_the_policy_class_offers_what_evaluation_uses():
     for name in ("encode", "heads", "draw", "initial_state", "set_training_mode"):
         assert callable(getattr(Policy, name))
+
+
+def test_windows_sum_through_the_ends_of_episodes():
+    env, policy = Script(), Uniform()
+    found = windows(policy, env, torch.Generator(), 8)
+    # the reward is the step number: env 0 earns (1+2) four times, env 1 (1+2+3) twice and 1+2, env 2 1+...+7 and 1
+    assert found.returns.tolist() == [12, 15, 29]
+    assert found.lengths.tolist() == [8, 8, 8]
+    assert found.level_seeds.tolist() == [100, 200, 300]
+    assert env.closed
+    assert policy.training

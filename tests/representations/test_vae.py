@@ -10,8 +10,9 @@ import torch
 
 from envs.registry import UsageError
 from envs.steps import Steps
+from representations.nets import tile
 from representations.pretrain import Pretrainer
-from representations.vae import BetaVae, BetaVaeConfig, LatentConfig, Vae, bernoulli_loss, draw, kl_to_prior, tile
+from representations.vae import BetaVae, BetaVaeConfig, LatentConfig, Vae, bernoulli_loss, draw, kl_to_prior
 from tests.representations.toys import image_space, moving_square, read_out
 
 

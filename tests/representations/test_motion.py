@@ -1,0 +1,77 @@
+"""Features side by side: the stateful way over single frames equals the stateless one over stacked frames."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from envs.registry import UsageError
+from representations.base import Representation
+from representations.motion import Motion
+from representations.vae import BetaVae
+
+
+class Mean(Representation):
+    """Two features: the frame's mean and twice it."""
+
+    def __init__(self, space):
+        super().__init__(space)
+        self.scale = nn.Parameter(torch.ones(()))
+        self.features_dim = 2
+        self.encoded = 0
+
+    def encode(self, obs, state=(), first=None):
+        self.encoded += len(obs["image"])
+        mean = obs["image"].float().mean((1, 2, 3)) * self.scale
+        return torch.stack([mean, 2 * mean], 1), state
+
+
+SPACE = gym.spaces.Dict({"image": gym.spaces.Box(0, 255, (3, 4, 5), np.uint8)})
+
+
+def frame(*values):
+    """One 3x4x5 frame of a single value for each stream."""
+    return {"image": torch.tensor(values, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 4, 5)}
+
+
+def test_state_carries_the_last_features_and_first_fills_with_the_first_frame():
+    motion = Motion(Mean(SPACE), 3)
+    assert motion.features_dim == 6
+    state = motion.initial_state(2)
+    with torch.no_grad():
+        out, state = motion.encode(frame(1, 5), state, torch.tensor([True, True]))
+        assert out.tolist() == [[1, 2, 1, 2, 1, 2], [5, 10, 5, 10, 5, 10]]
+        out, state = motion.encode(frame(2, 6), state, torch.tensor([False, False]))
+        assert out.tolist() == [[1, 2, 1, 2, 2, 4], [5, 10, 5, 10, 6, 12]]
+        out, state = motion.encode(frame(3, 7), state, torch.tensor([False, True]))  # stream 1 opens an episode
+        assert out.tolist() == [[1, 2, 2, 4, 3, 6], [7, 14, 7, 14, 7, 14]]
+        out, state = motion.encode(frame(4, 8), state, torch.tensor([False, False]))
+        assert out.tolist() == [[2, 4, 3, 6, 4, 8], [7, 14, 7, 14, 8, 16]]
+    assert motion.inner.encoded == 8  # each frame once
+
+
+def test_stacked_frames_give_the_same_and_a_gradient():
+    motion = Motion(Mean(SPACE), 3)
+    stack = {"image": torch.cat([frame(2, 7)["image"], frame(3, 7)["image"], frame(4, 8)["image"]], dim=1)}
+    out, state = motion.encode(stack)
+    assert out.tolist() == [[2, 4, 3, 6, 4, 8], [7, 14, 7, 14, 8, 16]]
+    assert state == ()
+    out.sum().backward()
+    assert motion.inner.scale.grad == 2 + 4 + 3 + 6 + 4 + 8 + 7 + 14 + 7 + 14 + 8 + 16
+
+
+def test_single_frames_without_a_state_are_refused():
+    with pytest.raises(UsageError, match="state of the frame before"):
+        Motion(Mean(SPACE), 3).encode(frame(1))
+
+
+def test_what_is_fitted_is_the_inner_method_on_single_frames():
+    space = gym.spaces.Dict({"image": gym.spaces.Box(0, 255, (3, 64, 64), np.uint8)})
+    inner = BetaVae(space)
+    motion = Motion(inner, 4)
+    assert motion.features_dim == 4 * inner.features_dim
+    assert [p.data_ptr() for p in motion.phases()[0].parameters] == [p.data_ptr() for p in inner.phases()[0].parameters]
+    assert (motion.needs_pretraining, motion.hidden, motion.keys) == (True, inner.hidden, inner.keys)
+    motion.after_step()
+    assert inner.updates == 1
