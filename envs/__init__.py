@@ -9,6 +9,8 @@
 * ``suites``         named source -> targets: which world is trained on, which it is tested on
 * ``procgen_games``  Procgen's 16 games and options as data, checked before C++ sees them
 * ``procgen``        Procgen as a Gymnasium vector environment, and single environments by id
+* ``minigrid``       mazes of rooms, keys and doors, stepped as arrays; with ``_cells`` rules, ``_tiles`` pictures,
+  ``_planner`` a policy that knows the level
 * ``dummy``          a counting world whose every pixel, reward and end can be worked out by hand
 * ``sb3``            any of these worlds as a stable-baselines3 ``VecEnv``
 
@@ -34,5 +36,6 @@ WORLDS = Registry(
     {
         "procgen": "envs.procgen:ProcgenVectorEnv",
         "counting": "envs.dummy:CountingVectorEnv",
+        "minigrid": "envs.minigrid:MiniGridVectorEnv",
     },
 )
