@@ -1,0 +1,139 @@
+"""Every world and suite, what they show, and what simple policies score in them.
+
+python -m envs                              list worlds and suites
+python -m envs --show breakout              contact sheet of a world's variants, or of a suite's splits (PNG)
+python -m envs --score breakout             reference scores of a suite: random and scripted policies
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from envs import WORLDS
+from envs.procgen_games import near
+from envs.registry import UsageError
+from envs.suites import SUITES, build
+from envs.tasks import World
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m envs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--show", metavar="NAME", help="a world, world/variant or suite: write a contact sheet")
+    parser.add_argument("--score", metavar="SUITE", help="a suite: print reference scores")
+    parser.add_argument("--policy", choices=("random", "scripted", "both"), default="both")
+    parser.add_argument("--count", type=int, default=64, help="episodes or windows of each score (default 64)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="file of the contact sheet (default NAME.png)")
+    args = parser.parse_args(argv)
+    try:
+        if args.show:
+            print(show(args.show, args.out, args.seed))
+        elif args.score:
+            print(scores(args.score, args.policy, args.count, args.seed))
+        else:
+            print(listing())
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def listing() -> str:
+    """Worlds with keys, sizes, actions and variants, then suites."""
+    parts = ["WORLDS"]
+    for name in WORLDS:
+        try:
+            cls = WORLDS.resolve(name)
+            world = cls(1)
+        except UsageError as error:
+            parts.append(f"{name}\n    not here: {error}")
+            continue
+        about = str(sys.modules[cls.__module__].__doc__).strip().splitlines()[0]
+        shown = ", ".join(
+            f"{key} {box.dtype} {box.shape}" for key, box in keyed(world.single_observation_space).items()
+        )
+        lines = [name, f"    {about}", f"    observes {shown}; {world.single_action_space.n} actions"]
+        if variants := getattr(cls, "variants", {}):
+            listed = textwrap.fill(f"variants: {', '.join(variants)}", 116, subsequent_indent=" " * 10)
+            lines.append(textwrap.indent(listed, "    "))
+        parts.append("\n".join(lines))
+        world.close()
+    width = max(map(len, SUITES))
+    parts += ["SUITES (--suite NAME in benchmarks.transfer)"]
+    parts.append("\n".join(f"{name:<{width}}  {suite.about}" for name, suite in SUITES.items()))
+    return "\n\n".join(parts)
+
+
+def keyed(space: Any) -> dict[str, Any]:
+    """The spaces of an observation by key; a bare Box is the key "image"."""
+    return dict(space.spaces) if hasattr(space, "spaces") else {"image": space}
+
+
+def find(name: str) -> dict[str, World]:
+    """Rows of the contact sheet ``name``.
+
+    Raises:
+        UsageError: neither a world, a world's variant nor a suite.
+    """
+    if name in SUITES and name not in WORLDS:
+        tasks = build(name)
+        return {
+            f"{task.env} {split}" if len(tasks) > 1 else split: world
+            for task in tasks
+            for split, world in task.splits().items()
+        }
+    world, _, variant = name.partition("/")
+    if world not in WORLDS:
+        known = sorted({*WORLDS, *SUITES})
+        raise UsageError(f"--show '{name}': no such world or suite{near(name, known)} Known: {', '.join(known)}")
+    variants = getattr(WORLDS.resolve(world), "variants", {}) or {"default": {}}
+    if variant and variant not in variants:
+        raise UsageError(
+            f"--show '{name}': {world} has no such variant{near(variant, variants)} Known: {', '.join(variants)}"
+        )
+    return {key: World(world, options) for key, options in variants.items() if variant in ("", key)}
+
+
+def show(name: str, out: Path | None, seed: int) -> str:
+    """Write the contact sheet; the path it went to."""
+    from envs.sheet import sheet
+
+    worlds = find(name)
+    path = out or Path(f"{name.replace('/', '-')}.png")
+    try:
+        sheet(worlds, seed).save(path)
+    except OSError as error:
+        raise UsageError(f"cannot write {path} ({error.strerror}); name another file with --out") from None
+    return f"{path}: {len(worlds)} rows ({', '.join(worlds)})"
+
+
+def scores(name: str, policy: str, count: int, seed: int) -> str:
+    """Reference scores of a suite as text, one line a split and policy."""
+    from envs.reference import POLICIES, score
+
+    if count < 2:
+        raise UsageError(f"--count {count}: give at least 2, a spread needs two")
+    rows = []
+    for task in build(name):
+        for each in POLICIES if policy == "both" else (policy,):
+            try:
+                rows += score(task, each, count, seed)
+            except UsageError:
+                if policy != "both":
+                    raise
+    width = max(len(row.split) for row in rows)
+    return "\n".join(
+        f"{row.env}  {row.split:<{width}}  {row.policy:<8}  {row.mean:8.2f} +- {row.std:.2f} over {row.count}"
+        for row in rows
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
