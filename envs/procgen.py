@@ -24,12 +24,13 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from envs.procgen_games import GAMES, Options, whole
+from envs.procgen_games import GAMES, Options, near, whole
+from envs.procgen_state import factors
 from envs.registry import UsageError
 from envs.streams import stream_seed
 
 Array = np.ndarray
-NUM_ACTIONS = 15
+ACTIONS = {"all": 15, "arrows": 9}
 """9 arrow combinations {left, none, right} x {down, none, up} (4 = none, 7 = right), then D A W S Q E."""
 FORCE_RESET = -1
 """Procgen's action that ends the episode of an env; it steps once with a default action first."""
@@ -59,7 +60,7 @@ def load_procgen() -> Any:
 
 
 class ProcgenVectorEnv(VectorEnv):
-    """``num_envs`` envs of one Procgen game. Observations (N, 64, 64, 3) uint8, actions (N,) in 0..14.
+    """``num_envs`` envs of one Procgen game. Observations (N, 64, 64, 3) uint8, actions (N,) in 0..14, or 0..8.
 
     Args:
         num_envs: number of envs.
@@ -68,6 +69,7 @@ class ProcgenVectorEnv(VectorEnv):
         num_threads: worker threads of the C++; None takes 0 (the caller's, safe under fork) up to 16 envs, else 2.
         max_episode_steps: cut episodes earlier than the game does; the true last frame is then known.
         render_mode: "rgb_array" lets ``render()`` return the frames.
+        actions: "all" 15, or "arrows": the first 9, all that act in CoinRun and other games without letter keys.
         options: fields of ``envs.procgen_games.Options``: distribution_mode, num_levels, start_level, ...
 
     Rewards are float32. Infos: ``level_seed`` where an episode opened; ``prev_level_seed``, ``prev_level_complete``,
@@ -93,6 +95,7 @@ class ProcgenVectorEnv(VectorEnv):
         num_threads: int | None = None,
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
+        actions: str = "all",
         **options: Any,
     ):
         self.options = Options.check({"game": game, **options})
@@ -108,12 +111,16 @@ class ProcgenVectorEnv(VectorEnv):
             raise UsageError(f"procgen: render_mode='{render_mode}' is not known; give rgb_array")
         self.render_mode = render_mode
         self.single_observation_space = gym.spaces.Box(0, 255, (64, 64, 3), np.uint8)
-        self.single_action_space = gym.spaces.Discrete(NUM_ACTIONS)
+        if actions not in ACTIONS:
+            raise UsageError(f"procgen: actions={actions!r} is not known{near(actions, ACTIONS)} Known: all, arrows")
+        self.num_actions = ACTIONS[actions]
+        self.single_action_space = gym.spaces.Discrete(self.num_actions)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._gym3_class = load_procgen()
         self._world: Any = None
         self._spawner: Any = None
+        self._buffer: bytearray | None = None
         self._frames: Array = np.zeros((self.num_envs, 64, 64, 3), np.uint8)
         self._steps: Array = np.zeros(self.num_envs, np.int64)
 
@@ -153,7 +160,7 @@ class ProcgenVectorEnv(VectorEnv):
         else:
             self._world.act(np.full(self.num_envs, FORCE_RESET, np.int32))
         _, observation, _ = self._world.observe()
-        self._frames = observation["rgb"]
+        self._frames = self._opened(np.arange(self.num_envs), observation["rgb"])
         self._steps[:] = 0
         return self._frames, {"level_seed": self._levels()["level_seed"], "_level_seed": np.ones(self.num_envs, bool)}
 
@@ -174,15 +181,18 @@ class ProcgenVectorEnv(VectorEnv):
                 "procgen: reset_mask goes without a seed, after a first reset(), and not with use_generated_assets; "
                 "reset all envs instead"
             )
-        self._frames = self._respawn(np.flatnonzero(mask))
+        rows = np.flatnonzero(mask)
+        self._frames = self._opened(rows, self._respawn(rows))
         self._steps[mask] = 0
         return self._frames, {"level_seed": self._levels()["level_seed"], "_level_seed": mask}
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         """One step of all envs; see the class docstring for infos."""
         actions = np.asarray(actions)
-        if actions.min() < 0 or actions.max() >= NUM_ACTIONS:
-            raise UsageError(f"procgen: actions span [{actions.min()}, {actions.max()}]; they lie in 0..14")
+        if actions.min() < 0 or actions.max() >= self.num_actions:
+            raise UsageError(
+                f"procgen: actions span [{actions.min()}, {actions.max()}]; they lie in 0..{self.num_actions - 1}"
+            )
         self._world.act(actions.astype(np.int32))
         reward, observation, first = self._world.observe()
         frames = observation["rgb"]
@@ -214,7 +224,11 @@ class ProcgenVectorEnv(VectorEnv):
         infos = {"final_obs": final, "final_obs_is_previous": first, **levels}
         infos |= {f"_{key}": ended for key in infos}
         self._steps[ended | complete] = 0  # complete without an end: the next of sequential levels
-        return frames, truncated, infos
+        return self._opened(np.flatnonzero(ended), frames), truncated, infos
+
+    def _opened(self, rows: Array, frames: Array) -> Array:
+        """All frames, after what a subclass changes in the levels that ``rows`` just opened."""
+        return frames
 
     def _levels(self) -> dict[str, Array]:
         # a list of dicts, 18 us for 64 envs: asked for only when an episode opens or ends
@@ -239,23 +253,55 @@ class ProcgenVectorEnv(VectorEnv):
 
         Procgen steps all envs or none, so the reset happens in an object of one env that borrows the row's state.
         """
-        from cffi import FFI
-
         if self._spawner is None:
             self._spawner = self._build(1, 0, 0)
-        buffer = FFI().new(f"char[{STATE_BYTES}]")
         for i in rows.tolist():
-            length = self._world.call_c_func("get_state", i, buffer, STATE_BYTES)
-            self._spawner.call_c_func("set_state", 0, buffer, length)
+            self._put(self._spawner, 0, self._get(self._world, i))
             self._spawner.act(np.array([FORCE_RESET], np.int32))
             self._spawner.observe()
-            length = self._spawner.call_c_func("get_state", 0, buffer, STATE_BYTES)
-            self._world.call_c_func("set_state", i, buffer, length)
+            self._put(self._world, i, self._get(self._spawner, 0))
         return self._world.observe()[1]["rgb"]
 
+    def _get(self, world: Any, row: int) -> bytes:
+        if self._buffer is None:
+            from cffi import FFI
+
+            self._buffer = bytearray(STATE_BYTES)
+            self._pointer = FFI().from_buffer(self._buffer)
+        return bytes(self._buffer[: world.call_c_func("get_state", row, self._pointer, STATE_BYTES)])
+
+    def _put(self, world: Any, row: int, blob: bytes) -> None:
+        world.call_c_func("set_state", row, blob, len(blob))
+
+    def blobs(self) -> list[bytes]:
+        """Procgen's own state of every env, for ``envs.procgen_state``. Raises UsageError where there is none."""
+        if not self.exact_state:
+            raise UsageError("procgen cannot read its state with use_generated_assets=True; such a run cannot continue")
+        if self._world is None:
+            raise UsageError("procgen: there is no state before the first reset(); call reset()")
+        return self._world.callmethod("get_state")
+
+    def levels(self) -> Array:
+        """The level (N,) that each env is playing."""
+        return self._levels()["level_seed"]
+
+    def show(self, blobs: list[bytes]) -> Array:
+        """Take over ``blobs`` of an env of the same game, one for each env; all frames."""
+        self._world.callmethod("set_state", blobs)
+        return self._world.observe()[1]["rgb"]
+
+    def factors(self) -> dict[str, Array]:
+        """Ground truth behind the current frames, see ``envs.procgen_state.factors``; CoinRun only."""
+        if self.options.game != "coinrun":
+            raise UsageError(f"procgen: factors are read in coinrun alone, not in {self.options.game}; use coinrun")
+        return factors(self.blobs())
+
+    def _settings(self) -> dict[str, Any]:
+        """What two objects must share for the state of one to be a state of the other."""
+        return {**asdict(self.options), "num_envs": self.num_envs, "max_episode_steps": self.max_episode_steps}
+
     def _identity(self) -> Array:
-        settings = {**asdict(self.options), "num_envs": self.num_envs, "max_episode_steps": self.max_episode_steps}
-        return np.frombuffer(bytearray(json.dumps(settings, default=int).encode()), np.uint8)
+        return np.frombuffer(bytearray(json.dumps(self._settings(), default=int).encode()), np.uint8)
 
     def state(self) -> dict[str, Array]:
         """The exact state, about 50 kB an env: another object with the same options goes on identically.
@@ -263,11 +309,7 @@ class ProcgenVectorEnv(VectorEnv):
         Raises:
             UsageError: before the first reset, or with use_generated_assets, where Procgen would end the process.
         """
-        if not self.exact_state:
-            raise UsageError("procgen cannot read its state with use_generated_assets=True; such a run cannot continue")
-        if self._world is None:
-            raise UsageError("procgen: there is no state before the first reset(); call reset()")
-        blobs = self._world.callmethod("get_state")
+        blobs = self.blobs()
         return {
             "blob": np.frombuffer(bytearray().join(blobs), np.uint8),
             "lengths": np.array([len(blob) for blob in blobs], np.int64),
@@ -307,8 +349,11 @@ class ProcgenEnv(gym.Env):
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 15}
 
     def __init__(self, game: str = "coinrun", *, render_mode: str | None = None, **options: Any):
-        self._vector = ProcgenVectorEnv(1, game, render_mode=render_mode, **options)
-        self.render_mode = render_mode
+        self._hold(ProcgenVectorEnv(1, game, render_mode=render_mode, **options))
+
+    def _hold(self, vector: ProcgenVectorEnv) -> None:
+        self._vector = vector
+        self.render_mode = vector.render_mode
         self.observation_space = self._vector.single_observation_space
         self.action_space = self._vector.single_action_space
         self._frame: Array = np.zeros((64, 64, 3), np.uint8)

@@ -407,7 +407,8 @@ def test_gymnasium_ids_pass_both_checkers():
             check_env(env.unwrapped)
             sb3_check_env(env)
         env.close()
-    assert sum(env_id.startswith("Procgen/") for env_id in gym.registry) == 16
+    assert len(GAMES) == 16
+    assert {f"Procgen/{game.title}-v0" for game in GAMES.values()} <= set(gym.registry)
 
 
 def test_the_single_env_ends_with_the_frame_before_and_python_types():
