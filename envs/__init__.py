@@ -11,6 +11,9 @@
 * ``procgen``        Procgen as a Gymnasium vector environment, and single environments by id
 * ``minigrid``       mazes of rooms, keys and doors, stepped as arrays; with ``_cells`` rules, ``_tiles`` pictures,
   ``_planner`` a policy that knows the level
+* ``procgen_state``  Procgen's state read and patched: options, themes, the ground truth behind a frame
+* ``coinrun``        CoinRun with its themes split in training and held-out ones
+* ``coinrun_pairs``  one state under many looks, and how far a policy's actions agree on them
 * ``dummy``          a counting world whose every pixel, reward and end can be worked out by hand
 * ``sb3``            any of these worlds as a stable-baselines3 ``VecEnv``
 
@@ -35,6 +38,7 @@ WORLDS = Registry(
     "rl_transfer.worlds",
     {
         "procgen": "envs.procgen:ProcgenVectorEnv",
+        "coinrun-themes": "envs.coinrun:CoinRunThemesVectorEnv",
         "counting": "envs.dummy:CountingVectorEnv",
         "minigrid": "envs.minigrid:MiniGridVectorEnv",
     },
