@@ -7,8 +7,8 @@ it ends with the same weights, to the bit, as if it had never stopped.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +148,29 @@ def build_representation(config: RunConfig, task: Task) -> Representation:
         torch.manual_seed(stream_seed(config.seed, "init", "representation"))
         representation: Representation = cls(space, cls.Config(**config.repr_settings))
     return Motion(representation, task.motion) if single and task.motion > 1 else representation
+
+
+def restored(run: Path, config: Mapping[str, Any]) -> tuple[Representation, dict[str, World]]:
+    """The representation of a finished run, in eval mode, and its worlds by split as that representation sees them.
+
+    Of features side by side (``Motion``) it is the single frames' representation.
+
+    Raises:
+        UsageError: no whole checkpoint is there.
+    """
+    known = RunConfig(**{field.name: config[field.name] for field in fields(RunConfig)})
+    task = find_task(known)
+    representation = build_representation(known, task)
+    found = checkpoint.read(run / "checkpoint" / "train")
+    if found is None:
+        raise UsageError(f"{run} has no checkpoint; remove that folder and run it again")
+    weights = found[1]["policy"]["module"]
+    own = {key.removeprefix("representation."): v for key, v in weights.items() if key.startswith("representation.")}
+    representation.load_state_dict(own)
+    frames = task.motion
+    if isinstance(representation, Motion):
+        representation, frames = representation.inner, 1
+    return representation.eval(), {split: world.stacked(frames) for split, world in task.splits().items()}
 
 
 def rehearse(configs: Sequence[RunConfig]) -> None:

@@ -105,6 +105,25 @@ def bars(entries: Sequence[tuple[str, Interval]], palette: Mapping[str, str], ti
         return _uri(figure)
 
 
+def heatmap(down: Sequence[str], across: Sequence[str], values: np.ndarray, title: str) -> bytes:
+    """A table of numbers in [0, 1] as colours with the numbers in them (PNG); below 0 is as pale as 0."""
+    size = (2.5 + 0.75 * len(across) + 0.09 * max(map(len, down)), 1.6 + 0.3 * len(down))
+    with matplotlib.rc_context(STYLE), io.BytesIO() as file:
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.add_subplot()
+        axes.set_title(title)
+        axes.imshow(np.nan_to_num(values).clip(0, 1), cmap="Blues", vmin=0, vmax=1.25, aspect="auto")
+        for (row, column), value in np.ndenumerate(values):
+            text = "–" if np.isnan(value) else f"{value:.2f}" if value > -9.995 else "<-10"
+            axes.text(column, row, text, ha="center", va="center", fontsize=9)
+        axes.set_xticks(range(len(across)), across, rotation=30, ha="right")
+        axes.set_yticks(range(len(down)), down)
+        axes.grid(visible=False)
+        axes.tick_params(length=0)
+        figure.savefig(file, format="png", dpi=110)
+        return file.getvalue()
+
+
 def scatter(points: Mapping[str, Sequence[tuple[float, float]]], palette: Mapping[str, str], title: str) -> str:
     """Held-out against training return, one dot per run; on the diagonal nothing is lost on unseen levels."""
     with matplotlib.rc_context(STYLE):

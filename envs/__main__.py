@@ -122,7 +122,7 @@ def scores(name: str, policy: str, count: int, seed: int) -> str:
         raise UsageError(f"--count {count}: give at least 2, a spread needs two")
     rows = []
     for task in build(name):
-        for each in POLICIES if policy == "both" else (policy,):
+        for each in (known for known in POLICIES if policy in (known, "both")):
             try:
                 rows += score(task, each, count, seed)
             except UsageError:

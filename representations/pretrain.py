@@ -7,7 +7,7 @@ Frames come from their seed alone, so they are collected again after a restart, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal, Protocol
 
@@ -36,8 +36,13 @@ class Makes(Protocol):
     def make(self, num_envs: int, seed: int) -> VectorEnv: ...
 
 
-def collect(worlds: Sequence[Makes], frames: int, seed: int) -> Obs:
+def collect(
+    worlds: Sequence[Makes], frames: int, seed: int, also: Callable[[VectorEnv], Mapping[str, np.ndarray]] | None = None
+) -> Obs:
     """Frames of a random policy, an equal share from each world.
+
+    Args:
+        also: what else to keep of each moment, (N, ...) by key, asked of the world (its ground truth, say).
 
     Returns:
         key -> (frames, ...); images uint8 (frames, C, H, W), channels-last in memory. The order is that of the worlds.
@@ -45,12 +50,16 @@ def collect(worlds: Sequence[Makes], frames: int, seed: int) -> Obs:
     if frames < len(worlds):
         raise UsageError(f"{frames} pre-training frames for {len(worlds)} worlds; ask for at least one each")
     edges = [frames * i // len(worlds) for i in range(len(worlds) + 1)]
-    parts = [_collect(world, edges[i + 1] - edges[i], stream_seed(seed, "world", i)) for i, world in enumerate(worlds)]
+    parts = [
+        _collect(world, edges[i + 1] - edges[i], stream_seed(seed, "world", i), also) for i, world in enumerate(worlds)
+    ]
     joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     return {key: _channels_first(torch.from_numpy(value)) for key, value in joined.items()}
 
 
-def _collect(world: Makes, frames: int, seed: int) -> dict[str, np.ndarray]:
+def _collect(
+    world: Makes, frames: int, seed: int, also: Callable[[VectorEnv], Mapping[str, np.ndarray]] | None
+) -> dict[str, np.ndarray]:
     envs = world.make(NUM_ENVS, stream_seed(seed, "envs"))
     if not isinstance(envs.single_action_space, gym.spaces.Discrete):
         raise UsageError(f"action space {envs.single_action_space}: random actions are drawn from Discrete spaces only")
@@ -61,7 +70,7 @@ def _collect(world: Makes, frames: int, seed: int) -> dict[str, np.ndarray]:
     kept: dict[str, np.ndarray] = {}
     count = 0
     while True:
-        for key, value in _keyed(observation).items():
+        for key, value in {**_keyed(observation), **(also(envs) if also else {})}.items():
             if key not in kept:
                 kept[key] = np.empty((frames, *value.shape[1:]), value.dtype)
             kept[key][count : count + NUM_ENVS] = value[: frames - count]
