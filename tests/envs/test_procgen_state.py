@@ -87,17 +87,19 @@ def monochrome(kind, theme=0):
 
 
 def test_the_factors_are_where_the_picture_shows_them(make):
-    assert monochrome(1) == [255, 191, 191]  # the coin: k = 58, 322 in base 4: pink, as in the pictures of the paper
+    assert monochrome(1) == [255, 191, 191]  # the coin: k = 58, 322 in base 4: pink
     env = make(64, steps=130, use_monochrome_assets=True, use_backgrounds=False)
     told = env.factors()
-    walking = [monochrome(kind, theme) for kind in (6, 7) for theme in range(9)]  # two images of each of nine enemies
+    walking = [monochrome(kind, theme) for kind in (6, 7) for theme in range(9)]  # nine enemies, two images each
+    saws = [monochrome(2), monochrome(3)]
     crates = [monochrome(20, theme) for theme in range(4)]
     seen = {"coin": [], "saw": [], "enemy": [], "crate": []}
-    for name, colours in (("coin", [monochrome(1)]), ("saw", [monochrome(2)]), ("enemy", walking), ("crate", crates)):
+    colours = {"coin": [monochrome(1)], "saw": saws, "enemy": walking, "crate": crates}
+    for name in seen:
         for row, (x, y) in enumerate(told[f"to_{name}"]):
             hidden = name != "enemy" and np.abs(told["to_enemy"][row] - (x, y)).max() < 1.1  # enemies are drawn last
             if 1.5 < max(abs(x), abs(y)) < HALF_VIEW and not hidden:
-                seen[name].append(pixel(env._frames, row, x, y) in colours)
+                seen[name].append(pixel(env._frames, row, x, y) in colours[name])
     assert all(all(found) for found in seen.values())
     assert all(len(found) >= 3 for found in seen.values())
     np.testing.assert_array_equal(told["level_seed"], env.levels())
