@@ -119,13 +119,21 @@ def matrices(summary: Summary, label: str, levels: int) -> tuple[np.ndarray, np.
     return scores("train"), scores("target")
 
 
-def published_rows(env: str) -> Table:
+def beside(summary: Summary, env: str) -> Table:
+    """Our rows on top of the published ones, split by split."""
+    found = published.rows(env)
     rows = []
-    for row in published.rows(env):
-        train, test = _with_std(row.train, row.train_std), _with_std(row.test, row.test_std)
-        gap = published.gap(row)
-        rows.append([row.method, train, test, "–" if gap is None else number(gap, sign=True), row.source])
-    return ["method", "train", "test", "gap", "study"], rows
+    for split in dict.fromkeys(row.split for row in found):
+        for cell in summary.cells:
+            if cell.env == env and split in cell.gaps:
+                size = f"here: {cell.train_levels:,} levels, {published.in_words(cell.config['steps'])} frames"
+                values = [number(cell.returns[name].estimate) for name in ("train", split)]
+                rows.append([split, cell.label, *values, number(cell.gaps[split].estimate, sign=True), size])
+        for row in (row for row in found if row.split == split):
+            train, test = _with_std(row.train, row.train_std), _with_std(row.test, row.test_std)
+            gap = published.gap(row)
+            rows.append([split, row.method, train, test, "–" if gap is None else number(gap, sign=True), row.source])
+    return ["split", "method", "train", "test", "gap", "study"], rows
 
 
 def _with_std(value: float | None, std: float | None) -> str:
@@ -139,7 +147,7 @@ def _with_std(value: float | None, std: float | None) -> str:
 def departures(summary: Summary, env: str) -> list[str]:
     """How our rows for ``env`` differ from the published protocol."""
     found = {
-        published.differences(cell.train_levels, cell.config["steps"]) for cell in summary.cells if cell.env == env
+        published.differences(env, cell.train_levels, cell.config["steps"]) for cell in summary.cells if cell.env == env
     }
     return sorted(found - {""})
 
@@ -236,9 +244,9 @@ def markdown(summary: Summary) -> str:
         parts += ["## Not in the table", "\n".join(f"- {name}" for name in summary.missing)]
     for env in summary.envs:
         if published.rows(env):
-            parts += [f"## Published, {env}", published_note(summary, env), pipes(published_rows(env))]
-    if any(published.rows(env) for env in summary.envs):
-        parts.append("\n".join(f"- {key}: {source}" for key, source in published.SOURCES.items()))
+            parts += [f"## Published, {env}", published_note(summary, env), pipes(beside(summary, env))]
+    if studies := sources(summary):
+        parts.append("\n".join(f"- {key}: {source}" for key, source in studies.items()))
     parts += ["## Where the numbers come from", "\n".join(f"- {fact}: {value}" for fact, value in origin(summary))]
     return "\n\n".join(parts) + "\n"
 
@@ -263,7 +271,13 @@ def published_note(summary: Summary, env: str) -> str:
     """The protocol of the published rows, and how ours departs from it."""
     ours = departures(summary, env)
     other = f" The protocol differs ({'; or '.join(ours)}): read shapes, not digits." if ours else ""
-    return f"{published.PROTOCOL}.{other}"
+    return f"{published.protocol(env).about}.{other}"
+
+
+def sources(summary: Summary) -> dict[str, str]:
+    """The studies that the published rows of these tasks come from."""
+    named = {row.source for env in summary.envs for row in published.rows(env)}
+    return {key: source for key, source in published.SOURCES.items() if key in named}
 
 
 def origin(summary: Summary) -> list[tuple[str, str]]:

@@ -216,24 +216,12 @@ def published_section(summary: Summary) -> list[str]:
     parts = ["<h2>What papers report</h2>"] if envs else []
     for env in envs:
         inside = f'<p class="soft">{escape(tables.published_note(summary, env))}</p>'
-        inside += table(beside(summary, env))
+        inside += table(tables.beside(summary, env))
         parts.append(inside if len(envs) == 1 else f"<details><summary>{escape(env)}</summary>{inside}</details>")
     if envs:
-        studies = "".join(f"<li><b>{escape(k)}</b>: {escape(v)}</li>" for k, v in published.SOURCES.items())
+        studies = "".join(f"<li><b>{escape(k)}</b>: {escape(v)}</li>" for k, v in tables.sources(summary).items())
         parts.append(f'<ul class="soft">{studies}</ul>')
     return parts
-
-
-def beside(summary: Summary, env: str) -> Table:
-    """Our rows on top of the published ones."""
-    header, rows = tables.published_rows(env)
-    ours = []
-    for cell in summary.cells:
-        if cell.env == env and "heldout" in cell.gaps:
-            size = f"here: {cell.train_levels:,} levels, {published.in_words(cell.config['steps'])} frames"
-            values = [tables.number(cell.returns[split].estimate) for split in ("train", "heldout")]
-            ours.append([cell.label, *values, tables.number(cell.gaps["heldout"].estimate, sign=True), size])
-    return header, [*ours, *rows]
 
 
 def picture_section(summary: Summary) -> list[str]:

@@ -5,6 +5,7 @@ import pytest
 
 from benchmarks import published
 from envs.procgen_games import GAMES
+from envs.suites import build
 
 
 def ppo(source, column):
@@ -58,6 +59,20 @@ def test_every_row_names_a_source_and_no_other_mode_has_rows():
 
 
 def test_differences_from_the_protocol_are_said():
-    assert published.differences(200, 25_000_000) == ""
-    assert published.differences(20, 1_000_000) == ("20 training levels here, 200 there; 1M frames here, 25M there")
+    assert published.differences("coinrun-easy", 200, 25_000_000) == ""
+    assert published.differences("coinrun-easy", 20, 1_000_000) == (
+        "20 training levels here, 200 there; 1M frames here, 25M there"
+    )
+    assert published.differences("breakout", 20, 1_000_000) == "1M frames here, 200,000 there"  # no levels there
+    assert published.differences("breakout", 20, 200_000) == ""
     assert published.in_words(2048) == "2,048"
+
+
+def test_breakout_rows_stand_beside_splits_of_ours():
+    (task,) = build("breakout")
+    rows = published.rows("breakout")
+    assert len(rows) == 12
+    assert {row.split for row in rows} <= set(task.targets)
+    schema = {row.split: published.gap(row) for row in rows if row.method == "Schema Networks"}
+    assert schema == {"offset-paddle": -5.09, "middle-wall": 1.11, "random-target": 14.95, "juggling": 36.44}
+    assert all(published.gap(row) is None for row in rows if row.method.startswith("A3C"))

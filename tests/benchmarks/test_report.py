@@ -344,7 +344,10 @@ def test_what_a_representation_was_fitted_on_is_said_with_the_frames_counted(tmp
     ]
 
 
-def test_published_figures_are_shown_as_printed():
-    _, rows = tables.published_rows("coinrun-easy")
-    assert ["PPO", "10.0 ± 0.0", "9.0 ± 0.1", "+1.10", "CLOP"] in rows
-    assert ["PPO", "9.5", "8.25", "+1.25", "Cetin"] in rows
+def test_published_figures_are_shown_as_printed_under_our_own(tmp_path):
+    make_run(tmp_path, "cnn")
+    _, rows = tables.beside(runs.summarise(runs.load(tmp_path)), "coinrun-easy")
+    assert rows[0][:2] == ["heldout", "cnn"]
+    assert rows[0][-1].startswith("here: ")
+    assert ["heldout", "PPO", "10.0 ± 0.0", "9.0 ± 0.1", "+1.10", "CLOP"] in rows
+    assert ["heldout", "PPO", "9.5", "8.25", "+1.25", "Cetin"] in rows
