@@ -14,6 +14,7 @@
 * ``procgen_state``  Procgen's state read and patched: options, themes, the ground truth behind a frame
 * ``coinrun``        CoinRun with its themes split in training and held-out ones
 * ``coinrun_pairs``  one state under many looks, and how far a policy's actions agree on them
+* ``shifts``         any world with its images shifted: hue, noise, blur, ...
 * ``dummy``          a counting world whose every pixel, reward and end can be worked out by hand
 * ``sb3``            any of these worlds as a stable-baselines3 ``VecEnv``
 
@@ -39,6 +40,7 @@ WORLDS = Registry(
     {
         "procgen": "envs.procgen:ProcgenVectorEnv",
         "coinrun-themes": "envs.coinrun:CoinRunThemesVectorEnv",
+        "shifted": "envs.shifts:ShiftedWorld",
         "counting": "envs.dummy:CountingVectorEnv",
         "minigrid": "envs.minigrid:MiniGridVectorEnv",
     },
