@@ -6,7 +6,8 @@ last (the rule of CoinRun's own evaluation).
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 import gymnasium as gym
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 
 from agents.policy import Policy, log_probabilities
+from envs.registry import UsageError
 from envs.steps import Obs
 from representations.base import State
 
@@ -68,8 +70,53 @@ def windows(policy: Policy, env: gym.vector.VectorEnv, generator: torch.Generato
     return Episodes(returns, np.full(env.num_envs, frames), seeds)
 
 
+@dataclass(frozen=True)
+class Agreement:
+    """How far a policy does the same on the same states under another look."""
+
+    argmax: float
+    """Part of the states in which the likeliest action is the same."""
+    total_variation: float
+    """Mean of 1/2 sum_a |pi(a) - pi'(a)|: 0 the same, 1 nothing in common."""
+    states: int
+
+
+@torch.no_grad()
+def agreement(
+    policy: Policy,
+    source: gym.vector.VectorEnv,
+    looks: Mapping[str, gym.vector.VectorEnv],
+    generator: torch.Generator,
+    steps: int,
+) -> dict[str, Agreement]:
+    """Play ``source`` with sampled actions, and every look in lockstep with the same actions; then close all.
+
+    The looks must be worlds of the same seed that differ in what is shown and in nothing else, so that every step shows
+    the same state under each look, whatever the policy remembers.
+
+    Raises:
+        UsageError: a look whose rewards or ends differ: it changes more than the looks.
+    """
+    everyone = np.arange(source.num_envs)
+    same, apart = dict.fromkeys(looks, 0.0), dict.fromkeys(looks, 0.0)
+    with ExitStack() as stack:
+        player = stack.enter_context(closing(Player(policy, source, generator)))
+        others = {name: stack.enter_context(closing(Player(policy, env, generator))) for name, env in looks.items()}
+        for _ in range(steps):
+            log_pi = player.look(everyone)
+            actions = policy.draw(log_pi, generator).cpu().numpy()
+            outcome = player.advance(actions)
+            for name, other in others.items():
+                seen = other.look(everyone)
+                same[name] += float((seen.argmax(1) == log_pi.argmax(1)).float().mean())
+                apart[name] += float((seen.exp() - log_pi.exp()).abs().sum(1).mean()) / 2
+                if not all(map(np.array_equal, outcome, other.advance(actions))):
+                    raise UsageError(f"'{name}' pays or ends otherwise than the source: it is not another look of it")
+    return {name: Agreement(same[name] / steps, apart[name] / steps, steps * len(everyone)) for name in looks}
+
+
 class Player:
-    """A policy at play with sampled actions; it knows the newest observation and the policy's state."""
+    """A policy at play; it knows the newest observation and the policy's state."""
 
     def __init__(self, policy: Policy, env: gym.vector.VectorEnv, generator: torch.Generator):
         self.policy, self.env, self.generator = policy, env, generator
@@ -83,17 +130,24 @@ class Player:
 
     def step(self, active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """One step of every environment, of which those in ``active`` are looked at: rewards and ends (N,)."""
+        self.actions[active] = self.policy.draw(self.look(active), self.generator).cpu().numpy()
+        return self.advance(self.actions)
+
+    def look(self, active: np.ndarray) -> torch.Tensor:
+        """log pi (A, actions) of the environments in ``active`` (A,); to be called once a step."""
         policy = self.policy
         rows = torch.from_numpy(active).to(policy.device)
         part: State = tuple(whole[rows] for whole in self.state)
         features, part = policy.encode(_rows(self.observation, active, policy.device), part, self.first[rows])
         for whole, new in zip(self.state, part, strict=True):
             whole[rows] = new.to(whole.dtype)
-        logits, _ = policy.heads(features)
-        self.actions[active] = policy.draw(log_probabilities(logits), self.generator).cpu().numpy()
-        self.observation, reward, terminated, truncated, infos = self.env.step(self.actions)
+        return log_probabilities(policy.heads(features)[0])
+
+    def advance(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Step every environment: rewards and ends (N,)."""
+        self.observation, reward, terminated, truncated, infos = self.env.step(actions)
         done = terminated | truncated
-        self.first = torch.from_numpy(done).to(policy.device)
+        self.first = torch.from_numpy(done).to(self.policy.device)
         if "level_seed" in infos:
             self.level_seed[done] = infos["level_seed"][done]
         return reward, done

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from agents import ALGORITHMS, checkpoint
-from agents.evaluate import Episodes, first_episodes, windows
+from agents.evaluate import Agreement, Episodes, agreement, first_episodes, windows
 from agents.on_policy import OnPolicy
 from agents.policy import PRECISIONS, Precision, keyed_space
 from agents.recorder import Clock, Progress, Recorder, Records, StopRequest
@@ -34,6 +34,8 @@ from representations.base import Representation
 from representations.motion import Motion
 from representations.nets import tile
 from representations.pretrain import NUM_ENVS, Pretrainer, collect
+
+PAIRED_STEPS = 128
 
 
 @dataclass(frozen=True)
@@ -320,7 +322,12 @@ def finish(job: Job, agent: OnPolicy) -> None:
             record[f"final/gap/{split}"] = record["final/train/return"] - record[f"final/{split}/return"]
         job.progress.update(index + 1, f"{split} {episodes.returns.mean():.2f}")
     job.progress.close()
+    with job.clock.measure("eval"):
+        agreed = compare(job, agent)
+    record |= {f"final/agreement/{split}": found.argmax for split, found in agreed.items()}
     run.write_csv("eval.csv", rows)
+    if agreed:
+        run.write_csv("agreement.csv", [{"split": split, **asdict(found)} for split, found in agreed.items()])
     for name, picture in pictures(job, agent.policy.representation).items():
         path = run.path / "pictures" / f"{name}.png"
         path.parent.mkdir(exist_ok=True)
@@ -334,6 +341,17 @@ def finish(job: Job, agent: OnPolicy) -> None:
     )
     run.write_done()
     tracker.table("final", [{"repr": config.repr, "seed": config.seed, **record}])
+
+
+def compare(job: Job, agent: OnPolicy) -> dict[str, Agreement]:
+    """Action agreement on the splits that show the source's own states; about 100 steps of the evaluation's envs."""
+    splits = [split for split in job.task.paired if split in job.config.splits]
+    if not splits:
+        return {}
+    worlds, envs, seed = job.task.splits(), min(job.config.eval_envs, 32), job.seed("paired environments")
+    source, *looks = (job.world(worlds[split]).make(envs, seed) for split in ("train", *splits))
+    generator = Streams(job.seed("agreement"), job.device)["actions"]
+    return agreement(agent.policy, source, dict(zip(splits, looks, strict=True)), generator, PAIRED_STEPS)
 
 
 def episode_rows(split: str, env: str, episodes: Episodes) -> list[dict[str, Any]]:

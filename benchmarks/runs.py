@@ -25,6 +25,7 @@ from envs.registry import UsageError
 COLUMNS = (
     *("suite", "repr", "mode", "algo", "bonus", "trunk", "train_levels", "pretrain_on", "pretrain_frames", "seed"),
     *("steps", "split", "env", "episodes", "return_mean", "return_std", "normalised", "frames_per_second", "commit"),
+    "agreement",
 )
 _NEEDED = frozenset({"suite", "repr", "mode", "algo", "env", "train_levels", "seed", "steps", "splits", "normalise"})
 _OF_THE_CELL = frozenset({"seed", "env", "train_levels", "normalise", "splits"})
@@ -48,6 +49,8 @@ class Run:
     metrics: tuple[dict[str, Any], ...] = ()
     returns: dict[str, np.ndarray] = field(default_factory=dict)
     """Split -> undiscounted return of each evaluation episode (E,)."""
+    agreement: dict[str, float] = field(default_factory=dict)
+    """Split -> part of the source's own states, shown that way, in which the likeliest action stays the same."""
 
     @property
     def pictures(self) -> tuple[Path, ...]:
@@ -81,11 +84,12 @@ def read(path: Path) -> Run:
             return Run(path.name, path, "unfinished", reason, config, {}, metrics)
         source = json.loads((path / "source.json").read_text())
         returns = _episodes(path / "eval.csv")
+        agreed = _agreement(path / "agreement.csv")
         if missing := [split for split in config["splits"] if split not in returns]:
             return Run(path.name, path, "damaged", f"eval.csv has no episodes of {', '.join(missing)}", config)
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         return Run(path.name, path, "damaged", f"unreadable ({type(error).__name__}: {error})", config)
-    return Run(path.name, path, "finished", "", config, source, metrics, returns)
+    return Run(path.name, path, "finished", "", config, source, metrics, returns, agreed)
 
 
 def _config(path: Path) -> dict[str, Any]:
@@ -116,10 +120,18 @@ def _episodes(path: Path) -> dict[str, np.ndarray]:
     return {split: np.array(returns) for split, returns in found.items()}
 
 
+def _agreement(path: Path) -> dict[str, float]:
+    if not path.exists():
+        return {}
+    with open(path, newline="") as handle:
+        return {row["split"]: float(row["argmax"]) for row in csv.DictReader(handle)}
+
+
 def score(runs: Iterable[Run]) -> list[Row]:
     """results.csv: one row per finished run and split.
 
-    ``return_std`` is over episodes (n - 1); ``normalised`` is (mean - Rmin) / (Rmax - Rmin), empty without constants.
+    ``return_std`` is over episodes (n - 1); ``normalised`` is (mean - Rmin) / (Rmax - Rmin), empty without constants;
+    ``agreement`` is that of actions on the source's own states, empty where a split shows others.
     """
     rows = []
     for run in runs:
@@ -132,6 +144,7 @@ def score(runs: Iterable[Run]) -> list[Row]:
             row |= {"split": split, "episodes": len(returns), "return_mean": float(returns.mean())}
             row["return_std"] = float(returns.std(ddof=1)) if len(returns) > 1 else ""
             row["normalised"] = _given(normalise(run, returns.mean()))
+            row["agreement"] = _given(run.agreement.get(split))
             rows.append({name: row[name] for name in COLUMNS})
     return sorted(rows, key=lambda row: (row["env"], row["train_levels"], row["repr"], row["mode"], row["seed"]))
 
@@ -185,6 +198,11 @@ class Cell:
     def means(self, split: str) -> np.ndarray:
         """Each seed's mean return (N, 1)."""
         return np.array([[run.returns[split].mean()] for run in self.runs])
+
+    def agreement(self, split: str) -> float | None:
+        """Mean over seeds; None where the split does not show the source's states."""
+        found = [run.agreement[split] for run in self.runs if split in run.agreement]
+        return float(np.mean(found)) if found else None
 
     @cached_property
     def returns(self) -> dict[str, Interval]:

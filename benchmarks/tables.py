@@ -38,9 +38,10 @@ def interval(found: Interval | None, sign: bool = False) -> str:
 def headline(summary: Summary) -> Table:
     """Method x split: return and gap with 95% intervals, normalised return, speed beside the baseline's."""
     several_envs, several_levels = len(summary.envs) > 1, len(summary.levels) > 1
+    paired = has_pairs(summary)
     header = ["method", "mode"]
     header += ["task"] * several_envs + ["levels"] * several_levels
-    header += ["split", "return [95%]", "gap [95%]", "norm.", "seeds", "frames/s"]
+    header += ["split", "return [95%]", "gap [95%]", *["agree"] * paired, "norm.", "seeds", "frames/s"]
     header += [f"x {summary.baseline}"] * bool(summary.baseline)
     rows = []
     for cell in summary.cells:
@@ -50,6 +51,9 @@ def headline(summary: Summary) -> Table:
             row += [cell.env if index == 0 else ""] * several_envs
             row += [f"{cell.train_levels:,}" if index == 0 else ""] * several_levels
             row += [split, interval(cell.returns[split]), interval(cell.gaps.get(split), sign=True)]
+            if paired:
+                agreed = cell.agreement(split)
+                row += ["" if agreed is None else f"{100 * agreed:.0f}%"]
             row += ["–" if normalised is None else number(normalised)]
             row += [str(len(cell.runs)), *speed(summary, cell)] if index == 0 else ["", "", ""]
             rows.append(row[: len(header)] + [""] * (len(header) - len(row)))
@@ -177,7 +181,19 @@ def notes(summary: Summary) -> list[str]:
         "the gap: an agent that has learned nothing has a gap near zero.",
         "frames/s is training alone (environment, policy, update), without pre-training and evaluation.",
     ]
+    if has_pairs(summary):
+        said.append(
+            "agree = on the very states of the training levels, shown the split's way, how often the likeliest action "
+            "stays the same."
+        )
+    for frames in sorted({cell.config.get("window", 0) for cell in summary.cells} - {0}):
+        said.append(f"Returns are of windows of {frames:,} frames, which run on through the ends of games.")
     return said
+
+
+def has_pairs(summary: Summary) -> bool:
+    """Some split shows the source's own states."""
+    return any(cell.agreement(split) is not None for cell in summary.cells for split in cell.gaps)
 
 
 def _pretraining(cell: Cell) -> str:

@@ -20,7 +20,17 @@ def _coinrun(levels: int) -> tuple[Task, ...]:
         "no-backgrounds+monochrome": source.but(use_backgrounds=False, use_monochrome_assets=True),
     }
     targets = {"heldout": source.but(**HELDOUT), **looks}
-    return (Task("coinrun-easy", source, targets, (source, *looks.values()), GAMES["coinrun"].easy, levels),)
+    return (
+        Task(
+            "coinrun-easy",
+            source,
+            targets,
+            (source, *looks.values()),
+            GAMES["coinrun"].easy,
+            levels,
+            paired=tuple(looks),
+        ),
+    )
 
 
 def _coinrun_visual(levels: int) -> tuple[Task, ...]:
@@ -56,7 +66,17 @@ def _coinrun_visual(levels: int) -> tuple[Task, ...]:
     for name, world in looks.items():
         targets |= {name: world, f"{name}/heldout": world.but(**HELDOUT)}
     targets |= {f"{name}/heldout": world.but(**HELDOUT) for name, world in layouts.items()}
-    return (Task("coinrun-hard", source, targets, (source, *looks.values()), GAMES["coinrun"].hard, levels),)
+    return (
+        Task(
+            "coinrun-hard",
+            source,
+            targets,
+            (source, *looks.values()),
+            GAMES["coinrun"].hard,
+            levels,
+            paired=tuple(looks),
+        ),
+    )
 
 
 def _procgen16(levels: int) -> tuple[Task, ...]:
@@ -73,7 +93,7 @@ def _counting(levels: int) -> tuple[Task, ...]:
     # 10..13 steps, 11.5 on average; a random one of 4 actions earns a quarter of them
     normalise = (11.5 / 4, 11.5)
     targets = {"heldout": source.but(**HELDOUT), "swapped": swapped}
-    return (Task("counting", source, targets, (source, swapped), normalise, levels),)
+    return (Task("counting", source, targets, (source, swapped), normalise, levels, paired=("swapped",)),)
 
 
 SUITES: dict[str, Suite] = {

@@ -68,6 +68,9 @@ class Task:
     window: int = 0
     """Evaluate on windows of so many frames that run on through the ends of episodes; 0: first episodes."""
 
+    paired: tuple[str, ...] = ()
+    """Targets that show the very states of the source, so that a policy's actions can be compared state by state."""
+
     def splits(self) -> dict[str, World]:
         """All worlds to evaluate on: "train" is the source."""
         return {"train": self.source, **self.targets}

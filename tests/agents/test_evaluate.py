@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from agents.evaluate import first_episodes, windows
+from agents.evaluate import agreement, first_episodes, windows
 from agents.policy import Policy
+from envs.dummy import CountingVectorEnv
+from envs.registry import UsageError
 
 
 class Script:
@@ -111,3 +113,40 @@ def test_windows_sum_through_the_ends_of_episodes():
     assert found.level_seeds.tolist() == [100, 200, 300]
     assert env.closed
     assert policy.training
+
+
+class Bright(Uniform):
+    """Two actions: the second where the frame's mean is above 10, with probability 0.75; counts frames in its state."""
+
+    def encode(self, obs, state, first):
+        mean = obs["image"].float().mean((1, 2, 3))
+        return (mean > 10).float(), (state[0] + 1,)
+
+    def heads(self, features):
+        p = torch.stack([0.75 - 0.5 * features, 0.25 + 0.5 * features], 1)
+        return p.log(), features
+
+    def draw(self, log_pi, generator):
+        return torch.multinomial(log_pi.exp(), 1, generator=generator).squeeze(1)
+
+
+def paired(looks, steps=20, **options):
+    source = CountingVectorEnv(3, seed=4, size=8, num_actions=2, **options)
+    return agreement(Bright(), source, looks, torch.Generator().manual_seed(0), steps)
+
+
+def test_agreement_on_the_same_states_by_hand():
+    same = CountingVectorEnv(3, seed=4, size=8, num_actions=2)
+    # the plain frame is red 127 or 255 and blue by level: its mean is always above 10, so action 1 everywhere
+    dark = CountingVectorEnv(3, seed=4, size=8, num_actions=2)
+    look = dark._look_all
+    dark._look_all = lambda: look() // 64  # mean at most 3: action 0 everywhere
+    found = paired({"same": same, "dark": dark})
+    assert (found["same"].argmax, found["same"].total_variation, found["same"].states) == (1.0, 0.0, 60)
+    assert found["dark"].argmax == 0.0
+    assert found["dark"].total_variation == pytest.approx(0.5)  # (|0.75 - 0.25| + |0.25 - 0.75|) / 2
+
+
+def test_a_look_that_pays_otherwise_is_no_look():
+    with pytest.raises(UsageError, match="'other' pays or ends otherwise"):
+        paired({"other": CountingVectorEnv(3, seed=5, size=8, num_actions=2)})
