@@ -25,7 +25,6 @@ from envs.registry import UsageError
 COLUMNS = (
     *("suite", "repr", "mode", "algo", "bonus", "trunk", "train_levels", "pretrain_on", "pretrain_frames", "seed"),
     *("steps", "split", "env", "episodes", "return_mean", "return_std", "normalised", "frames_per_second", "commit"),
-    "agreement",
 )
 _NEEDED = frozenset({"suite", "repr", "mode", "algo", "env", "train_levels", "seed", "steps", "splits", "normalise"})
 _OF_THE_CELL = frozenset({"seed", "env", "train_levels", "normalise", "splits"})
@@ -130,8 +129,7 @@ def _agreement(path: Path) -> dict[str, float]:
 def score(runs: Iterable[Run]) -> list[Row]:
     """results.csv: one row per finished run and split.
 
-    ``return_std`` is over episodes (n - 1); ``normalised`` is (mean - Rmin) / (Rmax - Rmin), empty without constants;
-    ``agreement`` is that of actions on the source's own states, empty where a split shows others.
+    ``return_std`` is over episodes (n - 1); ``normalised`` is (mean - Rmin) / (Rmax - Rmin), empty without constants.
     """
     rows = []
     for run in runs:
@@ -144,7 +142,6 @@ def score(runs: Iterable[Run]) -> list[Row]:
             row |= {"split": split, "episodes": len(returns), "return_mean": float(returns.mean())}
             row["return_std"] = float(returns.std(ddof=1)) if len(returns) > 1 else ""
             row["normalised"] = _given(normalise(run, returns.mean()))
-            row["agreement"] = _given(run.agreement.get(split))
             rows.append({name: row[name] for name in COLUMNS})
     return sorted(rows, key=lambda row: (row["env"], row["train_levels"], row["repr"], row["mode"], row["seed"]))
 

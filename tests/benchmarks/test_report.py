@@ -351,3 +351,13 @@ def test_published_figures_are_shown_as_printed_under_our_own(tmp_path):
     assert rows[0][-1].startswith("here: ")
     assert ["heldout", "PPO", "10.0 ± 0.0", "9.0 ± 0.1", "+1.10", "CLOP"] in rows
     assert ["heldout", "PPO", "9.5", "8.25", "+1.25", "Cetin"] in rows
+
+
+def test_agreement_stands_beside_the_splits_that_show_the_same_states(tmp_path):
+    for seed, agreed in ((0, 0.5), (1, 0.7)):
+        path = make_run(tmp_path, "cnn", seed=seed)
+        (path / "agreement.csv").write_text(f"split,argmax,total_variation,states\nheldout,{agreed},0.1,96\n")
+    header, rows = tables.headline(runs.summarise(runs.load(tmp_path)))
+    shown = {row[header.index("split")]: row[header.index("agree")] for row in rows}
+    assert (shown["train"], shown["heldout"]) == ("", "60%")  # (0.5 + 0.7) / 2
+    assert "the very states" in report.write(tmp_path)
