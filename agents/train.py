@@ -31,9 +31,9 @@ from envs.suites import build
 from envs.tasks import Task, World
 from representations import REPRESENTATIONS
 from representations.base import Representation
-from representations.motion import Motion
 from representations.nets import tile
 from representations.pretrain import NUM_ENVS, Pretrainer, collect
+from representations.wrappers import Beside, Motion, Wrapped
 
 PAIRED_STEPS = 128
 
@@ -140,22 +140,26 @@ def build_representation(config: RunConfig, task: Task) -> Representation:
     """The representation as its seed makes it, before any training; no other stream is touched.
 
     What is pre-trained sees single frames, and their features side by side make motion; the rest stacks channels.
+    Numbers that the world tells beside the image, and the method does not use, go to the policy as they are.
     """
     cls = REPRESENTATIONS.resolve(config.repr)
-    single = task.motion == 1 or config.mode != "online"
-    probe = Sb3VecEnv((task.source if single else task.source.stacked(task.motion)).make(1, 0))
+    single = config.mode != "online"
+    probe = Sb3VecEnv(task.source.stacked(1 if single else task.motion).make(1, 0))
     space = keyed_space(probe.observation_space)
     probe.close()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(config.seed, "init", "representation"))
         representation: Representation = cls(space, cls.Config(**config.repr_settings))
-    return Motion(representation, task.motion) if single and task.motion > 1 else representation
+    vectors = [key for key, box in space.spaces.items() if len(box.shape or ()) == 1 and key not in representation.keys]
+    if single and task.motion > 1:
+        representation = Motion(representation, task.motion, stacked=config.mode == "finetune")
+    return Beside(representation, space, vectors) if vectors else representation
 
 
 def restored(run: Path, config: Mapping[str, Any]) -> tuple[Representation, dict[str, World]]:
     """The representation of a finished run, in eval mode, and its worlds by split as that representation sees them.
 
-    Of features side by side (``Motion``) it is the single frames' representation.
+    It is the method's own, without what was put around it for the policy.
 
     Raises:
         UsageError: no whole checkpoint is there.
@@ -170,8 +174,9 @@ def restored(run: Path, config: Mapping[str, Any]) -> tuple[Representation, dict
     own = {key.removeprefix("representation."): v for key, v in weights.items() if key.startswith("representation.")}
     representation.load_state_dict(own)
     frames = task.motion
-    if isinstance(representation, Motion):
-        representation, frames = representation.inner, 1
+    while isinstance(representation, Wrapped):
+        frames = 1 if isinstance(representation, Motion) else frames
+        representation = representation.inner
     return representation.eval(), {split: world.stacked(frames) for split, world in task.splits().items()}
 
 

@@ -1,7 +1,7 @@
 """The last k frames side by side in the channels, oldest first: how an end-to-end network sees motion.
 
 At the start of an episode the frames before it are its first one. A frozen representation does without:
-``representations.motion`` encodes each frame once and puts the features side by side.
+``representations.wrappers.Motion`` encodes each frame once and puts the features side by side.
 """
 
 from __future__ import annotations

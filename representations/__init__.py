@@ -2,7 +2,8 @@
 
 Read in this order: ``base`` (the contract), ``nets`` (trunks and decoders that two or more methods use), ``cnn`` (the
 end-to-end baseline), ``random`` (a frozen random network), ``vae`` (VAE and beta-VAE), ``darla``; then ``pretrain``
-(offline fit) and ``frozen`` (a frozen representation in front of any stable-baselines3 algorithm).
+(offline fit), ``wrappers`` (motion, and numbers beside the image) and ``frozen`` (a frozen representation in front of
+any stable-baselines3 algorithm).
 ``REPRESENTATIONS`` maps names to classes; third parties add to it through the entry-point group
 ``rl_transfer.representations``, or name a class as ``--repr mypkg.mine:Mine``.
 """

@@ -2,14 +2,13 @@
 
 import gymnasium as gym
 import numpy as np
-import pytest
 import torch
 from torch import nn
 
-from envs.registry import UsageError
 from representations.base import Representation
-from representations.motion import Motion
+from representations.cnn import Cnn
 from representations.vae import BetaVae
+from representations.wrappers import Beside, Motion
 
 
 class Mean(Representation):
@@ -52,18 +51,14 @@ def test_state_carries_the_last_features_and_first_fills_with_the_first_frame():
 
 
 def test_stacked_frames_give_the_same_and_a_gradient():
-    motion = Motion(Mean(SPACE), 3)
+    motion = Motion(Mean(SPACE), 3, stacked=True)
+    assert motion.initial_state(2) == ()
     stack = {"image": torch.cat([frame(2, 7)["image"], frame(3, 7)["image"], frame(4, 8)["image"]], dim=1)}
     out, state = motion.encode(stack)
     assert out.tolist() == [[2, 4, 3, 6, 4, 8], [7, 14, 7, 14, 8, 16]]
     assert state == ()
     out.sum().backward()
     assert motion.inner.scale.grad == 2 + 4 + 3 + 6 + 4 + 8 + 7 + 14 + 7 + 14 + 8 + 16
-
-
-def test_single_frames_without_a_state_are_refused():
-    with pytest.raises(UsageError, match="state of the frame before"):
-        Motion(Mean(SPACE), 3).encode(frame(1))
 
 
 def test_what_is_fitted_is_the_inner_method_on_single_frames():
@@ -75,3 +70,28 @@ def test_what_is_fitted_is_the_inner_method_on_single_frames():
     assert (motion.needs_pretraining, motion.hidden, motion.keys) == (True, inner.hidden, inner.keys)
     motion.after_step()
     assert inner.updates == 1
+
+
+def test_vectors_stand_after_the_features_and_a_hidden_layer_reads_both():
+    space = gym.spaces.Dict({**SPACE.spaces, "goal": gym.spaces.Box(0, 1, (2,), np.float32)})
+    beside = Beside(Mean(space), space, ["goal"])
+    assert beside.features_dim == 4
+    assert beside.keys == ("image", "goal")
+    obs = {**frame(3, 4), "goal": torch.tensor([[0.0, 1.0], [1.0, 0.0]])}
+    features, state = beside.encode(obs)
+    assert features.tolist() == [[3, 6, 0, 1], [4, 8, 1, 0]]
+    assert state == ()
+    big = gym.spaces.Dict({"image": gym.spaces.Box(0, 255, (3, 36, 36), np.uint8), "goal": space["goal"]})
+    assert Cnn(big).hidden == ()
+    assert Beside(Cnn(big), big, ["goal"]).hidden == (256,)
+
+
+def test_vectors_beside_motion_carry_only_the_newest_vector():
+    space = gym.spaces.Dict({**SPACE.spaces, "goal": gym.spaces.Box(0, 1, (1,), np.float32)})
+    both = Beside(Motion(Mean(space), 2), space, ["goal"])
+    state, told = both.initial_state(1), []
+    for value, goal in ((1, 0.5), (2, 0.25)):
+        obs = {**frame(value), "goal": torch.tensor([[goal]])}
+        features, state = both.encode(obs, state, torch.tensor([value == 1]))
+        told.append(features.tolist())
+    assert told == [[[1, 2, 1, 2, 0.5]], [[1, 2, 2, 4, 0.25]]]
