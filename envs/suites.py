@@ -7,6 +7,8 @@ shows it on held-out levels.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from envs.procgen_games import GAMES, near
 from envs.registry import UsageError
 from envs.tasks import HELDOUT, HELDOUT_START, Suite, Task, World
@@ -96,12 +98,88 @@ def _counting(levels: int) -> tuple[Task, ...]:
     return (Task("counting", source, targets, (source, swapped), normalise, levels, paired=("swapped",)),)
 
 
+BREAKOUT_WINDOW = 2500
+"""Frames of a scored window (Kansky et al. 2017), and the limit of an episode."""
+
+
+def _breakout_task(levels: int, source_variant: str, targets: dict[str, str], both_halves: tuple[str, ...]) -> Task:
+    """Train on one variant, play others: split -> variant; those of ``both_halves`` on unseen levels, too."""
+    source = World(
+        "breakout",
+        {
+            "variant": source_variant,
+            "num_levels": levels,
+            "start_level": 0,
+            "ball_px": 2,
+            "max_episode_steps": BREAKOUT_WINDOW,
+        },
+    )
+    worlds = {split: source.but(variant=variant) for split, variant in targets.items()}
+    splits = {"heldout": source.but(**HELDOUT)}
+    for split, world in worlds.items():
+        splits[split] = world
+        if split in both_halves:
+            splits[f"{split}/heldout"] = world.but(**HELDOUT)
+    return Task("breakout", source, splits, (source, *worlds.values()), None, levels, 4, BREAKOUT_WINDOW)
+
+
+def _variants(*names: str) -> dict[str, str]:
+    return {name.replace("_", "-"): name for name in names}
+
+
+def _breakout(levels: int) -> tuple[Task, ...]:
+    targets = _variants(
+        *("middle_wall", "half_negative", "offset_paddle", "random_target", "juggling", "moving_obstacles")
+    )
+    return (_breakout_task(levels, "standard", targets, ()),)
+
+
+def _breakout_visual(levels: int) -> tuple[Task, ...]:
+    """The source shows a background by level, so that unseen levels are unseen backgrounds."""
+    targets = {"plain": "standard", **_variants("recolor", "distractor", "invert", "gray", "flip_x", "flip_y")}
+    task = _breakout_task(levels, "background", targets, ("recolor", "distractor"))
+    return (replace(task, env="breakout-visual"),)
+
+
+def _breakout_physics(levels: int) -> tuple[Task, ...]:
+    targets = _variants(
+        *("fast_ball", "narrow_paddle", "wide_paddle", "widest_paddle", "gravity", "noise", "sticky"),
+    )
+    return (replace(_breakout_task(levels, "standard", targets, ()), env="breakout-physics"),)
+
+
+def _breakout_layout(levels: int) -> tuple[Task, ...]:
+    """The source has a layout by level, so that unseen levels are unseen layouts."""
+    targets = {"full": "standard", **_variants("strong", "row_value", "middle_wall", "moving_obstacles")}
+    return (replace(_breakout_task(levels, "bricks", targets, ()), env="breakout-layout"),)
+
+
+def _coinrun_themes(levels: int) -> tuple[Task, ...]:
+    """Grounds, agents and backgrounds are split: half of them are never shown in training."""
+    source = World("coinrun-themes", {"themes": "train", "num_levels": levels, "start_level": 0})
+    looks = {f"{kind}": source.but(**{kind: "heldout"}) for kind in ("grounds", "agents", "backgrounds")}
+    looks["themes"] = source.but(themes="heldout")
+    targets = {"heldout": source.but(**HELDOUT), **looks, "themes/heldout": looks["themes"].but(**HELDOUT)}
+    layouts = {"no-pits": 2, "no-crates": 4, "flat": 8, "flat+no-pits+no-crates": 14}
+    targets |= {f"{name}/heldout": source.but(debug_mode=mode, **HELDOUT) for name, mode in layouts.items()}
+    return (Task("coinrun-themes", source, targets, (source,), GAMES["coinrun"].hard, levels, paired=tuple(looks)),)
+
+
 SUITES: dict[str, Suite] = {
     "coinrun": Suite("CoinRun easy: unseen levels, and three other looks of the training levels", 200, _coinrun),
     "coinrun-visual": Suite(
         "CoinRun hard, plain: looks x (training, unseen) levels, and other layouts", 500, _coinrun_visual
     ),
     "procgen16": Suite("all 16 Procgen games, easy: unseen levels", 200, _procgen16),
+    "coinrun-themes": Suite(
+        "CoinRun hard, half of all grounds, agents and backgrounds: the unseen half, and other layouts",
+        500,
+        _coinrun_themes,
+    ),
+    "breakout": Suite("Breakout: six variants of its rules (Schema Networks' and a seventh)", 200, _breakout),
+    "breakout-visual": Suite("Breakout with backgrounds: unseen ones, and other looks", 200, _breakout_visual),
+    "breakout-physics": Suite("Breakout: other speeds, paddles, gravity and noise", 200, _breakout_physics),
+    "breakout-layout": Suite("Breakout with layouts by level: unseen ones, other bricks", 200, _breakout_layout),
     "counting": Suite("a counting world for tests: unseen levels and a swapped look", 200, _counting),
 }
 
