@@ -34,9 +34,9 @@ def test_pixels_leave_the_frames_alone():
 
 
 def test_nature_equals_stable_baselines3_with_copied_weights():
-    image = torch.randint(0, 256, (5, 3, 64, 64), dtype=torch.uint8)
-    theirs = NatureCNN(gym.spaces.Box(0, 255, (3, 64, 64), np.uint8))
-    ours = Nature((3, 64, 64))
+    image = torch.randint(0, 256, (5, 3, 84, 84), dtype=torch.uint8)
+    theirs = NatureCNN(gym.spaces.Box(0, 255, (3, 84, 84), np.uint8))
+    ours = Nature((3, 84, 84))
     with torch.no_grad():
         for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
             mine.copy_(other)
@@ -44,10 +44,11 @@ def test_nature_equals_stable_baselines3_with_copied_weights():
 
 
 def test_sizes_are_the_published_ones():
-    # Nature at 64x64x3: sides 15, 6, 4, flat 4*4*64 = 1024; weights 3*32*64+32, 32*64*16+64, 64*64*9+64, 1024*512+512
+    # Nature at 64x64x3: sides 15, 7 (padded), 5, flat 5*5*64 = 1600; weights 3*32*64+32, 32*64*16+64, 64*64*9+64,
+    # 1600*512+512
     nature = Nature((3, 64, 64))
-    assert nature.flat_dim == 1024
-    assert sum(p.numel() for p in nature.parameters()) == 6176 + 32832 + 36928 + 524800
+    assert nature.flat_dim == 1600
+    assert sum(p.numel() for p in nature.parameters()) == 6176 + 32832 + 36928 + 819712
     # IMPALA: sides 32, 16, 8, flat 8*8*32 = 2048; 5 convolutions a sequence, dense 2048*256+256 = 524544:
     # 448 + 4*2320 = 9728; 4640 + 4*9248 = 41632; 9248 + 4*9248 = 46240
     impala = Impala((3, 64, 64))
@@ -95,3 +96,14 @@ def test_errors_name_the_trunk_and_the_size():
         make_trunk("nature", (3, 32, 32))
     with pytest.raises(UsageError, match="at least 8x8, got 7x9; enlarge"):
         make_trunk("impala", (3, 7, 9))
+
+
+@pytest.mark.parametrize("size", [(64, 64), (84, 84), (63, 66), (65, 70), (117, 94)])
+def test_nature_looks_at_every_pixel(size):
+    trunk = Nature((3, *size))
+    image = torch.rand(1, 3, *size, requires_grad=True)
+    with torch.no_grad():
+        for parameter in trunk.parameters():
+            parameter.abs_()  # no relu is shut, nothing cancels
+    trunk.flat(image).sum().backward()
+    assert (image.grad[0].sum(0) > 0).all()
