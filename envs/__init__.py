@@ -16,6 +16,7 @@
 * ``coinrun_pairs``  one state under many looks, and how far a policy's actions agree on them
 * ``shifts``         any world with its images shifted: hue, noise, blur, ...
 * ``dummy``          a counting world whose every pixel, reward and end can be worked out by hand
+* ``breakout``       Breakout and two dozen variants of rules, looks and layouts; its sizes and rules are data
 * ``sb3``            any of these worlds as a stable-baselines3 ``VecEnv``
 
 A world is a Gymnasium ``VectorEnv`` with ``AutoresetMode.SAME_STEP``. Its arrays are fresh at every step. Images are
@@ -42,6 +43,7 @@ WORLDS = Registry(
         "coinrun-themes": "envs.coinrun:CoinRunThemesVectorEnv",
         "shifted": "envs.shifts:ShiftedWorld",
         "counting": "envs.dummy:CountingVectorEnv",
+        "breakout": "envs.breakout:BreakoutVectorEnv",
         "minigrid": "envs.minigrid:MiniGridVectorEnv",
     },
 )

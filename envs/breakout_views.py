@@ -1,0 +1,57 @@
+"""What can be seen of Breakout beside frames: vectors of its things, and whose pixel each pixel is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from envs.breakout_board import Board
+from envs.breakout_levels import Bits
+from envs.breakout_paint import PADDLE, Painter
+from envs.breakout_variants import MAX_SPEED, Rules
+
+Array = np.ndarray
+
+
+def entities(board: Board, rows: Array) -> Array:
+    """(n, E) float32 for ``rows``, as ``BreakoutVectorEnv`` lists it."""
+    size = np.array([board.geometry.width, board.geometry.height])
+    live = board.live[rows, :, None]
+    balls = np.concatenate([live, board.balls[rows] / [*size, MAX_SPEED, MAX_SPEED] * live], axis=2)
+    there = board.has_block[rows, :, None]
+    blocks = np.concatenate([there, board.obstacles[rows] / [*size, MAX_SPEED] * there], axis=2)
+    paddle = np.column_stack([board.paddle[rows] / size, board.width[rows] / size[0]])
+    target = np.column_stack([board.has_target[rows], board.target[rows] / size * board.has_target[rows, None]])
+    parts = [_padded(balls, 3), paddle, _padded(blocks, 3), target, board.bricks[rows]]
+    return np.concatenate([*parts, board.brick_reward[rows] * board.bricks[rows]], axis=1).astype(np.float32)
+
+
+def _padded(things: Array, least: int) -> Array:
+    """(n, things, numbers) flattened, with room for at least ``least`` things."""
+    missing = max(least - things.shape[1], 0)
+    return np.pad(things, ((0, 0), (0, missing), (0, 0))).reshape(len(things), -1)
+
+
+class Numbers(Painter):
+    """Frames whose palette is the number of the thing, as ``BreakoutVectorEnv.masks`` lists them."""
+
+    def __init__(self, board: Board, rules: Sequence[Rules], ball_px: int):
+        super().__init__(board, rules, "index", ball_px)
+        self.ball_inks = 3 + np.arange(len(self.ball_inks))
+        self.block_inks = 11 + np.arange(len(self.block_inks))
+        self.dot_inks = 200 + np.arange(len(self.dot_inks))
+
+    def dress(self, rows: Array, bits: Bits) -> None:
+        super().dress(rows, bits)
+        self.ink[rows, PADDLE] = 2
+
+    def _brick_ink(self, rows: Array, bricks: Array | slice) -> Array:
+        return 20 + np.broadcast_to(np.arange(self.board.geometry.num_bricks), self.board.bricks.shape)[rows, bricks]
+
+    def _target_inks(self, rows: Array) -> Array:
+        wide, high = self.board.geometry.brick
+        span = self.board.target_span
+        across = np.minimum(np.arange(span[:, 0].max()), span[rows, :1] - 1) // wide
+        up = np.minimum(np.arange(span[:, 1].max()), span[rows, 1:] - 1) // high
+        return 108 + across[:, None, :] + up[:, :, None] * (span[rows, 0] // wide)[:, None, None]
