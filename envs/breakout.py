@@ -175,7 +175,7 @@ class BreakoutVectorEnv(BatchedEnv):
         for (name, density), mine in self.layout_rows:
             mine = mine[chosen[mine]]
             standing = layouts(self.from_level, mine, name, (geometry.rows, geometry.columns), density)
-            board.bricks[mine] = standing.reshape(len(mine), -1)
+            board.bricks[mine] = standing.reshape(len(mine), geometry.num_bricks)
         left = geometry.wall + np.arange(geometry.num_bricks) % geometry.columns * geometry.brick[0]
         side = self.negative[rows]
         side = np.where(side == 3, 1 + below(self.from_level(rows, 3), 2), side)[:, None]

@@ -72,6 +72,8 @@ class Board:
         self.obstacles = obstacles.transpose(1, 2, 0)
         self.has_block = np.array([[j < len(mine) for j in range(blocks)] for mine in self.blocks], bool)
         self.has_block = self.has_block.reshape(n, blocks)
+        for i, mine in enumerate(self.blocks):
+            self.oy[i, : len(mine)] = [y for y, _ in mine]
         target = np.full((2, n), GONE)
         self.tx, self.ty = target
         self.target = target.T
@@ -132,9 +134,8 @@ class Board:
         geometry, cells = self.geometry, self.brick_map()
         bands = [(self.py.min(), self.py.max()), (self.heights.min(), self.heights.max())]
         bands = [(low, high + geometry.paddle_height) for low, high in bands]
-        for j in range(self.oy.shape[1]):
-            mine = self.oy[self.has_block[:, j], j]
-            bands.append((mine.min(), mine.max() + geometry.brick[1]))
+        tops = [y for mine in self.blocks for y, _ in mine] + self.oy[self.has_block].tolist()
+        bands += [(y, y + geometry.brick[1]) for y in set(tops)]
         base = np.where(cells >= 0, cells + BRICK, FREE)
         if self.any_target:
             bands.append((geometry.lowest, geometry.height))
@@ -146,9 +147,9 @@ class Board:
         maps = [np.where(self.walls(place), SOLID, base) for place in PLACES]
         self.charts = np.stack(maps).astype(np.int16).reshape(-1)
         self.chart_start = (self.place * geometry.width * geometry.height)[:, None]
-        tops = self.oy[:, :, None] - self.oy[:, None, :]
+        apart = np.abs(self.oy[:, :, None] - self.oy[:, None, :])
         both = self.has_block[:, :, None] & self.has_block[:, None, :] & ~np.eye(self.oy.shape[1], dtype=bool)
-        self.blocks_meet = bool((both & (np.abs(tops) < geometry.brick[1])).any())
+        self.blocks_meet = bool((both & (apart < geometry.brick[1])).any())
 
     def in_paddle(self, rows: Array, x: Array, y: Array) -> Array:
         across, up = x - self.px[rows], y - self.py[rows]

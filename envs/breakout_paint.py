@@ -257,7 +257,7 @@ class Painter:
 
     def _paint_target(self, rows: Array) -> None:
         cells = self._target_cells(rows, self.board.target[rows])
-        owners = np.repeat(rows, cells[0].size)
+        owners = np.repeat(rows, cells.shape[1] * cells.shape[2])
         self._fill(cells.reshape(-1), owners, self._target_inks(rows).reshape(-1), self.flat, self.still_flat)
 
     def _target_inks(self, rows: Array) -> Array:
