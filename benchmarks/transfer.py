@@ -202,7 +202,7 @@ def plan(args: Args) -> list[RunConfig]:
 def configure(
     args: Args, preset: Preset, task: Task, name: str, seed: int, changes: dict[str, dict[str, str]]
 ) -> RunConfig:
-    """One run: the preset, the method's own defaults, and the user's changes, in this order."""
+    """One run: the method's own defaults, what suits the task, the preset, and the user's changes, in this order."""
     from agents import ALGORITHMS
     from agents.train import RunConfig
     from representations.base import check_mode
@@ -213,10 +213,9 @@ def configure(
     mode = check_mode(name, cls, asked)
     trunk = {"trunk": preset.trunk} if any(f.name == "trunk" for f in dataclasses.fields(cls.Config)) else {}
     settings = apply_settings(name, cls.Config, {**trunk}, changes.get(name, {}))
-    algo_settings = apply_settings(
-        args.algo, algorithm.Config, preset.algo.get(args.algo, {}), changes.get(args.algo, {})
-    )
-    num_envs, steps = args.num_envs or preset.num_envs, args.steps or preset.steps
+    given = {**task.algo.get(args.algo, {}), **preset.algo.get(args.algo, {})}
+    algo_settings = apply_settings(args.algo, algorithm.Config, given, changes.get(args.algo, {}))
+    num_envs, steps = args.num_envs or preset.num_envs, args.steps or round(preset.steps * task.share)
     algorithm.Config(**algo_settings).check(num_envs)
     pretrained = cls.needs_pretraining and mode != "online"
     window = max(1, round(task.window * preset.window_share)) if task.window else 0

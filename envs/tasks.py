@@ -68,6 +68,10 @@ class Task:
     window: int = 0
     """Evaluate on windows of so many frames that run on through the ends of episodes; 0: first episodes."""
 
+    share: float = 1.0
+    """Part of a preset's training frames that this task gets."""
+    algo: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Agent -> settings that fit the task better than the agents' own, which are Procgen's."""
     paired: tuple[str, ...] = ()
     """Targets that show the very states of the source, so that a policy's actions can be compared state by state."""
 
