@@ -178,6 +178,39 @@ def _coinrun_themes(levels: int) -> tuple[Task, ...]:
     return (Task("coinrun-themes", source, targets, (source,), GAMES["coinrun"].hard, levels, paired=tuple(looks)),)
 
 
+def _minigrid(levels: int) -> tuple[Task, ...]:
+    """Three pairs of rungs of the ladder of sparse rewards: unseen mazes, other colours, the next larger mazes."""
+    rungs = {
+        "empty": ("Empty-Random-6x6-v0", "Empty-8x8-v0"),
+        "doorkey": ("DoorKey-5x5-v0", "DoorKey-8x8-v0"),
+        "multiroom": ("MultiRoom-N2-S4-v0", "MultiRoom-N4-S5-v1"),
+    }
+    tasks = []
+    for name, (small, large) in rungs.items():
+        source = World("minigrid", {"env_id": f"MiniGrid-{small}", "num_levels": levels, "start_level": 0})
+        colours = source.but(palette="swapped")
+        targets = {
+            "heldout": source.but(**HELDOUT),
+            "colours": colours,
+            "colours/heldout": colours.but(**HELDOUT),
+            "larger/heldout": source.but(env_id=f"MiniGrid-{large}", **HELDOUT),
+        }
+        tasks.append(
+            Task(
+                f"minigrid-{name}",
+                source,
+                targets,
+                (source, colours),
+                (0, 1),
+                levels,
+                share=0.5,
+                algo=SHORT_SIGHTED,
+                paired=("colours",),
+            )
+        )
+    return tuple(tasks)
+
+
 SUITES: dict[str, Suite] = {
     "coinrun": Suite("CoinRun easy: unseen levels, and three other looks of the training levels", 200, _coinrun),
     "coinrun-visual": Suite(
@@ -193,6 +226,7 @@ SUITES: dict[str, Suite] = {
     "breakout-visual": Suite("Breakout with backgrounds: unseen ones, and other looks", 200, _breakout_visual),
     "breakout-physics": Suite("Breakout: other speeds, paddles, gravity and noise", 200, _breakout_physics),
     "breakout-layout": Suite("Breakout with layouts by level: unseen ones, other bricks", 200, _breakout_layout),
+    "minigrid": Suite("MiniGrid's ladder of sparse rewards: unseen mazes, other colours", 200, _minigrid),
     "counting": Suite("a counting world for tests: unseen levels and a swapped look", 200, _counting),
 }
 
