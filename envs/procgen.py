@@ -17,7 +17,7 @@ import json
 import sys
 import warnings
 from dataclasses import asdict
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -32,6 +32,7 @@ from envs.streams import stream_seed
 Array = np.ndarray
 ACTIONS = {"all": 15, "arrows": 9}
 """9 arrow combinations {left, none, right} x {down, none, up} (4 = none, 7 = right), then D A W S Q E."""
+RIGHT_AND_JUMP = 8
 FORCE_RESET = -1
 """Procgen's action that ends the episode of an env; it steps once with a default action first."""
 STATE_BYTES = 2**20
@@ -85,6 +86,7 @@ class ProcgenVectorEnv(VectorEnv):
         "render_modes": ["rgb_array"],
         "render_fps": 15,
     }
+    variants: ClassVar[dict[str, dict[str, Any]]] = {game: {"game": game} for game in GAMES}
 
     def __init__(
         self,
@@ -235,6 +237,16 @@ class ProcgenVectorEnv(VectorEnv):
         rows = self._world.get_info()
         levels = {key: np.array([row[key] for row in rows]) for key in ("level_seed", "prev_level_seed")}
         return {**levels, "prev_level_complete": np.array([row["prev_level_complete"] for row in rows], bool)}
+
+    def scripted(self) -> Array:
+        """Run right and jump all the time: in CoinRun many levels fall to it.
+
+        Raises:
+            UsageError: any other game.
+        """
+        if self.options.game != "coinrun":
+            raise UsageError(f"{self.options.game} has no scripted policy; use --policy random")
+        return np.full(self.num_envs, RIGHT_AND_JUMP)
 
     def render(self) -> tuple[Array, ...] | None:
         """The last observations, where ``render_mode`` is "rgb_array"."""

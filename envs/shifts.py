@@ -221,6 +221,8 @@ class ShiftedWorld(ShiftedVectorEnv):
         options: arguments of that world.
     """
 
+    variants = {name: {"shift": name} for name in SHIFTS}
+
     def __init__(
         self, num_envs: int = 1, world: str = "procgen", *, shift: str = "invert", strength: int = 2, **options: Any
     ):
