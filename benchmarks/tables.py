@@ -10,6 +10,7 @@ import numpy as np
 from benchmarks import published, stats
 from benchmarks.runs import Cell, Summary, normalise
 from benchmarks.stats import Interval
+from envs.reference import POLICIES, Reference, known
 
 Table = tuple[list[str], list[list[str]]]
 WIDTH = 120
@@ -102,6 +103,20 @@ def aggregates(summary: Summary) -> Table:
             others = (stats.mean, stats.median, stats.optimality_gap)
             rows.append(row + [number(float(aggregate(held_out))) for aggregate in others])
     return header, rows
+
+
+def references(summary: Summary) -> Table:
+    """What a random and a hand-written policy get on the same splits, where that was measured."""
+    wanted = {(cell.env, split): None for cell in summary.cells for split in cell.config["splits"]}
+    found: dict[tuple[str, str], dict[str, Reference]] = {}
+    for row in known():
+        found.setdefault((row.env, row.split), {})[row.policy] = row
+    rows = []
+    for env, split in wanted:
+        if scores := found.get((env, split)):
+            told = [number(scores[policy].mean) if policy in scores else "–" for policy in POLICIES]
+            rows.append([env, split, *told, next(iter(scores.values())).command])
+    return ["task", "split", *(f"{policy} policy" for policy in POLICIES), "command"], rows
 
 
 def matrices(summary: Summary, label: str, levels: int) -> tuple[np.ndarray, np.ndarray] | None:
@@ -238,7 +253,9 @@ def wrapped(text: str, width: int = WIDTH) -> str:
 def text(summary: Summary) -> str:
     """What a command prints at its end."""
     parts = [aligned(fitting(headline(summary)))] if summary.cells else ["no finished runs yet"]
-    for header, rows in (against_baseline(summary), aggregates(summary)):
+    names, scores = references(summary)
+    without_command = (names[:-1], [row[:-1] for row in scores])
+    for header, rows in (without_command, against_baseline(summary), aggregates(summary)):
         if rows:
             parts.append(aligned((header[:8], [row[:8] for row in rows])))
     parts += [wrapped(note) for note in notes(summary)]
@@ -251,6 +268,8 @@ def markdown(summary: Summary) -> str:
     """report.md."""
     parts = [f"# {title(summary)}", plan(summary)]
     parts.append(pipes(headline(summary)) if summary.cells else "No finished runs yet.")
+    if references(summary)[1]:
+        parts += ["## Reference policies", pipes(references(summary))]
     if against_baseline(summary)[1]:
         parts += ["## Against the baseline", pipes(against_baseline(summary))]
     if aggregates(summary)[1]:

@@ -66,6 +66,7 @@ def html(summary: Summary) -> str:
     if summary.cells:
         palette = figures.colours(summary.labels, summary.baseline)
         parts += ["<h2>Results</h2>", table(tables.headline(summary))]
+        parts += reference_section(summary)
         parts += comparison(summary)
         parts.append(note_list("How to read this", tables.notes(summary)))
         parts += aggregate_section(summary)
@@ -209,6 +210,11 @@ def level_section(summary: Summary, palette: dict[str, str]) -> list[str]:
                 drawn = figures.against_levels(content, palette, f"{name}, {env}")
                 panels.append(figure(drawn, f"{name} against the number of training levels, 95% intervals."))
     return ["<h2>More training levels</h2>", f'<div class="grid">{"".join(panels)}</div>'] if panels else []
+
+
+def reference_section(summary: Summary) -> list[str]:
+    content = tables.references(summary)
+    return ["<h2>Reference policies</h2>", table(content)] if content[1] else []
 
 
 def published_section(summary: Summary) -> list[str]:

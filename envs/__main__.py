@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--show", metavar="NAME", help="a world, world/variant or suite: write a contact sheet")
     parser.add_argument("--score", metavar="SUITE", help="a suite: print reference scores")
+    parser.add_argument("--save", action="store_true", help="with --score: keep the rows in envs/references.csv")
     parser.add_argument("--policy", choices=("random", "scripted", "both"), default="both")
     parser.add_argument("--count", type=int, default=64, help="episodes or windows of each score (default 64)")
     parser.add_argument("--seed", type=int, default=0)
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.show:
             print(show(args.show, args.out, args.seed))
         elif args.score:
-            print(scores(args.score, args.policy, args.count, args.seed))
+            print(scores(args.score, args.policy, args.count, args.seed, args.save))
         else:
             print(listing())
     except UsageError as error:
@@ -114,20 +115,23 @@ def show(name: str, out: Path | None, seed: int) -> str:
     return f"{path}: {len(worlds)} rows ({', '.join(worlds)})"
 
 
-def scores(name: str, policy: str, count: int, seed: int) -> str:
+def scores(name: str, policy: str, count: int, seed: int, keep: bool) -> str:
     """Reference scores of a suite as text, one line a split and policy."""
-    from envs.reference import POLICIES, score
+    from envs.reference import POLICIES, save, score
 
     if count < 2:
         raise UsageError(f"--count {count}: give at least 2, a spread needs two")
+    command = f"python -m envs --score {name} --count {count} --seed {seed}"
     rows = []
     for task in build(name):
         for each in (known for known in POLICIES if policy in (known, "both")):
             try:
-                rows += score(task, each, count, seed)
+                rows += score(task, each, count, seed, command)
             except UsageError:
                 if policy != "both":
                     raise
+    if keep:
+        save(rows)
     width = max(len(row.split) for row in rows)
     return "\n".join(
         f"{row.env}  {row.split:<{width}}  {row.policy:<8}  {row.mean:8.2f} +- {row.std:.2f} over {row.count}"

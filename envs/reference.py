@@ -1,13 +1,18 @@
 """Reference scores: what a random and a hand-written policy get, so that an agent's figure can be read.
 
-    python -m envs --score SUITE
+    python -m envs --score SUITE --save
 
-prints the rows below for one suite. Windows and first episodes are counted as ``benchmarks.transfer`` counts them.
+plays them and writes the suite's rows into ``envs/references.csv``, where the command and the counts stand beside each
+figure; reports show them. Windows and first episodes are counted as ``benchmarks.transfer`` counts them, with the
+suite's own number of training levels.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import csv
+import io
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -32,6 +37,40 @@ class Reference:
     std: float
     """Over episodes or windows (n - 1)."""
     count: int
+    command: str
+    """What prints it."""
+
+
+TABLE = Path(__file__).parent / "references.csv"
+
+
+def known() -> tuple[Reference, ...]:
+    """The rows of ``references.csv``."""
+    with open(TABLE, newline="") as file:
+        return tuple(
+            Reference(
+                row["env"],
+                row["split"],
+                row["policy"],
+                float(row["mean"]),
+                float(row["std"]),
+                int(row["count"]),
+                row["command"],
+            )
+            for row in csv.DictReader(file)
+        )
+
+
+def save(rows: list[Reference]) -> None:
+    """Put ``rows`` in the place of the table's rows of the same tasks."""
+    tasks = {row.env for row in rows}
+    kept = [row for row in known() if row.env not in tasks]
+    with io.StringIO(newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Reference)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in sorted([*kept, *rows], key=lambda row: row.env))
+        text = file.getvalue()
+    TABLE.write_text(text)
 
 
 def returns(world: World, policy: Policy, count: int, window: int, seed: int = 0) -> Array:
@@ -57,10 +96,11 @@ def returns(world: World, policy: Policy, count: int, window: int, seed: int = 0
     return total
 
 
-def score(task: Task, policy: Policy, count: int, seed: int = 0) -> list[Reference]:
+def score(task: Task, policy: Policy, count: int, seed: int, command: str) -> list[Reference]:
     """A row for every split of a task."""
     rows = []
     for split, world in task.splits().items():
         found = returns(world, policy, count, task.window, seed)
-        rows.append(Reference(task.env, split, policy, round(found.mean(), 2), round(found.std(ddof=1), 2), count))
+        mean, std = round(float(found.mean()), 2), round(float(found.std(ddof=1)), 2)
+        rows.append(Reference(task.env, split, policy, mean, std, count, command))
     return rows
