@@ -125,7 +125,9 @@ class BreakoutVectorEnv(BatchedEnv):
         self.paddle_noise = np.array([rule.paddle_noise for rule in rules])
         self.stickiness = np.array([rule.sticky for rule in rules])
         self.swapped = np.array([rule.flip_actions for rule in rules])
-        self.clips = np.array([rule.clip_reward for rule in rules])
+        self.most = np.array([1.0 if rule.clip_reward else np.inf for rule in rules])
+        self.last_x = geometry.width - geometry.wall - self.board.width
+        self.speeds_up = np.isin(np.arange(geometry.num_bricks + 1), SPEED_UPS)
         self.areas = np.array([rule.area_in(geometry) if rule.bricks == "target" else (0, 0, 0, 0) for rule in rules])
         self.values = np.repeat([rule.values_in(geometry) for rule in rules], geometry.columns, axis=1)
         self.wall_at = np.array([(*PLACES, "random").index(rule.wall_location) for rule in rules])
@@ -213,7 +215,7 @@ class BreakoutVectorEnv(BatchedEnv):
         reward -= lost
         if lost.any():
             self._lose_lives(over)
-        np.clip(reward, -1, 1, out=reward, where=self.clips)
+        reward = np.maximum(np.minimum(reward, self.most), -self.most)
         if self.painter:
             self.painter.moved(before[0], hit, before[1], before[2])
             self.painter.drop(self.rows, self.time + 1)
@@ -235,7 +237,7 @@ class BreakoutVectorEnv(BatchedEnv):
         if self.paddle_noise.any():
             short = uniform(self.noise(self.rows, _PADDLE)) < self.paddle_noise
             way = np.where(short, way // 2, way)
-        np.clip(board.px + way, wall, self.geometry.width - wall - board.width, out=board.px)
+        np.minimum(np.maximum(board.px + way, wall), self.last_x, out=board.px)
 
     def _break(self, rows: Array, hit: Array, reward: Array) -> Array:
         """Effects of the bricks ``hit`` in ``rows``; adds to ``reward``, returns the rows whose ball speeds up."""
@@ -253,7 +255,7 @@ class BreakoutVectorEnv(BatchedEnv):
         np.add.at(reward, broke, board.brick_reward[broke, brick])
         np.add.at(board.broken, broke, 1)
         board.count_left(broke)
-        faster = np.concatenate([rows[quick], broke[np.isin(board.broken[broke], SPEED_UPS)]])
+        faster = np.concatenate([rows[quick], broke[self.speeds_up[board.broken[broke]]]])
         return faster[board.accelerates[faster]]
 
     def _jump(self, rows: Array) -> None:
@@ -359,10 +361,9 @@ class BreakoutVectorEnv(BatchedEnv):
 
     def _check_paddle(self, x: Array, y: Array) -> None:
         geometry = self.geometry
-        last = geometry.width - geometry.wall - self.board.width
-        if ((x < geometry.wall) | (x > last) | (y < 0) | (y >= geometry.lowest)).any():
+        if ((x < geometry.wall) | (x > self.last_x) | (y < 0) | (y >= geometry.lowest)).any():
             raise UsageError(
-                f"breakout: state 'paddle' leaves the field: x from {geometry.wall} to {last.min()}, y from 0 to "
+                f"breakout: state 'paddle' leaves the field: x from {geometry.wall} to {self.last_x.min()}, y from 0 to "
                 f"{geometry.lowest - 1}"
             )
 

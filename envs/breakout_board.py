@@ -34,6 +34,17 @@ def velocities_down(speed: int) -> Array:
     return np.array([(u, v) for u in span for v in range(-speed, 0) if max(abs(u), abs(v)) == speed])
 
 
+def within(place: Array, size: int | Array) -> Array:
+    """0 <= place < size in one comparison; an array of sizes must be uint64."""
+    return place.view(np.uint64) < size
+
+
+_COUNTS = np.array([1, *(len(velocities_down(speed)) for speed in range(1, MAX_SPEED + 1))])
+_FALLING = np.zeros((MAX_SPEED + 1, _COUNTS.max(), 2), np.int64)
+for _speed in range(1, MAX_SPEED + 1):
+    _FALLING[_speed, : _COUNTS[_speed]] = velocities_down(_speed)
+
+
 def paddle_response(width: int, speed: int) -> Array:
     """(width,) vx after a bounce by impact column: each half in ``speed`` near-equal runs, the shorter ones inside."""
     half = (width - 1) // 2
@@ -98,6 +109,7 @@ class Board:
         self.accelerates = column([rule.accelerate == "episode" for rule in rules], bool)
         self.bounce_noise = column([rule.bounce_noise for rule in rules], np.float64)
         self.width = column([rule.width_in(geometry) for rule in rules])
+        self.width_unsigned = self.width.astype(np.uint64)
         self.heights = column([rule.paddle_range(geometry) for rule in rules])
         self.target_span = column([rule.target_shape for rule in rules]) * geometry.brick
         self.blocks = [rule.blocks_in(geometry) for rule in rules]
@@ -153,7 +165,7 @@ class Board:
 
     def in_paddle(self, rows: Array, x: Array, y: Array) -> Array:
         across, up = x - self.px[rows], y - self.py[rows]
-        return (across >= 0) & (across < self.width[rows]) & (up >= 0) & (up < self.geometry.paddle_height)
+        return within(across, self.width_unsigned[rows]) & within(up, self.geometry.paddle_height)
 
     def occupied(self, rows: Array, x: Array, y: Array) -> Array:
         """Whether (x, y) of the envs ``rows`` is wall, living brick, block, target or paddle. Outside nothing is."""
@@ -163,15 +175,14 @@ class Board:
         found = (code == SOLID) | ((code >= BRICK) & self.bricks[rows, brick]) | self.in_paddle(rows, x, y)
         for j in range(self.ox.shape[1]):
             across, up = x - self.ox[rows, j], y - self.oy[rows, j]
-            inside = (across >= 0) & (across < geometry.brick[0]) & (up >= 0) & (up < geometry.brick[1])
-            found |= inside & self.has_block[rows, j]
+            found |= within(across, geometry.brick[0]) & within(up, geometry.brick[1]) & self.has_block[rows, j]
         if self.any_target:
             found |= self._piece(rows, x, y) >= 0
         return found
 
     def _code(self, rows: Array, x: Array, y: Array) -> Array:
         width, height = self.geometry.width, self.geometry.height
-        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        inside = within(x, width) & within(y, height)
         return self.charts.take(self.chart_start[rows, 0] + y * width + x, mode="clip") * inside
 
     def _piece(self, rows: Array, x: Array, y: Array) -> Array:
@@ -212,7 +223,8 @@ class Board:
         met, rows, x, y, u, v = (each[keep] for each in (met, rows, x, y, u, v))
         hits = self._hits(rows, x + u, y + v)
         on_paddle = self.in_paddle(rows, x + u, y + v)
-        side, over = self.occupied(rows, x + u, y), self.occupied(rows, x, y + v)
+        both = self.occupied(np.concatenate([rows, rows]), np.concatenate([x + u, x]), np.concatenate([y, y + v]))
+        side, over = both[: len(rows)], both[len(rows) :]
         new_u = np.where(side | ~over, -u, u)
         new_v = np.where(side, v, -v)
         self._randomise(np.flatnonzero((side | over) & ~on_paddle), rows, met % per_env, new_u, new_v, bits)
@@ -252,9 +264,9 @@ class Board:
     def _randomise(self, at: Array, rows: Array, ball: Array, u: Array, v: Array, bits: Bits) -> None:
         """With the env's probability, another velocity of the same signs, in place; at speed 1 there is no other."""
         at = at[(self.bounce_noise[rows[at]] > 0) & (self.speed[rows[at]] == MAX_SPEED) & (u[at] != 0)]
-        for b in np.unique(ball[at]):
+        for b in sorted(set(ball[at].tolist())):
             mine = at[ball[at] == b]
-            drawn = bits(rows[mine], int(b))
+            drawn = bits(rows[mine], b)
             chosen = uniform(drawn) < self.bounce_noise[rows[mine]]
             speeds = _SIGNS_KEPT[below(mix(drawn, 1), len(_SIGNS_KEPT))]
             u[mine] = np.where(chosen, np.sign(u[mine]) * speeds[:, 0], u[mine])
@@ -291,10 +303,8 @@ class Board:
         self.balls[rows] = (GONE, GONE, 0, 0)
         for b in range(self.x.shape[1]):
             mine = np.flatnonzero(self.slots[rows, b])
-            drawn = bits(rows[mine], 8 + b)
-            for speed in (1, 2):
-                table, some = velocities_down(speed), self.speed[rows[mine]] == speed
-                self.balls[rows[mine[some]], b, 2:] = table[below(drawn[some], len(table))]
+            speed = self.speed[rows[mine]]
+            self.balls[rows[mine], b, 2:] = _FALLING[speed, below(bits(rows[mine], 8 + b), _COUNTS[speed])]
             self._place_ball(rows[mine], b, lowest[mine], bits(rows[mine], 16 + b))
 
     def _place_ball(self, rows: Array, b: int, lowest: Array, drawn: Array) -> None:
@@ -302,7 +312,11 @@ class Board:
         for attempt in range(200):
             x = self.geometry.width // 2 - reach + below(mix(drawn, 2 * attempt), 2 * reach + 1)
             y = lowest // 2 - below(mix(drawn, 2 * attempt + 1), 2)
-            taken = self.occupied(rows, x, y) | ((x == self.x[rows, :b].T) & (y == self.y[rows, :b].T)).any(axis=0)
+            taken = self._code(rows, x, y) != FREE
+            if taken.any():
+                taken &= self.occupied(rows, x, y)
+            if b:
+                taken |= ((x == self.x[rows, :b].T) & (y == self.y[rows, :b].T)).any(axis=0)
             self.x[rows, b], self.y[rows, b] = x, y
             if not taken.any():
                 return
