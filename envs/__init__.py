@@ -17,6 +17,8 @@
 * ``shifts``         any world with its images shifted: hue, noise, blur, ...
 * ``dummy``          a counting world whose every pixel, reward and end can be worked out by hand
 * ``breakout``       Breakout and two dozen variants of rules, looks and layouts; its sizes and rules are data
+* ``sprites_scene``  a painter of simple shapes with exact masks; ``sprites_multi``: scenes of several of them
+* ``sprites``        go to the target sprite among distractors
 * ``sb3``            any of these worlds as a stable-baselines3 ``VecEnv``
 
 A world is a Gymnasium ``VectorEnv`` with ``AutoresetMode.SAME_STEP``. Its arrays are fresh at every step. Images are
@@ -44,6 +46,7 @@ WORLDS = Registry(
         "shifted": "envs.shifts:ShiftedWorld",
         "counting": "envs.dummy:CountingVectorEnv",
         "breakout": "envs.breakout:BreakoutVectorEnv",
+        "sprites": "envs.sprites:SpritesVectorEnv",
         "minigrid": "envs.minigrid:MiniGridVectorEnv",
     },
 )
