@@ -17,7 +17,10 @@
 * ``shifts``         any world with its images shifted: hue, noise, blur, ...
 * ``dummy``          a counting world whose every pixel, reward and end can be worked out by hand
 * ``breakout``       Breakout and two dozen variants of rules, looks and layouts; its sizes and rules are data
-* ``sprites_scene``  a painter of simple shapes with exact masks; ``sprites_multi``: scenes of several of them
+* ``rooms_rays``     rooms as seen from a pose; ``rooms_scene``: rooms, objects and cameras drawn from seeds
+* ``rooms``          walk to the object of the named colour, under a fixed or a moving camera
+* ``sprites_scene``  a painter of simple shapes with exact masks; ``sprites_multi``: scenes of several of them;
+                     ``dsprites``: one of them, every combination of its factors
 * ``sprites``        go to the target sprite among distractors
 * ``sb3``            any of these worlds as a stable-baselines3 ``VecEnv``
 
@@ -46,6 +49,7 @@ WORLDS = Registry(
         "shifted": "envs.shifts:ShiftedWorld",
         "counting": "envs.dummy:CountingVectorEnv",
         "breakout": "envs.breakout:BreakoutVectorEnv",
+        "rooms": "envs.rooms:RoomsVectorEnv",
         "sprites": "envs.sprites:SpritesVectorEnv",
         "minigrid": "envs.minigrid:MiniGridVectorEnv",
     },

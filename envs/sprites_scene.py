@@ -89,7 +89,7 @@ class Sprites:
 
 
 def inside(shape: Array, u: Array, v: Array) -> Array:
-    """bool of the shape of ``u``: whether points (first axis M, in units of the radius) lie in shapes ``shape`` (M,)."""
+    """bool of the shape of ``u``: whether points (first axis M, in units of the radius) lie in ``shape`` (M,)."""
     kinds = np.unique(shape)
     if len(kinds) == 1:
         return _TESTS[SHAPES[kinds[0]]](u, v)

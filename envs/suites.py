@@ -8,6 +8,7 @@ shows it on held-out levels.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from envs.procgen_games import GAMES, near
 from envs.registry import UsageError
@@ -211,6 +212,43 @@ def _minigrid(levels: int) -> tuple[Task, ...]:
     return tuple(tasks)
 
 
+def _rooms_task(levels: int, camera: str) -> tuple[Task, ...]:
+    """Unseen rooms, unseen pairs of shape and hue, and the other two cameras."""
+    source = World("rooms", {"camera": camera, "num_levels": levels, "start_level": 0})
+    targets = {
+        "heldout": source.but(**HELDOUT),
+        "combinations/heldout": source.but(combinations="heldout", **HELDOUT),
+    }
+    targets |= {other: source.but(camera=other) for other in ("fixed", "moving", "first_person") if other != camera}
+    name = "rooms" if camera == "fixed" else f"rooms-{camera}"
+    return (Task(name, source, targets, (source,), (0, 1), levels, share=0.5, algo=SHORT_SIGHTED),)
+
+
+def _rooms(levels: int) -> tuple[Task, ...]:
+    return _rooms_task(levels, "fixed")
+
+
+def _rooms_moving(levels: int) -> tuple[Task, ...]:
+    return _rooms_task(levels, "moving")
+
+
+def _sprites(levels: int) -> tuple[Task, ...]:
+    """Trained with one distractor; more of them, unseen pairs of shape and colour, other backgrounds and sizes."""
+    source = World("sprites", {"num_levels": levels, "start_level": 0})
+    changes: dict[str, dict[str, Any]] = {
+        "two-distractors": {"distractors": 2},
+        "three-distractors": {"distractors": 3},
+        "combinations": {"combinations": "heldout"},
+        "gradient": {"background": "gradient"},
+        "noise": {"background": "noise"},
+        "small": {"radius": 4.5},
+    }
+    worlds = {name: source.but(**change) for name, change in changes.items()}
+    targets = {"heldout": source.but(**HELDOUT)} | {f"{n}/heldout": w.but(**HELDOUT) for n, w in worlds.items()}
+    looks = (source, worlds["gradient"], worlds["noise"])
+    return (Task("sprites", source, targets, looks, (0, 1), levels, share=0.5, algo=SHORT_SIGHTED),)
+
+
 SUITES: dict[str, Suite] = {
     "coinrun": Suite("CoinRun easy: unseen levels, and three other looks of the training levels", 200, _coinrun),
     "coinrun-visual": Suite(
@@ -227,6 +265,9 @@ SUITES: dict[str, Suite] = {
     "breakout-physics": Suite("Breakout: other speeds, paddles, gravity and noise", 200, _breakout_physics),
     "breakout-layout": Suite("Breakout with layouts by level: unseen ones, other bricks", 200, _breakout_layout),
     "minigrid": Suite("MiniGrid's ladder of sparse rewards: unseen mazes, other colours", 200, _minigrid),
+    "rooms": Suite("walk to a named colour, fixed camera: unseen rooms, pairs and cameras", 200, _rooms),
+    "rooms-moving": Suite("the same under a moving camera", 200, _rooms_moving),
+    "sprites": Suite("one target among distractors: more of them, unseen pairs, other looks", 200, _sprites),
     "counting": Suite("a counting world for tests: unseen levels and a swapped look", 200, _counting),
 }
 

@@ -80,7 +80,7 @@ class Nature(Trunk):
         layers: list[nn.Module] = []
         before, sides = shape[0], shape[1:]
         for channels, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
-            padding = tuple(_padding(side, kernel, stride) for side in sides)
+            padding = (_padding(sides[0], kernel, stride), _padding(sides[1], kernel, stride))
             layers += [nn.Conv2d(before, channels, kernel, stride, padding), nn.ReLU(inplace=True)]
             sides = tuple((side + 2 * pad - kernel) // stride + 1 for side, pad in zip(sides, padding, strict=True))
             before = channels
