@@ -255,7 +255,7 @@ class BreakoutVectorEnv(BatchedEnv):
         np.add.at(reward, broke, board.brick_reward[broke, brick])
         np.add.at(board.broken, broke, 1)
         board.count_left(broke)
-        faster = np.concatenate([rows[quick], broke[self.speeds_up[board.broken[broke]]]])
+        faster = np.concatenate([rows[quick], broke[self.speeds_up.take(board.broken[broke], mode="clip")]])
         return faster[board.accelerates[faster]]
 
     def _jump(self, rows: Array) -> None:
@@ -363,8 +363,8 @@ class BreakoutVectorEnv(BatchedEnv):
         geometry = self.geometry
         if ((x < geometry.wall) | (x > self.last_x) | (y < 0) | (y >= geometry.lowest)).any():
             raise UsageError(
-                f"breakout: state 'paddle' leaves the field: x from {geometry.wall} to {self.last_x.min()}, y from 0 to "
-                f"{geometry.lowest - 1}"
+                f"breakout: state 'paddle' leaves the field: x may go from {geometry.wall} to {self.last_x.min()}, "
+                f"y from 0 to {geometry.lowest - 1}"
             )
 
     def _restored(self) -> None:

@@ -416,6 +416,44 @@ def test_a_ball_in_the_paddle_goes_straight_on_and_may_leave_the_field():
     assert places == [[1, 6], [-1, 7], [-3, 8], [-5, 9]]
 
 
+def test_a_bounce_off_the_paddle_into_the_wall_is_mirrored():
+    env = BreakoutVectorEnv(1, **SCHEMA)
+    # column 0 answers vx = -1, which would end in the left wall (2, 8)
+    env.set_state({"balls": np.array([[[3, 7, 1, -1]]]), "paddle": np.array([[3, 3]])})
+    env.step(np.array([0]))
+    assert env.balls[0, 0].tolist() == [4, 8, 1, 1]
+
+
+def test_a_block_turns_at_the_paddle_it_shares_rows_with():
+    env = BreakoutVectorEnv(1, obstacles=((5, 2),), **SCHEMA)
+    # 54..61 would meet the paddle, which begins at 60
+    env.set_state({"obstacles": np.array([[[52, 5, 2]]]), "paddle": np.array([[60, 3]])})
+    env.step(np.array([0]))
+    assert env.obstacles[0, 0].tolist() == [50, 5, -2]
+
+
+def test_a_hit_target_jumps_elsewhere_and_not_onto_the_ball():
+    n = 60
+    env = BreakoutVectorEnv(n, variant="random_target", target_area=(3, 5, 88, 88), **{**SCHEMA, "mode": "entities"})
+    env.reset()
+    # the block covers x = 3..18; the ball goes on to (20, 91), which a block at 5 (5..20) would cover: only 4 is left
+    env.set_state({"target": np.tile([3, 88], (n, 1)), "balls": np.tile([19, 90, -1, 1], (n, 1, 1))})
+    reward = env.step(np.zeros(n, int))[1]
+    assert (reward == 1).all()
+    assert (env.balls[:, 0] == [20, 91, 1, 1]).all()
+    assert (env.target == [4, 88]).all()
+
+
+def test_two_balls_that_hit_a_brick_together_hit_it_once():
+    env = BreakoutVectorEnv(1, num_balls=2, brick_strength=2, **SCHEMA)
+    rewards = []
+    for _ in range(2):
+        env.set_state({"balls": np.array([[[44, 87, 0, 1], [48, 87, 0, 1]]])})
+        rewards.append(float(env.step(np.array([0]))[1][0]))
+    assert rewards == [0, 1]
+    assert env.damage.sum() == 2
+
+
 def test_gravity_pulls_skips_zero_and_the_paddle_throws_up():
     env = BreakoutVectorEnv(1, variant="gravity", **{**QUIET, "preset": "schema", "gravity_period": 3})
     env.set_state({"balls": np.array([[[47, 30, 1, 2]]]), "paddle": np.array([[36, 3]])})
