@@ -452,6 +452,7 @@ def test_two_balls_that_hit_a_brick_together_hit_it_once():
         rewards.append(float(env.step(np.array([0]))[1][0]))
     assert rewards == [0, 1]
     assert env.damage.sum() == 2
+    assert env.broken[0] == 1
 
 
 def test_gravity_pulls_skips_zero_and_the_paddle_throws_up():
