@@ -17,6 +17,7 @@
 * ``shifts``         any world with its images shifted: hue, noise, blur, ...
 * ``dummy``          a counting world whose every pixel, reward and end can be worked out by hand
 * ``breakout``       Breakout and two dozen variants of rules, looks and layouts; its sizes and rules are data
+* ``atari``          Breakout on the Atari 2600, its cartridge's modes as targets (extra ``atari``)
 * ``rooms_rays``     rooms as seen from a pose; ``rooms_scene``: rooms, objects and cameras drawn from seeds
 * ``rooms``          walk to the object of the named colour, under a fixed or a moving camera
 * ``sprites_scene``  a painter of simple shapes with exact masks; ``sprites_multi``: scenes of several of them;
@@ -51,6 +52,7 @@ WORLDS = Registry(
         "breakout": "envs.breakout:BreakoutVectorEnv",
         "rooms": "envs.rooms:RoomsVectorEnv",
         "sprites": "envs.sprites:SpritesVectorEnv",
+        "atari-breakout": "envs.atari:AtariBreakoutVectorEnv",
         "minigrid": "envs.minigrid:MiniGridVectorEnv",
     },
 )

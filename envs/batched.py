@@ -198,11 +198,8 @@ class BatchedEnv(VectorEnv):
         return infos | {f"_{key}": ended for key in infos}
 
     def render(self) -> tuple[Array, ...] | None:
-        """The current frames, where ``render_mode`` is "rgb_array"."""
-        if self.render_mode != "rgb_array":
-            return None
-        seen = self._look(self.rows)
-        return tuple(seen["image"] if isinstance(seen, dict) else seen)
+        """The current frames in three channels, where ``render_mode`` is "rgb_array"."""
+        return tuple(_rgb(self._look(self.rows))) if self.render_mode == "rgb_array" else None
 
     # state --------------------------------------------------------------------------------------------------------
 
@@ -250,7 +247,7 @@ class SingleEnv(gym.Env):
         self.render_mode = render_mode
         self.observation_space = self._vector.single_observation_space
         self.action_space = self._vector.single_action_space
-        self._frame: Array | None = None
+        self._frame: Obs = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Obs, dict[str, Any]]:
         super().reset(seed=seed)
@@ -263,11 +260,11 @@ class SingleEnv(gym.Env):
         return self._show(shown), float(reward[0]), bool(terminated[0]), bool(truncated[0]), _info(infos)
 
     def _show(self, seen: Obs) -> Obs:
-        self._frame = seen["image"] if isinstance(seen, dict) else seen
+        self._frame = seen
         return seen
 
     def render(self) -> Array | None:
-        return None if self._frame is None or self.render_mode != "rgb_array" else self._frame.copy()
+        return None if self._frame is None or self.render_mode != "rgb_array" else _rgb(self._frame)
 
     def close(self) -> None:
         self._vector.close()
@@ -277,6 +274,12 @@ def _row(seen: Obs, place: int = 0) -> Obs:
     if isinstance(seen, dict):
         return {key: value[place].copy() for key, value in seen.items()}
     return seen[place].copy()
+
+
+def _rgb(seen: Obs) -> Array:
+    """The image of an observation, fresh, grey ones in three equal channels."""
+    image = seen["image"] if isinstance(seen, dict) else seen
+    return np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image.copy()
 
 
 def _info(infos: dict[str, Any]) -> dict[str, Any]:

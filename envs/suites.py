@@ -249,6 +249,23 @@ def _sprites(levels: int) -> tuple[Task, ...]:
     return (Task("sprites", source, targets, looks, (0, 1), levels, share=0.5, algo=SHORT_SIGHTED),)
 
 
+def _atari_breakout(levels: int) -> tuple[Task, ...]:
+    """The plain game; the cartridge's other games and the small paddle. The timed modes pay for time alone."""
+    source = World("atari-breakout", {"num_levels": levels, "start_level": 0})
+    targets = {"heldout": source.but(**HELDOUT), "hard": source.but(difficulty=1)}
+    names = {
+        4: "steerable",
+        8: "catch",
+        12: "invisible",
+        32: "breakthru",
+        36: "breakthru-steerable",
+        44: "breakthru-invisible",
+    }
+    for mode, name in names.items():
+        targets |= {name: source.but(mode=mode), f"{name}-hard": source.but(mode=mode, difficulty=1)}
+    return (Task("atari-breakout", source, targets, (source,), None, levels, motion=4, share=0.5, algo=SHORT_SIGHTED),)
+
+
 SUITES: dict[str, Suite] = {
     "coinrun": Suite("CoinRun easy: unseen levels, and three other looks of the training levels", 200, _coinrun),
     "coinrun-visual": Suite(
@@ -264,6 +281,9 @@ SUITES: dict[str, Suite] = {
     "breakout-visual": Suite("Breakout with backgrounds: unseen ones, and other looks", 200, _breakout_visual),
     "breakout-physics": Suite("Breakout: other speeds, paddles, gravity and noise", 200, _breakout_physics),
     "breakout-layout": Suite("Breakout with layouts by level: unseen ones, other bricks", 200, _breakout_layout),
+    "atari-breakout": Suite(
+        "Atari Breakout: the cartridge's other games, the small paddle (extra atari)", 200, _atari_breakout
+    ),
     "minigrid": Suite("MiniGrid's ladder of sparse rewards: unseen mazes, other colours", 200, _minigrid),
     "rooms": Suite("walk to a named colour, fixed camera: unseen rooms, pairs and cameras", 200, _rooms),
     "rooms-moving": Suite("the same under a moving camera", 200, _rooms_moving),
