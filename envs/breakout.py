@@ -12,7 +12,7 @@ episodes are limited. Layout, look, paddle and first serve follow from the level
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -23,7 +23,7 @@ from envs.breakout_board import GONE, PLACES, Board
 from envs.breakout_levels import layouts
 from envs.breakout_paint import Painter
 from envs.breakout_variants import MAX_SPEED, VARIANTS, geometry_for, rules_for
-from envs.breakout_views import Numbers, entities
+from envs.breakout_views import Numbers, entities, track
 from envs.draws import below, mix, uniform
 from envs.procgen_games import near
 from envs.registry import UsageError
@@ -378,23 +378,8 @@ class BreakoutVectorEnv(BatchedEnv):
 
     def scripted(self) -> Array:
         """The tracker: under the lowest falling ball, or the lowest if none falls; it stays within 2 pixels of it."""
-        board = self.board
-        far = self.geometry.height * 4
-        height = np.where(board.v < 0, board.y, board.y + far) + np.where(board.live, 0, 2 * far)
-        ball = height.argmin(axis=1)
-        away = board.x[self.rows, ball] - (board.px + board.width // 2)
-        actions = np.where(np.abs(away) <= 2, 0, np.where(away > 0, 2, 1))
+        actions = track(self.board)
         return np.where(self.swapped, (3 - actions) % 3, actions)
-
-
-def evaluate_window(env: BreakoutVectorEnv, policy: Callable[[Array], Array], frames: int = 2500) -> Array:
-    """(N,) reward summed over ``frames`` steps from a reset, on through the ends of games: the paper's "episode"."""
-    seen, _ = env.reset()
-    total = np.zeros(env.num_envs)
-    for _ in range(frames):
-        seen, reward, *_ = env.step(policy(seen))
-        total += reward
-    return total
 
 
 class BreakoutEnv(SingleEnv):

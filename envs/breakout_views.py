@@ -1,11 +1,12 @@
-"""What can be seen of Breakout beside frames: vectors of its things, and whose pixel each pixel is."""
+"""Breakout beside its frames: vectors of its things, whose pixel each pixel is, a policy that sees all, a score."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from envs.batched import BatchedEnv
 from envs.breakout_board import Board
 from envs.breakout_levels import Bits
 from envs.breakout_paint import PADDLE, Painter
@@ -55,3 +56,21 @@ class Numbers(Painter):
         across = np.minimum(np.arange(span[:, 0].max()), span[rows, :1] - 1) // wide
         up = np.minimum(np.arange(span[:, 1].max()), span[rows, 1:] - 1) // high
         return 108 + across[:, None, :] + up[:, :, None] * (span[rows, 0] // wide)[:, None, None]
+
+
+def track(board: Board) -> Array:
+    """(N,) actions: under the lowest falling ball, or the lowest if none falls, within 2 pixels of the middle."""
+    far = board.geometry.height * 4
+    height = np.where(board.v < 0, board.y, board.y + far) + np.where(board.live, 0, 2 * far)
+    away = board.x[board.rows, height.argmin(axis=1)] - (board.px + board.width // 2)
+    return np.where(np.abs(away) <= 2, 0, np.where(away > 0, 2, 1))
+
+
+def evaluate_window(env: BatchedEnv, policy: Callable[[Array], Array], frames: int = 2500) -> Array:
+    """(N,) reward summed over ``frames`` steps from a reset, on through the ends of games: the paper's "episode"."""
+    seen, _ = env.reset()
+    total = np.zeros(env.num_envs)
+    for _ in range(frames):
+        seen, reward, *_ = env.step(policy(seen))
+        total += reward
+    return total

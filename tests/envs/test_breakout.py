@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from envs.breakout import BreakoutVectorEnv, evaluate_window
+from envs.breakout import BreakoutVectorEnv
 from envs.breakout_board import paddle_response, velocities_down
 from envs.breakout_levels import layouts
 from envs.breakout_variants import PRESETS, VARIANTS, Rules
+from envs.breakout_views import evaluate_window
 from envs.draws import counter_hash
 from envs.registry import UsageError
 
