@@ -25,14 +25,13 @@ from agents.run_dir import RunDir
 from agents.trackers import Tracker
 from envs.registry import UsageError
 from envs.sb3 import Sb3VecEnv
-from envs.steps import Obs
+from envs.sheet import moments, strip
 from envs.streams import Streams, stream_seed
 from envs.suites import build
 from envs.tasks import Task, World
 from representations import REPRESENTATIONS
 from representations.base import Representation
-from representations.nets import tile
-from representations.pretrain import NUM_ENVS, Pretrainer, collect
+from representations.pretrain import Pretrainer, collect
 from representations.wrappers import Beside, Motion, Wrapped
 
 PAIRED_STEPS = 128
@@ -376,17 +375,12 @@ def episode_rows(split: str, env: str, episodes: Episodes) -> list[dict[str, Any
 
 
 def pictures(job: Job, representation: Representation) -> dict[str, np.ndarray]:
-    """One sheet with a row of frames for each split's look, and whatever the representation shows of itself."""
+    """A sheet with a row of frames for each split's look, and whatever the representation shows of itself."""
     seed = job.seed("pictures")
-    strips = [some_frames(job.world(world), 8, seed) for world in job.task.splits().values()]
-    rows = [tile([strip["image"] / 255]) for strip in strips]
+    worlds = job.task.splits()
+    rows = [np.concatenate(list(strip(world, seed)), axis=1) for world in worlds.values()]
+    seen = {key: torch.from_numpy(value) for key, value in moments(job.world(worlds["train"]), seed).items()}
+    source = {key: value.movedim(-1, 1) if value.dim() == 4 else value for key, value in seen.items()}
     representation.eval()
-    source = {key: value.to(job.device) for key, value in strips[0].items()}
-    shown = representation.pictures(source, Streams(seed, job.device)["draws"])
-    return {"looks": np.concatenate(rows), **shown}
-
-
-def some_frames(world: World, count: int, seed: int) -> Obs:
-    """Frames of one world, each from another environment and another moment; the same moments for every look."""
-    frames = collect((world,), count * NUM_ENVS, seed)
-    return {key: value[:: NUM_ENVS + 1][:count] for key, value in frames.items()}
+    on_device = {key: value.to(job.device) for key, value in source.items()}
+    return {"looks": np.concatenate(rows), **representation.pictures(on_device, Streams(seed, job.device)["draws"])}

@@ -12,33 +12,36 @@ from envs.tasks import World
 
 Array = np.ndarray
 FRAMES = 8
-EVERY = 12
-"""Steps between two moments: frame i shows env i after i * EVERY steps of a random policy that holds its actions."""
+EVERY = 6
+"""Steps between two moments."""
 LEAST_SIDE = 128
 """Frames are enlarged by whole factors to at least so many pixels."""
 
 
-def strip(world: World, seed: int = 0) -> Array:
-    """(FRAMES, H, W, 3): each frame from another env, and so another level, at a later moment."""
+def moments(world: World, seed: int = 0) -> dict[str, Array]:
+    """Observations (FRAMES, ...) by key: that of env i after i * EVERY steps of a random policy that holds its actions.
+
+    Worlds that differ in looks alone show the same states for the same seed.
+    """
     envs: Any = world.make(FRAMES, seed)
     rng = np.random.default_rng(seed)
     seen, _ = envs.reset()
     shown = []
     for moment in range(FRAMES):
-        shown.append(_picture(seen, envs)[moment])
+        by_key = dict(seen) if isinstance(seen, dict) else {"image": seen}
+        if by_key.get("image", seen).ndim < 4:  # no image is seen: what the world renders
+            by_key["image"] = np.stack(envs.render())
+        shown.append({key: value[moment] for key, value in by_key.items()})
         actions = rng.integers(envs.single_action_space.n, size=FRAMES)
-        for step in range(EVERY if moment < FRAMES - 1 else 0):
-            if step % 4 == 0:
-                actions = rng.integers(envs.single_action_space.n, size=FRAMES)
+        for _ in range(EVERY if moment < FRAMES - 1 else 0):
             seen = envs.step(actions)[0]
     envs.close()
-    return np.stack(shown)
+    return {key: np.stack([one[key] for one in shown]) for key in shown[0]}
 
 
-def _picture(seen: Any, envs: Any) -> Array:
-    image = seen["image"] if isinstance(seen, dict) else seen
-    if image.ndim < 4:  # no image is seen: what the world renders
-        image = np.stack(envs.render())
+def strip(world: World, seed: int = 0) -> Array:
+    """(FRAMES, H, W, 3): the images of ``moments``, of stacked frames the newest."""
+    image = moments(world, seed)["image"]
     image = image[..., -3:] if image.shape[-1] >= 3 else image[..., -1:]
     return np.broadcast_to(image, (*image.shape[:-1], 3))
 
