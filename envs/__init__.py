@@ -13,7 +13,7 @@
   ``_planner`` a policy that knows the level
 * ``procgen_state``  Procgen's state read and patched: options, themes, the ground truth behind a frame
 * ``coinrun``        CoinRun with its themes split in training and held-out ones
-* ``coinrun_pairs``  one state under many looks, and how far a policy's actions agree on them
+* ``coinrun_pairs``  one state under many looks
 * ``shifts``         any world with its images shifted: hue, noise, blur, ...
 * ``dummy``          a counting world whose every pixel, reward and end can be worked out by hand
 * ``breakout``       Breakout and two dozen variants of rules, looks and layouts; its sizes and rules are data

@@ -1,4 +1,4 @@
-"""One state under many looks: paired frames, and how far a policy's actions agree on them.
+"""One state under many looks: paired frames, for alignment losses and probes.
 
 ``Paired`` shows the present states of a Procgen world under other looks and leaves the world untouched. A look is
 
@@ -7,8 +7,8 @@
 * ``envs.coinrun.Themes``: the themes that this part would show in each level being played;
 * a function of frames (N, 64, 64, 3) uint8, as ``envs.shifts.Shift``.
 
-``agreement`` plays a world with a policy and compares, on the very same states, what it would do under each look.
-About 4 k paired frames/s.
+About 4 k paired frames/s. ``agents.evaluate.agreement`` compares a policy's actions on such pairs, for every world, by
+playing the looks in lockstep; that the two ways show the same frames is a test.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 
 from envs.coinrun import Themes
-from envs.draws import counter_hash, uniform
 from envs.procgen import ProcgenVectorEnv
 from envs.procgen_state import check_patch, patch
 from envs.registry import UsageError
@@ -28,8 +27,6 @@ from envs.registry import UsageError
 Array = np.ndarray
 Frames = Callable[[Array], Array]
 Look = Mapping[str, Any] | Themes | Frames
-Policy = Callable[[Array], Array]
-"""Frames (N, 64, 64, 3) uint8 -> action probabilities (N, A)."""
 
 
 class Paired:
@@ -109,52 +106,3 @@ def _of_row(changes: Mapping[str, Any], row: int, num_envs: int) -> dict[str, An
                 f"procgen: {name} has shape {np.shape(value)}; give one value, or one an env ({num_envs},)"
             )
     return {name: value[row] if np.ndim(value) else value for name, value in changes.items()}
-
-
-def agreement(
-    policy: Policy, env: ProcgenVectorEnv, looks: Mapping[str, Look], *, steps: int = 256, every: int = 8, seed: int = 0
-) -> dict[str, dict[str, float]]:
-    """Play ``env`` with actions drawn from ``policy``; every so often ask it about the same states under each look.
-
-    ``policy`` sees one frame at a time: frames (N, 64, 64, 3) uint8 -> probabilities (N, A), A the env's actions.
-
-    Returns:
-        look -> argmax: the part of states where the likeliest action is the same; total_variation: the mean of
-        1/2 sum_a |p(a) - q(a)|, from 0 (same) to 1; states: how many were compared.
-
-    Raises:
-        UsageError: probabilities of another shape, or that do not add up to 1.
-    """
-    paired = Paired(env, looks)
-    shown, _ = env.reset(seed=seed)
-    same = {name: [] for name in looks}  # type: dict[str, list[Array]]
-    apart = {name: [] for name in looks}  # type: dict[str, list[Array]]
-    for step in range(steps):
-        probabilities = _asked(policy, shown, env)
-        if step % every == 0:
-            for name, frames in paired.frames(shown).items():
-                other = _asked(policy, frames, env)
-                same[name].append(probabilities.argmax(1) == other.argmax(1))
-                apart[name].append(0.5 * np.abs(probabilities - other).sum(1))
-        bits = uniform(counter_hash(seed, np.arange(env.num_envs), step))
-        actions = (probabilities.cumsum(1) <= bits[:, None]).sum(1).clip(max=env.num_actions - 1)
-        shown = env.step(actions)[0]
-    paired.close()
-    return {
-        name: {
-            "argmax": float(np.mean(same[name])),
-            "total_variation": float(np.mean(apart[name])),
-            "states": float(np.size(same[name])),
-        }
-        for name in looks
-    }
-
-
-def _asked(policy: Policy, frames: Array, env: ProcgenVectorEnv) -> Array:
-    probabilities = np.asarray(policy(frames), np.float64)
-    if probabilities.shape != (env.num_envs, env.num_actions) or not np.allclose(probabilities.sum(1), 1, atol=1e-4):
-        raise UsageError(
-            f"agreement: the policy gave {probabilities.shape} numbers; it must give probabilities "
-            f"({env.num_envs}, {env.num_actions}) that add up to 1"
-        )
-    return probabilities

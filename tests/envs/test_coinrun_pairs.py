@@ -1,10 +1,10 @@
-"""Paired frames equal those of a world with that look; agreement equals what is worked out by hand."""
+"""Paired frames equal, all along, those of a world with that look played in lockstep."""
 
 import numpy as np
 import pytest
 
 from envs.coinrun import CoinRunThemesVectorEnv, Themes
-from envs.coinrun_pairs import Paired, agreement
+from envs.coinrun_pairs import Paired
 from envs.procgen import ProcgenVectorEnv
 from envs.registry import UsageError
 
@@ -128,73 +128,3 @@ def test_a_bad_look_is_said_before_any_step(make, options, look, message):
     with pytest.raises(UsageError, match=message) as caught:
         Paired(make(2, **options), {"bad": look})
     assert "\n" not in str(caught.value)
-
-
-def brightness(frames):
-    """P(action 7) = mean brightness, the rest on action 0."""
-    bright = frames.mean((1, 2, 3)) / 255
-    out = np.zeros((len(frames), 15))
-    out[:, 7], out[:, 0] = bright, 1 - bright
-    return out
-
-
-def test_agreement_by_hand_on_frames_whose_brightness_is_known(make):
-    def dark(frames):  # brightness 0.2: action 0
-        return np.full_like(frames, 51)
-
-    def bright(frames):  # brightness 0.8: action 7
-        return np.full_like(frames, 204)
-
-    asked = []
-
-    def policy(frames):  # on the source: 0.4 (action 0); so TV to dark 0.2, to bright 0.4
-        asked.append(len(frames))
-        return brightness(np.where(np.ptp(frames, (1, 2, 3))[:, None, None, None] > 0, 102, frames))
-
-    def half(frames):  # the first two envs bright, the other two dark: agreement 1/2, TV (0.4 + 0.2) / 2
-        return np.concatenate([bright(frames[:2]), dark(frames[2:])])
-
-    told = agreement(policy, make(4), {"dark": dark, "bright": bright, "half": half}, steps=7, every=3)
-    assert told["dark"] == pytest.approx({"argmax": 1.0, "total_variation": 0.2, "states": 12})
-    assert told["bright"] == pytest.approx({"argmax": 0.0, "total_variation": 0.4, "states": 12})
-    assert told["half"] == pytest.approx({"argmax": 0.5, "total_variation": 0.3, "states": 12})
-    assert len(asked) == 7 + 3 * 3  # every step, and at steps 0, 3 and 6 each look
-
-
-def test_a_policy_that_ignores_the_image_agrees_with_itself_and_a_policy_that_sees_the_sky_does_not(make):
-    blind = np.full(15, 1 / 15)
-    told = agreement(lambda frames: np.tile(blind, (len(frames), 1)), make(3, **SOURCE), LOOKS, steps=5, every=2)
-    assert set(told) == set(LOOKS)
-    assert all(row == {"argmax": 1.0, "total_variation": 0.0, "states": 9.0} for row in told.values())
-    source = make(3, **SOURCE)
-    told = agreement(brightness, source, {"same": {}, "sky": {"use_backgrounds": True}}, steps=1)
-    shown = source.reset(seed=0)[0].mean((1, 2, 3))
-    sky = make(3, restrict_themes=True).reset(seed=0)[0].mean((1, 2, 3))
-    expected = np.abs(sky - shown) / 255
-    assert told["same"]["total_variation"] == 0
-    assert told["sky"]["total_variation"] == pytest.approx(expected.mean())
-    assert expected.mean() > 0.05
-
-
-def test_it_plays_what_the_policy_draws_and_repeats_itself(make):
-    env, played = make(2, actions="arrows"), []
-    step = env.step
-    env.step = lambda actions: played.append(actions.copy()) or step(actions)
-
-    def policy(frames):  # action 3 with 1/4, action 8 with 3/4
-        return np.tile(np.eye(9)[3] / 4 + np.eye(9)[8] * 3 / 4, (len(frames), 1))
-
-    first = agreement(policy, env, {"same": {}}, steps=400, every=400, seed=5)
-    assert set(np.unique(played)) == {3, 8}
-    assert (np.array(played) == 8).mean() == pytest.approx(0.75, abs=3 * np.sqrt(0.75 * 0.25 / 800))
-    before = played.copy()
-    played.clear()
-    assert agreement(policy, env, {"same": {}}, steps=400, every=400, seed=5) == first
-    np.testing.assert_array_equal(before, played)
-
-
-def test_probabilities_of_another_shape_are_refused(make):
-    env = make(2)
-    for bad in (np.full((2, 9), 1 / 9), np.full((2, 15), 0.1)):
-        with pytest.raises(UsageError, match=r"probabilities \(2, 15\)"):
-            agreement(lambda frames, bad=bad: bad, env, {"same": {}})
