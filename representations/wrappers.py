@@ -87,6 +87,10 @@ class Motion(Wrapped):
         features, _ = self.inner.encode({"image": single, **others})
         return features.unflatten(0, (image.shape[0], self.frames)).flatten(1)
 
+    def pictures(self, obs: Obs, generator: torch.Generator) -> dict[str, Any]:
+        """Of the newest frame."""
+        return self.inner.pictures({**obs, "image": obs["image"][:, -self.image_shape[0] :]}, generator)
+
 
 class Beside(Wrapped):
     """``inner``'s features, then the vectors of the observation keys ``vectors``: (B, D + their sizes).

@@ -149,3 +149,34 @@ def test_asked_to_stop_it_saves_first_and_says_how_to_go_on(tmp_path):
     step, _ = checkpoint.read(run / "checkpoint" / "train")
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["global_step"] == step >= 5000
+
+
+def test_frozen_features_of_the_last_frames_survive_a_kill_on_breakout(tmp_path):
+    args = ("--repr", "vae", "--suite", "breakout")
+    finish(tmp_path / "whole", *args)
+    code, text = start_and_kill(tmp_path / "killed", trained(2000), *args)
+    assert code == -signal.SIGKILL, text
+    finish(tmp_path / "killed", *args)
+    assert result(tmp_path / "killed") == result(tmp_path / "whole")
+    (run,) = (tmp_path / "whole").glob("runs/*")
+    weights = checkpoint.read(run / "checkpoint" / "train")[1]["policy"]["module"]
+    assert weights["hidden.0.weight"].shape == (256, 4 * 64)  # four frames of 64 latents
+
+
+def test_a_goal_beside_the_image_reaches_the_policy_in_every_mode(tmp_path):
+    # rooms: 6 numbers of the goal and 7 of the pose after the 64 latents, or after the trunk's 512
+    for mode, name, wide in (("frozen", "vae", 64), ("finetune", "vae", 64), ("online", "cnn", 512)):
+        out = tmp_path / mode
+        finish(out, "--repr", name, "--suite", "rooms", "--mode", mode, "--steps", "1024")
+        (run,) = out.glob("runs/*")
+        weights = checkpoint.read(run / "checkpoint" / "train")[1]["policy"]["module"]
+        assert weights["hidden.0.weight"].shape == (256, wide + 7 + 6)
+
+
+def test_finetuned_motion_sees_stacked_frames(tmp_path):
+    finish(tmp_path, "--repr", "vae", "--suite", "breakout", "--mode", "finetune", "--steps", "1024")
+    (run,) = tmp_path.glob("runs/*")
+    weights = checkpoint.read(run / "checkpoint" / "train")[1]["policy"]["module"]
+    assert weights["hidden.0.weight"].shape == (256, 4 * 64)
+    first = next(value for key, value in weights.items() if key.endswith("trunk.body.0.weight"))
+    assert first.shape[1] == 3  # single frames, encoded one by one
