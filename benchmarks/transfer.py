@@ -212,8 +212,8 @@ def configure(
     asked = args.mode if name in args.repr or args.mode in cls.modes else "auto"
     mode = check_mode(name, cls, asked)
     trunk = {"trunk": preset.trunk} if any(f.name == "trunk" for f in dataclasses.fields(cls.Config)) else {}
-    settings = apply_settings(name, cls.Config, {**trunk}, changes.get(name, {}))
-    given = {**task.algo.get(args.algo, {}), **preset.algo.get(args.algo, {})}
+    settings = apply_settings(name, cls.Config, {**task.settings.get(name, {}), **trunk}, changes.get(name, {}))
+    given = {**task.settings.get(args.algo, {}), **preset.algo.get(args.algo, {})}
     algo_settings = apply_settings(args.algo, algorithm.Config, given, changes.get(args.algo, {}))
     num_envs, steps = args.num_envs or preset.num_envs, args.steps or round(preset.steps * task.share)
     algorithm.Config(**algo_settings).check(num_envs)

@@ -14,8 +14,9 @@ ball for ever, so their episodes are cut sooner.
 
 A step is ``frameskip`` frames of one action, each of them replaced by the action before with probability ``sticky``
 (Machado et al. 2018). Rewards are the game's points (1, 1, 4, 4, 7, 7 from the lowest row). Frames: the playing field,
-160x160 pixels, averaged down to 64x64. A level is a number of idle steps before the first move, 0 to 30, which is all
-that the cartridge leaves to chance. One emulator plays all envs in turn, by their states: 14 kB and 0.2 ms each.
+160x160 pixels, averaged down to 64x64. A level is up to 30
+random moves of the paddle before the first serve: the game itself leaves nothing to chance. One emulator plays all envs
+in turn, by their states: 14 kB and 0.2 ms each.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ SIZE, FIELD = 64, slice(34, 194)
 BUTTONS = (0, 1, 3, 4)
 """ALE's numbers of our actions: 0 nothing, 1 fire, 2 right, 3 left."""
 NOOP, FIRE, RIGHT, LEFT = range(4)
-IDLE = 30
+WARM_UP, SETTLE = 30, 16
+"""Steps, and the frames after them in which the paddle comes to rest."""
 LIMIT, CATCH_LIMIT = 6750, 1500
 """Steps: 27,000 frames (ALE's usual half hour at 15 frames a second), and where the ball can be held."""
 RAM = {"ball_x": 99, "ball_y": 101, "paddle_x": 72, "bricks_hit": 77}
@@ -139,10 +141,14 @@ class AtariBreakoutVectorEnv(BatchedEnv):
         return whole
 
     def _begin(self, rows: Array) -> None:
-        idle = below(self.from_level(rows, 0), IDLE + 1)
-        for i, steps in zip(rows.tolist(), idle.tolist(), strict=True):
+        count = below(self.from_level(rows, 0), WARM_UP + 1)
+        moves = below(self.from_level(rows[:, None], 1, np.arange(WARM_UP)), 2) + RIGHT
+        for i, steps, drawn in zip(rows.tolist(), count.tolist(), moves.tolist(), strict=True):
             self._emulator.restoreSystemState(self._opening)
-            for _ in range(steps * self.frameskip):
+            for move in drawn[:steps]:
+                for _ in range(self.frameskip):
+                    self._emulator.act(BUTTONS[move])
+            for _ in range(SETTLE):
                 self._emulator.act(NOOP)
             if self.auto_fire:
                 self._serve()

@@ -62,9 +62,9 @@ def known() -> tuple[Reference, ...]:
 
 
 def save(rows: list[Reference]) -> None:
-    """Put ``rows`` in the place of the table's rows of the same tasks."""
-    tasks = {row.env for row in rows}
-    kept = [row for row in known() if row.env not in tasks]
+    """Put ``rows`` in the place of the table's rows of the same task, split and policy."""
+    new = {(row.env, row.split, row.policy) for row in rows}
+    kept = [row for row in known() if (row.env, row.split, row.policy) not in new]
     with io.StringIO(newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Reference)], lineterminator="\n")
         writer.writeheader()

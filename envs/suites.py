@@ -133,7 +133,7 @@ def _breakout_task(levels: int, source_variant: str, targets: dict[str, str], bo
         motion=4,
         window=BREAKOUT_WINDOW,
         share=0.5,
-        algo=SHORT_SIGHTED,
+        settings=SHORT_SIGHTED | {"beta_vae": {"beta": 0.1, "learning_rate": 1e-3}},  # beta 4 drops a ball of 4 pixels
     )
 
 
@@ -205,7 +205,7 @@ def _minigrid(levels: int) -> tuple[Task, ...]:
                 (0, 1),
                 levels,
                 share=0.5,
-                algo=SHORT_SIGHTED,
+                settings=SHORT_SIGHTED,
                 paired=("colours",),
             )
         )
@@ -221,7 +221,7 @@ def _rooms_task(levels: int, camera: str) -> tuple[Task, ...]:
     }
     targets |= {other: source.but(camera=other) for other in ("fixed", "moving", "first_person") if other != camera}
     name = "rooms" if camera == "fixed" else f"rooms-{camera}"
-    return (Task(name, source, targets, (source,), (0, 1), levels, share=0.5, algo=SHORT_SIGHTED),)
+    return (Task(name, source, targets, (source,), (0, 1), levels, share=0.5, settings=SHORT_SIGHTED),)
 
 
 def _rooms(levels: int) -> tuple[Task, ...]:
@@ -246,7 +246,7 @@ def _sprites(levels: int) -> tuple[Task, ...]:
     worlds = {name: source.but(**change) for name, change in changes.items()}
     targets = {"heldout": source.but(**HELDOUT)} | {f"{n}/heldout": w.but(**HELDOUT) for n, w in worlds.items()}
     looks = (source, worlds["gradient"], worlds["noise"])
-    return (Task("sprites", source, targets, looks, (0, 1), levels, share=0.5, algo=SHORT_SIGHTED),)
+    return (Task("sprites", source, targets, looks, (0, 1), levels, share=0.5, settings=SHORT_SIGHTED),)
 
 
 ATARI_WINDOW = 500
@@ -278,7 +278,7 @@ def _atari_breakout(levels: int) -> tuple[Task, ...]:
             motion=4,
             window=ATARI_WINDOW,
             share=0.5,
-            algo=SHORT_SIGHTED,
+            settings=SHORT_SIGHTED,
         ),
     )
 

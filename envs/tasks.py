@@ -70,8 +70,8 @@ class Task:
 
     share: float = 1.0
     """Part of a preset's training frames that this task gets."""
-    algo: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Agent -> settings that fit the task better than the agents' own, which are Procgen's."""
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Agent or representation -> settings that fit the task better than its own defaults, which are Procgen's."""
     paired: tuple[str, ...] = ()
     """Targets that show the very states of the source, so that a policy's actions can be compared state by state."""
 

@@ -47,9 +47,9 @@ def test_the_script_earns_points_and_lives_fall():
     assert (total >= 2).all()
     idle = AtariBreakoutVectorEnv(1, seed=1)
     idle.reset()
-    for _ in range(400):
+    for _ in range(40):
         idle.step(np.zeros(1, int))  # the ball is served by itself, and lost by itself
-    assert idle.lives[0] < 5
+    assert idle.lives[0] == 4
 
 
 def test_difficulty_makes_the_paddle_smaller():
@@ -99,3 +99,13 @@ def test_states_of_unequal_length_go_on_exactly():
         actions = rng.integers(4, size=2)
         for x, y in zip(one.step(actions)[:4], two.step(actions)[:4], strict=True):
             np.testing.assert_array_equal(x, y)
+
+
+def test_a_level_is_where_the_paddle_starts():
+    env = AtariBreakoutVectorEnv(12, seed=1, num_levels=10**6)
+    env.reset()
+    places = env.factors()["paddle_x"]
+    assert len(set(places.tolist())) > 6
+    again = AtariBreakoutVectorEnv(3, seed=9, num_levels=1, start_level=int(env.level[4]))
+    again.reset()
+    assert (again.factors()["paddle_x"] == places[4]).all()

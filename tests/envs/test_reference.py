@@ -28,7 +28,7 @@ def test_a_world_without_a_script_says_so():
         returns(World("procgen", {"game": "maze"}), "scripted", 2, 5)
 
 
-def test_saving_replaces_the_rows_of_a_task(tmp_path, monkeypatch):
+def test_saving_replaces_the_rows_of_a_task_split_and_policy(tmp_path, monkeypatch):
     monkeypatch.setattr(reference, "TABLE", tmp_path / "references.csv")
     (tmp_path / "references.csv").write_text("env,split,policy,mean,std,count,command\n")
     old, other = (
@@ -36,9 +36,12 @@ def test_saving_replaces_the_rows_of_a_task(tmp_path, monkeypatch):
         Reference("b", "train", "random", 2.0, 0.5, 8, "x"),
     )
     save([old, other])
-    new = Reference("a", "heldout", "random", 3.0, 0.25, 8, "y")
-    save([new])
-    assert known() == (new, other)
+    new, beside = (
+        Reference("a", "train", "random", 3.0, 0.25, 8, "y"),
+        Reference("a", "look", "random", 4.0, 1.0, 8, "y"),
+    )
+    save([new, beside])
+    assert set(known()) == {new, beside, other}
 
 
 def test_the_command_prints_and_keeps(tmp_path, monkeypatch, capsys):
