@@ -4,26 +4,25 @@
 * ``steps``          Steps, the one batch that losses and bonuses read: time first, stream second
 * ``streams``        random streams with names
 * ``history``        the one storage: a ring of uint8 streams
+* ``tasks``          what a suite is made of: worlds by name, a source and its targets; ``suites``: all of them
 * ``draws``          randomness by counter: env i does not depend on how many there are
 * ``batched``        what the worlds of our own share: levels, limits, last frames, exact state; any of them as one env
-* ``suites``         named source -> targets: which world is trained on, which it is tested on
-* ``procgen_games``  Procgen's 16 games and options as data, checked before C++ sees them
-* ``procgen``        Procgen as a Gymnasium vector environment, and single environments by id
-* ``minigrid``       mazes of rooms, keys and doors, stepped as arrays; with ``_cells`` rules, ``_tiles`` pictures,
-  ``_planner`` a policy that knows the level
-* ``procgen_state``  Procgen's state read and patched: options, themes, the ground truth behind a frame
-* ``coinrun``        CoinRun with its themes split in training and held-out ones
-* ``coinrun_pairs``  one state under many looks
-* ``shifts``         any world with its images shifted: hue, noise, blur, ...
 * ``dummy``          a counting world whose every pixel, reward and end can be worked out by hand
-* ``breakout``       Breakout and two dozen variants of rules, looks and layouts; its sizes and rules are data
+* ``procgen``        Procgen batched in C++; ``procgen_games`` its games and options as data, ``procgen_state`` its
+                     state read and patched
+* ``coinrun``        CoinRun with its themes split; ``coinrun_pairs``: one state under many looks
+* ``breakout``       Breakout and two dozen variants; ``_variants`` its rules as data, ``_board`` the moves, ``_levels``
+                     layouts and looks by level, ``_paint`` frames, ``_views`` masks and entities
 * ``atari``          Breakout on the Atari 2600, its cartridge's modes as targets (extra ``atari``)
-* ``rooms_rays``     rooms as seen from a pose; ``rooms_scene``: rooms, objects and cameras drawn from seeds
-* ``rooms``          walk to the object of the named colour, under a fixed or a moving camera
-* ``sprites_scene``  a painter of simple shapes with exact masks; ``sprites_multi``: scenes of several of them;
-                     ``dsprites``: one of them, every combination of its factors
-* ``sprites``        go to the target sprite among distractors
+* ``minigrid``       mazes of rooms, keys and doors, stepped as arrays; ``_cells`` rules, ``_tiles`` pictures,
+                     ``_planner`` a policy that knows the level
+* ``rooms``          walk to the object of a named colour; ``rooms_rays`` what a camera sees, ``rooms_scene`` scenes and
+                     cameras drawn from seeds
+* ``sprites``        touch the target among distractors; ``sprites_scene`` the painter, ``sprites_multi`` scenes with
+                     masks, ``dsprites`` one sprite over all its factors
+* ``shifts``         any world with its images shifted: hue, noise, blur, ...; ``stack``: with k frames in the channels
 * ``sb3``            any of these worlds as a stable-baselines3 ``VecEnv``
+* ``sheet``          contact sheets; ``reference``: scores of simple policies, kept in ``references.csv``
 
 A world is a Gymnasium ``VectorEnv`` with ``AutoresetMode.SAME_STEP``. Its arrays are fresh at every step. Images are
 uint8 (H, W, C). An ended row of ``final_obs`` holds the true last frame; a world that cannot show it gives the frame

@@ -75,8 +75,11 @@ class StackedVectorEnv(VectorEnv):
         return self._with(seen, stack), reward, terminated, truncated, infos
 
     def _pushed(self, image: Array) -> Array:
-        """The stack with ``image`` as its newest frame. All of memory moves up by one frame's channels at once, which is
-        four times as fast as pixel by pixel; what slips in from the pixel after is then overwritten."""
+        """The stack with ``image`` as its newest frame.
+
+        All of memory moves by one frame's channels at once, several times as fast as pixel by pixel; what slips in
+        from the next pixel is then overwritten.
+        """
         stack, channels = np.empty_like(self._stack), self.channels
         stack.reshape(-1)[:-channels] = self._stack.reshape(-1)[channels:]
         for channel in range(channels):

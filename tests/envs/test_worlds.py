@@ -1,7 +1,10 @@
 """What every world of our own owes its users, tried on every one that is registered: no world is left out by hand."""
 
 import pickle
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -14,6 +17,9 @@ from envs import WORLDS
 from envs.batched import BatchedEnv, SingleEnv
 from envs.registry import UsageError
 from envs.sb3 import Sb3VecEnv
+
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def worlds():
@@ -187,3 +193,14 @@ def test_bad_use_is_one_line(cls, options):
             cls(**{"num_envs": 2, **options, **bad})
     with pytest.raises(UsageError, match="render_mode"):
         cls(2, render_mode="human", **options)
+
+
+def test_a_missing_extra_is_one_line_that_names_it():
+    code = (
+        "import sys; sys.modules['ale_py'] = None\n"
+        "from benchmarks.transfer import main\n"
+        "raise SystemExit(main(['--suite', 'atari-breakout', '--repr', 'cnn', '--dry-run']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr == "error: atari-breakout needs ale-py, which is not installed; pip install -e '.[atari]'\n"
