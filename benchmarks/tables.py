@@ -159,7 +159,7 @@ def _with_std(value: float | None, std: float | None) -> str:
     if value is None:
         return "–"
     # printed with one or two decimals in the papers: never fewer than one
-    digits = 1 if round(value, 1) == value else 2
+    digits = 1 if all(round(number, 1) == number for number in (value, std or 0.0)) else 2
     return f"{value:.{digits}f} ± {std:.{digits}f}" if std is not None else f"{value:.{digits}f}"
 
 

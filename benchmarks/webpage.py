@@ -55,7 +55,7 @@ PAGE = """<!doctype html>
 {body}
 </main></body></html>
 """
-TEXT_COLUMNS = {"method", "mode", "task", "split", "study", "interval over"}
+TEXT_COLUMNS = {"method", "mode", "task", "split", "study", "interval over", "command"}
 
 
 def html(summary: Summary) -> str:

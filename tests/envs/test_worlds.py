@@ -18,7 +18,6 @@ from envs.batched import BatchedEnv, SingleEnv
 from envs.registry import UsageError
 from envs.sb3 import Sb3VecEnv
 
-
 ROOT = Path(__file__).resolve().parents[2]
 
 
