@@ -137,3 +137,55 @@ def test_listing_suites_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(SUITES) if name != "procgen16"])
+def test_every_split_can_be_made_and_shows_the_spaces_of_the_source(name):
+    for task in build(name, 20):
+        spaces = set()
+        for world in (*task.splits().values(), *task.looks):
+            try:
+                env = world.make(1, 0)
+            except UsageError as error:
+                pytest.skip(str(error))  # an extra that is not installed
+            spaces.add((str(env.single_observation_space), str(env.single_action_space)))
+            env.close()
+        assert len(spaces) == 1, task.env
+        assert set(task.paired) <= set(task.targets)
+
+
+def test_breakout_trains_on_standard_and_plays_each_variant():
+    (task,) = build("breakout", 20)
+    assert (task.motion, task.window) == (4, 2500)
+    assert task.source.options == {
+        "variant": "standard",
+        "num_levels": 20,
+        "start_level": 0,
+        "ball_px": 2,
+        "max_episode_steps": 2500,
+    }
+    changed = {split: world.options["variant"] for split, world in task.targets.items() if split != "heldout"}
+    assert changed == {
+        "middle-wall": "middle_wall",
+        "half-negative": "half_negative",
+        "offset-paddle": "offset_paddle",
+        "random-target": "random_target",
+        "juggling": "juggling",
+        "moving-obstacles": "moving_obstacles",
+    }
+
+
+@pytest.mark.procgen
+@pytest.mark.parametrize("name", ["coinrun", "coinrun-visual", "coinrun-themes", "minigrid", "counting"])
+def test_paired_splits_pay_and_end_as_the_source_does(name):
+    for task in build(name, 6):
+        splits, told = task.splits(), {}
+        for split in ("train", *task.paired):
+            env = splits[split].make(6, seed=4)
+            env.reset()
+            rng = np.random.default_rng(1)
+            steps = [env.step(rng.integers(0, env.single_action_space.n, 6))[1:4] for _ in range(60)]
+            told[split] = np.stack([np.stack([part.astype(float) for part in step]) for step in steps])
+            env.close()
+        for split in task.paired:
+            np.testing.assert_array_equal(told["train"], told[split], err_msg=f"{task.env} {split}")
