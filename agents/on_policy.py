@@ -17,7 +17,7 @@ import sys
 import time
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from agents.rollout import Config, Rollout
 from envs.history import FEATURES
 from envs.registry import UsageError
 from envs.steps import flatten
+from representations.base import feature_std, warn_if_collapsed
 
 __all__ = ["Config", "OnPolicy"]
 
@@ -72,6 +73,7 @@ class OnPolicy(Rollout):
                 self._update(indices, means)
             self._n_updates += 1
         self.metrics |= means.values() | {"train/explained_variance": self._explained_variance()}
+        self._watch()
         for name, bonus in self.bonuses.items():
             learnt = bonus.update(self._rollout, self.streams["bonus"])
             self.metrics |= {f"bonus/{name}/{metric}": value for metric, value in learnt.items()}
@@ -79,6 +81,13 @@ class OnPolicy(Rollout):
         for name, value in self.metrics.items():
             self.logger.record(name, value)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+    def _watch(self) -> None:
+        """Warn, once, where the features no longer tell one frame from another."""
+        spread, size = (self.metrics[f"representation/feature_{name}"] for name in ("std", "size"))
+        if not self._collapsed:
+            when = f"after {self.num_timesteps:,} frames"
+            self._collapsed = warn_if_collapsed(self.representation.name, spread, size, when)
 
     def _update(self, indices: Tensor, means: Means) -> None:
         """One optimizer step on the minibatch ``indices`` (B,) of the rollout."""
@@ -127,21 +136,21 @@ class OnPolicy(Rollout):
             with torch.no_grad():
                 log_ratio = log_pi - old_log_pi
                 means.add("train/approx_kl", (log_ratio.exp() - 1 - log_ratio).mean(), share)
-                if len(part) > 1:
-                    means.add("representation/feature_std", features.std(0).mean(), share)
+                means.add("representation/feature_std", feature_std(features), share)
+                means.add("representation/feature_size", features.float().square().mean().sqrt(), share)
 
     def _auxiliary_backward(self, indices: Tensor, means: Means) -> None:
         """Gradient of the representation's own loss, on the same minibatch or on windows drawn from History."""
-        generator, window = self.streams["auxiliary"], self.representation.window
-        parts: Sequence[Tensor | None] = indices.split(self.config.micro_batch) if window == 1 else [None]
-        for part in parts:
-            share = 1.0 if part is None else len(part) / len(indices)
-            if part is None:
-                steps = self.history.windows(self.config.window_streams, window, generator)
-            else:
-                steps = self.history.minibatch(part)
+        generator, heads = self.streams["auxiliary"], self.policy.heads
+        alone = self.representation.window == 1
+        for part in indices.split(self.config.micro_batch) if alone else (indices,):
+            share = len(part) / len(indices)
             with self.policy.autocast():
-                loss, metrics = self.representation.loss(steps, self.policy.heads, generator)
+                if alone:
+                    loss, metrics = self.representation.loss(self.history.minibatch(part), heads, generator)
+                else:
+                    streams = self.config.window_streams
+                    loss, metrics = self.representation.auxiliary(self.history, streams, heads, generator)
             (loss * share).backward()
             means.add("loss/auxiliary", loss, share)
             for name, value in metrics.items():

@@ -1,7 +1,8 @@
 """Policy: a representation, hidden layers, and two linear heads.
 
     features = representation.encode(obs, state, first)        (B, D)
-    h        = hidden(features)                                (B, D') relu layers, sizes representation.hidden
+    h        = hidden(features)                                (B, D') the representation's neck, where it has one
+                                                               (attention over slots), relu layers of sizes ``hidden``
     logits   = action_net(h), value = value_net(h)             (B, A), (B,)
 
 It is a stable-baselines3 ``BasePolicy`` and not an ``ActorCriticPolicy``: that one re-draws every weight below it
@@ -67,8 +68,9 @@ class Policy(BasePolicy):
             raise UsageError(f"precision '{precision}'; known: {', '.join(PRECISIONS)}")
         super().__init__(observation_space, action_space)
         self.representation, self.mode, self.precision = representation, mode, precision
-        layers: list[nn.Module] = []
-        width = representation.features_dim
+        neck = representation.neck()
+        layers: list[nn.Module] = [] if neck is None else [neck]
+        width: int = representation.features_dim if neck is None else neck.width  # type: ignore[assignment]
         for size in representation.hidden:
             layers += [_orthogonal(nn.Linear(width, size), math.sqrt(2)), nn.ReLU(inplace=True)]
             width = size

@@ -136,7 +136,7 @@ class Rollout(OnPolicyAlgorithm):
         verbose: int = 0,
     ):
         self.config = config = self.Config() if config is None else config
-        name = type(representation).__name__.lower()
+        name = representation.name
         self.mode: Mode = check_mode(name, type(representation), mode or "auto")
         if self.mode != "frozen" and representation.initial_state(1):
             raise UsageError(f"{name} carries a state from frame to frame; agents train only over it in mode 'frozen'")
@@ -196,7 +196,7 @@ class Rollout(OnPolicyAlgorithm):
             self.n_envs,
             frames=not self.frozen or bool(self.bonuses),
             features_dim=self.representation.features_dim if self.frozen else 0,
-            extra=max(0, self.representation.window - config.n_steps) if self.auxiliary else 0,
+            extra=self._older_steps() if self.auxiliary else 0,
             device=self.device,
         )
         self.rollout_buffer = self.history  # type: ignore[assignment]  # SB3's learn passes it to collect_rollouts
@@ -207,7 +207,13 @@ class Rollout(OnPolicyAlgorithm):
             bonus.to(self.device)
         self.metrics: dict[str, float] = {}
         """Charts of the newest iteration, by name."""
+        self._collapsed = False
         self._forget_streams()
+
+    def _older_steps(self) -> int:
+        """Steps before the rollout that the auxiliary loss draws from."""
+        wanted = max(self.representation.window, -(-self.representation.memory // self.n_envs))
+        return max(0, wanted - self.config.n_steps)
 
     def _setup_storage(self) -> None:
         """What the rollout keeps beside History, in the dtype of the heads."""

@@ -226,7 +226,13 @@ def pretrain(job: Job, representation: Representation) -> None:
     """Fit the representation offline; frames come again from their seed, only weights and draws are stored."""
     config, worlds = job.config, job.task.looks if job.config.pretrain_on == "all" else (job.task.source,)
     with job.clock.measure("pretrain"):
-        frames = collect(worlds, config.pretrain_frames, job.seed("pretraining frames"))
+        frames = collect(
+            worlds,
+            config.pretrain_frames,
+            job.seed("pretraining frames"),
+            window=representation.window,
+            views=representation.views,
+        )
     generator = Streams(config.seed, job.device)["pretraining"]
     pretrainer = Pretrainer(
         representation, frames, config.pretrain_samples, generator=generator, precision=job.precision
@@ -237,7 +243,7 @@ def pretrain(job: Job, representation: Representation) -> None:
     job.progress.stage("pretrain", pretrainer.total, pretrainer.drawn)
     while not pretrainer.done:
         with job.clock.measure("pretrain"):
-            metrics = pretrainer.run(max(1, pretrainer.total // 20))
+            metrics = pretrainer.run(max(1, pretrainer.total // 20)) | pretrainer.watch()
         job.records.log({"global_step": 0, "pretrain/samples": pretrainer.drawn, **metrics})
         shown = [f"{name.split('/', 1)[-1]}={value:.3g}" for name, value in list(metrics.items())[:3]]
         job.progress.update(pretrainer.drawn, " ".join(shown))

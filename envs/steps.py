@@ -64,6 +64,22 @@ class Steps:
         batched = {key: value.unsqueeze(0) for key, value in obs.items()}
         return cls(batched, zero.long(), zero, no, no, no, no, lambda: batched)
 
+    @classmethod
+    def windows(cls, obs: Mapping[str, Tensor], first: Tensor) -> Steps:
+        """Stretches (T, B, ...) of observations whose actions and rewards are not known; ``first`` (T, B) bool."""
+        done = torch.cat([first[1:], torch.zeros_like(first[:1])])
+        known = ~done
+        known[-1] = False
+        nothing = torch.zeros(first.shape, device=first.device)
+        here = dict(obs)
+
+        def following() -> Obs:
+            shifted = {key: torch.cat([value[1:], value[-1:]]) for key, value in here.items()}
+            shape = {key: (*known.shape, *(1,) * (value.dim() - 2)) for key, value in here.items()}
+            return {key: torch.where(known.view(shape[key]), shifted[key], value) for key, value in here.items()}
+
+        return cls(here, nothing.long(), nothing, done, torch.zeros_like(done), known, first, following)
+
 
 def flatten(obs: Mapping[str, Tensor]) -> Obs:
     """(T, B, ...) -> (T*B, ...), without a copy where the memory allows it."""

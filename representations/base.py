@@ -12,6 +12,7 @@ Everything that must survive a restart is a parameter or a buffer.
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from envs.history import History
 from envs.registry import UsageError
 from envs.steps import Obs, Steps
 
@@ -57,6 +59,16 @@ class Phase:
     learning_rate: float
     share: float = 1.0
     """Part of the pre-training budget (samples) this phase takes, relative to the other phases."""
+    batch: int | None = None
+    """Frames per optimizer step, a whole number of the method's windows; None takes the caller's."""
+
+
+class Unfit(UsageError):
+    """A representation and a world that cannot go together; others may."""
+
+
+WORLDS_WITH = {"pose": "rooms, rooms-moving"}
+"""Suites whose worlds give a key that few do."""
 
 
 class Representation(nn.Module, ABC):
@@ -80,7 +92,14 @@ class Representation(nn.Module, ABC):
     aux_coef: ClassVar[float] = 1.0
     """Default weight of ``loss`` beside the RL loss in mode online."""
     window: ClassVar[int] = 1
-    """Length of the stretches ``loss`` wants online: 1 takes the RL minibatch's own frames, more draws windows."""
+    """Length of the stretches ``loss`` wants: 1 takes single frames (online the RL minibatch's own), more draws windows
+    of consecutive steps (online from History)."""
+    views: ClassVar[bool] = False
+    """Offline, a window is ``window`` views of one moment by cameras around it, not consecutive steps."""
+    memory: ClassVar[int] = 0
+    """Frames of all environments together that ``auxiliary`` wants to draw from, beyond what ``window`` needs."""
+    pretrain_share: ClassVar[float] = 1.0
+    """Part of a preset's pre-training samples this method draws; below 1 for one that is costly per frame."""
 
     features_dim: int
 
@@ -88,8 +107,9 @@ class Representation(nn.Module, ABC):
         super().__init__()
         missing = [key for key in self.keys if key not in space.spaces]
         if missing:
-            name = type(self).__name__.lower()
-            raise UsageError(f"{name} needs obs key '{missing[0]}'; this environment gives {sorted(space.spaces)}")
+            name, known = self.name, WORLDS_WITH.get(missing[0])
+            cure = f"; suites that give it: {known}" if known else ""
+            raise Unfit(f"{name} needs obs key '{missing[0]}'; this environment gives {sorted(space.spaces)}{cure}")
         self.space = space
         self.config: Any = self.Config() if config is None else config
 
@@ -99,6 +119,11 @@ class Representation(nn.Module, ABC):
 
         ``first`` (B,) bool marks rows that open an episode: a stateful encoder resets those before encoding.
         """
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return type(self).__name__.lower()
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -114,6 +139,22 @@ class Representation(nn.Module, ABC):
     def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Own objective on Steps: a scalar with gradient, and detached metrics. ``generator`` gives all its draws."""
         raise UsageError(f"{type(self).__name__} has no loss of its own; use it without an auxiliary coefficient")
+
+    def auxiliary(
+        self, history: History, streams: int, heads: Heads, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Own loss online where ``window`` > 1: by default ``loss`` of ``streams`` windows drawn from ``history``.
+
+        For a method whose draws are not plain windows to override (UNREAL's replay).
+        """
+        return self.loss(history.windows(streams, self.window, generator), heads, generator)
+
+    def neck(self, frames: int = 1) -> nn.Module | None:
+        """Layers behind the features that the policy owns, and so trains even where this module is frozen.
+
+        Takes (B, frames * features_dim); has an attribute ``width``, the size of what it returns. None: none.
+        """
+        return None
 
     def phases(self) -> list[Phase]:
         """Stages of pre-training; by default one, ``loss`` over all parameters, Adam 1e-4."""
@@ -147,3 +188,25 @@ def check_mode(name: str, cls: type[Representation], mode: str) -> Mode:
 def feature_std(features: Tensor) -> Tensor:
     """Standard deviation of (B, D) features over the batch, mean over D: near 0, the encoder has collapsed."""
     return features.detach().float().std(0, correction=0).mean()
+
+
+COLLAPSED = 1e-3
+"""Standard deviation over frames, relative to the features' root mean square, below which they say nothing."""
+
+
+def warn_if_collapsed(name: str, spread: float, size: float, when: str) -> bool:
+    """A RuntimeWarning with the figures where features hardly differ from frame to frame; True if it was given.
+
+    Args:
+        spread: their ``feature_std`` over a batch of frames.
+        size: their root mean square.
+    """
+    if spread > COLLAPSED * size:
+        return False
+    warnings.warn(
+        f"{name}: features have collapsed {when}: their standard deviation over frames is {spread:.2g}, their size "
+        f"{size:.2g}; the policy sees the same whatever the frame (lower the learning rate or the weight of the KL)",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return True

@@ -1,7 +1,8 @@
 """Offline pre-training: frames of a random policy, and a loop over the phases of a representation.
 
 The random policy holds each action for a geometric number of steps (mean 8), then draws another; frames are 8 steps
-apart. Differs from the papers, which take uniform random actions: in CoinRun these hardly leave the start.
+apart. Differs from the papers, which take uniform random actions: in CoinRun these hardly leave the start. A method
+that compares moments gets windows of consecutive steps instead, one that learns scenes gets views of one moment.
 Frames come from their seed alone, so they are collected again after a restart, not stored.
 """
 
@@ -20,7 +21,7 @@ from torch import Tensor
 from envs.registry import UsageError
 from envs.steps import Obs, Steps
 from envs.streams import stream_seed
-from representations.base import Phase, Representation
+from representations.base import Representation, Unfit, feature_std, warn_if_collapsed
 
 HOLD = 8
 """Mean number of steps an action is held."""
@@ -28,6 +29,8 @@ STRIDE = 8
 """Steps between two kept frames of one env."""
 NUM_ENVS = 32
 """Envs per world; frames of many episodes come sooner than of long ones."""
+FIRST = "first"
+"""Key under which windows say which of their steps open an episode."""
 
 
 class Makes(Protocol):
@@ -36,30 +39,41 @@ class Makes(Protocol):
     def make(self, num_envs: int, seed: int) -> VectorEnv: ...
 
 
+Also = Callable[[VectorEnv], Mapping[str, np.ndarray]]
+
+
 def collect(
-    worlds: Sequence[Makes], frames: int, seed: int, also: Callable[[VectorEnv], Mapping[str, np.ndarray]] | None = None
+    worlds: Sequence[Makes], frames: int, seed: int, also: Also | None = None, window: int = 1, views: bool = False
 ) -> Obs:
     """Frames of a random policy, an equal share from each world.
 
     Args:
         also: what else to keep of each moment, (N, ...) by key, asked of the world (its ground truth, say).
+        window: W > 1 keeps frames // W windows of W consecutive steps, and ``FIRST``.
+        views: the W frames of a window are views of one moment, which the world's ``views(W)`` shows.
 
     Returns:
-        key -> (frames, ...); images uint8 (frames, C, H, W), channels-last in memory. The order is that of the worlds.
+        key -> (frames, ...), or (frames // W, W, ...); images uint8 (..., C, H, W), channels-last in memory. The order
+        is that of the worlds.
     """
-    if frames < len(worlds):
-        raise UsageError(f"{frames} pre-training frames for {len(worlds)} worlds; ask for at least one each")
-    edges = [frames * i // len(worlds) for i in range(len(worlds) + 1)]
+    count = frames // window
+    if count < len(worlds):
+        raise UsageError(
+            f"{frames} pre-training frames for {len(worlds)} worlds"
+            + (f" in windows of {window}" if window > 1 else "")
+            + "; ask for at least one each"
+        )
+    edges = [count * i // len(worlds) for i in range(len(worlds) + 1)]
     parts = [
-        _collect(world, edges[i + 1] - edges[i], stream_seed(seed, "world", i), also) for i, world in enumerate(worlds)
+        _collect(world, edges[i + 1] - edges[i], stream_seed(seed, "world", i), also, window, views)
+        for i, world in enumerate(worlds)
     ]
     joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     return {key: _channels_first(torch.from_numpy(value)) for key, value in joined.items()}
 
 
-def _collect(
-    world: Makes, frames: int, seed: int, also: Callable[[VectorEnv], Mapping[str, np.ndarray]] | None
-) -> dict[str, np.ndarray]:
+def _collect(world: Makes, count: int, seed: int, also: Also | None, window: int, views: bool) -> dict[str, np.ndarray]:
+    """``count`` moments, or windows, of one world."""
     envs = world.make(NUM_ENVS, stream_seed(seed, "envs"))
     if not isinstance(envs.single_action_space, gym.spaces.Discrete):
         raise UsageError(f"action space {envs.single_action_space}: random actions are drawn from Discrete spaces only")
@@ -67,22 +81,48 @@ def _collect(
     rng = np.random.default_rng(stream_seed(seed, "actions"))
     actions = rng.integers(choices, size=NUM_ENVS)
     observation, _ = envs.reset(seed=stream_seed(seed, "reset") % 2**31)
+    ended = np.ones(NUM_ENVS, dtype=bool)
     kept: dict[str, np.ndarray] = {}
-    count = 0
-    while True:
-        for key, value in {**_keyed(observation), **(also(envs) if also else {})}.items():
+
+    def step() -> None:
+        nonlocal actions, observation, ended
+        fresh = rng.integers(choices, size=NUM_ENVS)
+        actions = np.where(rng.random(NUM_ENVS) < 1 / HOLD, fresh, actions)
+        observation, _, terminated, truncated, _ = envs.step(actions)
+        ended = terminated | truncated
+
+    def keep(found: Mapping[str, np.ndarray], start: int, place: tuple[Any, ...] = (), size: tuple[int, ...] = ()):
+        for key, value in found.items():
             if key not in kept:
-                kept[key] = np.empty((frames, *value.shape[1:]), value.dtype)
-            kept[key][count : count + NUM_ENVS] = value[: frames - count]
-        count += NUM_ENVS
-        if count >= frames:
-            break
-        for _ in range(STRIDE):
-            fresh = rng.integers(choices, size=NUM_ENVS)
-            actions = np.where(rng.random(NUM_ENVS) < 1 / HOLD, fresh, actions)
-            observation = envs.step(actions)[0]
+                kept[key] = np.empty((count, *size, *value.shape[1:]), value.dtype)
+            kept[key][(slice(start, start + NUM_ENVS), *place)] = value[: count - start]
+
+    for start in range(0, count, NUM_ENVS):
+        if start:
+            for _ in range(STRIDE):
+                step()
+        if views:
+            seen = _views(envs, window)
+            opens = np.zeros((NUM_ENVS, window), dtype=bool)
+            keep({**seen, FIRST: opens}, start)
+            continue
+        for t in range(window):
+            if t:
+                step()
+            now = {**_keyed(observation), **(also(envs) if also else {})}
+            if window == 1:
+                keep(now, start)
+            else:
+                keep({**now, FIRST: ended}, start, (slice(None), t), (window,))
     envs.close()
     return kept
+
+
+def _views(envs: Any, count: int) -> Mapping[str, np.ndarray]:
+    """Each env's present moment as ``count`` cameras see it, (N, count, ...) by key."""
+    if not hasattr(envs, "views"):
+        raise Unfit(f"this representation learns scenes from several views; {type(envs).__name__} shows one: use rooms")
+    return envs.views(count)
 
 
 def _keyed(observation: Any) -> Mapping[str, np.ndarray]:
@@ -90,8 +130,13 @@ def _keyed(observation: Any) -> Mapping[str, np.ndarray]:
 
 
 def _channels_first(frames: Tensor) -> Tensor:
-    is_image = frames.dtype == torch.uint8 and frames.dim() == 4
-    return frames.permute(0, 3, 1, 2) if is_image else frames
+    is_image = frames.dtype == torch.uint8 and frames.dim() >= 4
+    return frames.movedim(-1, -3) if is_image else frames
+
+
+def channels_last(frames: Tensor) -> Tensor:
+    """An image tensor (..., C, H, W) as it lies in memory; anything else as it is."""
+    return frames.movedim(-3, -1) if frames.dtype == torch.uint8 and frames.dim() >= 4 else frames
 
 
 class Pretrainer:
@@ -102,7 +147,7 @@ class Pretrainer:
         frames: what ``collect`` returns.
         samples: frames drawn in all (with replacement), split over the phases by their shares.
         generator: gives every draw: batches, noise, occlusions.
-        batch_size: frames per optimizer step. 64 in the papers; 128 draws as many samples in fewer, faster steps.
+        batch_size: frames per optimizer step of a phase that names none; 64 in most papers.
         precision: "bfloat16" runs the networks under autocast; losses sum in float32 either way.
     """
 
@@ -117,11 +162,12 @@ class Pretrainer:
         precision: Literal["float32", "bfloat16"] = "float32",
     ):
         self.representation, self.generator = representation, generator
-        self.batch_size, self.precision = batch_size, precision
-        # Rows are gathered from memory as it lies (channels last), then shown with channels first.
-        self._rows = {key: frames[key].movedim(1, -1) if frames[key].dim() == 4 else frames[key] for key in frames}
+        self.precision = precision
+        self._rows = {key: channels_last(value) for key, value in frames.items()}  # gathered from memory as it lies
         self.phases = representation.phases() if representation.needs_pretraining else []
-        self._steps = _split(samples // batch_size, [phase.share for phase in self.phases])
+        self._sizes = [max(1, (phase.batch or batch_size) // representation.window) for phase in self.phases]
+        self._frames = [size * representation.window for size in self._sizes]
+        self._steps = _split(samples, [phase.share for phase in self.phases], self._frames)
         self.optimizers = [
             torch.optim.Adam(phase.parameters, phase.learning_rate, eps=1e-8, foreach=True) for phase in self.phases
         ]
@@ -130,12 +176,16 @@ class Pretrainer:
     @property
     def total(self) -> int:
         """Samples that all phases draw."""
-        return sum(self._steps) * self.batch_size
+        return sum(steps * frames for steps, frames in zip(self._steps, self._frames, strict=True))
 
     @property
     def drawn(self) -> int:
         """Samples drawn so far."""
-        return self._step * self.batch_size
+        left, drawn = self._step, 0
+        for steps, frames in zip(self._steps, self._frames, strict=True):
+            drawn += min(left, steps) * frames
+            left -= min(left, steps)
+        return drawn
 
     @property
     def done(self) -> bool:
@@ -149,18 +199,36 @@ class Pretrainer:
         """Draw about ``samples`` more; the means of their metrics, named ``pretrain/<phase>/<metric>``."""
         sums: dict[str, list[Tensor]] = {}
         self.representation.train()
-        for _ in range(max(1, samples // self.batch_size)):
-            if self.done:
-                break
+        wanted = self.drawn + samples
+        while not self.done:
             index = self._phase()
-            for name, value in self._update(self.phases[index], self.optimizers[index]).items():
+            if sums and self.drawn + self._frames[index] > wanted:
+                break
+            for name, value in self._update(index).items():
                 sums.setdefault(f"pretrain/{self.phases[index].name}/{name}", []).append(value)
         if self.done:
             self.representation.eval()
         return {name: torch.stack(values).float().mean().item() for name, values in sums.items()}
 
-    def _update(self, phase: Phase, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-        batch = Steps.frames(self._draw())
+    @torch.no_grad()
+    def watch(self) -> dict[str, float]:
+        """Spread and size of the features of 256 stored frames now; a RuntimeWarning where they have collapsed."""
+        representation, device = self.representation, self.generator.device
+        training = representation.training
+        representation.eval()
+        some = {key: _channels_first(value[:256]).to(device) for key, value in self._rows.items() if key != FIRST}
+        obs = {key: value[:, 0] if representation.window > 1 else value for key, value in some.items()}
+        count = len(next(iter(obs.values())))
+        state = tuple(part.to(device) for part in representation.initial_state(count))
+        features = representation.encode(obs, state, torch.ones(count, dtype=torch.bool, device=device))[0].float()
+        representation.train(training)
+        spread, size = float(feature_std(features)), float(features.square().mean().sqrt())
+        warn_if_collapsed(representation.name, spread, size, f"after {self.drawn:,} samples")
+        return {"pretrain/feature_std": spread, "pretrain/feature_size": size}
+
+    def _update(self, index: int) -> dict[str, Tensor]:
+        phase, optimizer = self.phases[index], self.optimizers[index]
+        batch = self._draw(self._sizes[index])
         device = self.generator.device.type
         with torch.autocast(device, torch.bfloat16, enabled=self.precision == "bfloat16"):
             loss, metrics = phase.loss(batch, self.generator)
@@ -173,11 +241,16 @@ class Pretrainer:
         self._step += 1
         return {"loss": loss.detach(), **metrics}
 
-    def _draw(self) -> Obs:
+    def _draw(self, size: int) -> Steps:
         some = next(iter(self._rows.values()))
-        index = torch.randint(len(some), (self.batch_size,), generator=self.generator, device=self.generator.device)
+        index = torch.randint(len(some), (size,), generator=self.generator, device=self.generator.device)
         rows = {key: value[index.to(value.device)].to(index.device) for key, value in self._rows.items()}
-        return {key: row.movedim(-1, 1) if row.dim() == 4 else row for key, row in rows.items()}
+        if self.representation.window == 1:
+            return Steps.frames({key: _channels_first(row) for key, row in rows.items()})
+        # Time goes first in memory, too: then time and stream can be flattened without a copy.
+        timed = {key: _channels_first(row.transpose(0, 1).contiguous()) for key, row in rows.items()}
+        first = timed.pop(FIRST)
+        return Steps.windows(timed, first)
 
     def components(self) -> dict[str, Any]:
         """Everything with state, for a checkpoint: objects with ``state_dict`` and ``load_state_dict``."""
@@ -198,7 +271,12 @@ class Pretrainer:
         self.generator.set_state(state["generator"])
 
 
-def _split(steps: int, shares: list[float]) -> list[int]:
-    """``steps`` over phases by share; cumulative rounding, so that they add up."""
-    edges = [round(steps * sum(shares[:i]) / sum(shares)) for i in range(len(shares) + 1)] if shares else [0]
-    return [after - before for before, after in pairwise(edges)]
+def _split(samples: int, shares: list[float], sizes: list[int]) -> list[int]:
+    """Steps of each phase, of ``sizes`` samples each; by share, rounded cumulatively so that equal ones add up."""
+    if not shares:
+        return []
+    edges = [sum(shares[:i]) / sum(shares) for i in range(len(shares) + 1)]
+    return [
+        round(samples // size * after) - round(samples // size * before)
+        for (before, after), size in zip(pairwise(edges), sizes, strict=True)
+    ]

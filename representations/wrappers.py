@@ -19,10 +19,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from envs.history import History
 from envs.steps import Obs, Steps
 from representations.base import Heads, Phase, Representation, State
+
+PASSED_ON = (
+    *("keys", "modes", "default_mode", "needs_pretraining", "has_loss", "hidden", "aux_coef"),
+    *("window", "views", "memory", "pretrain_share"),
+)
 
 
 class Wrapped(Representation):
@@ -32,14 +38,26 @@ class Wrapped(Representation):
         super().__init__(inner.space, inner.config)
         self.inner = inner
         self.features_dim = inner.features_dim
-        for name in ("keys", "modes", "default_mode", "needs_pretraining", "has_loss", "hidden", "aux_coef", "window"):
+        for name in PASSED_ON:
             setattr(self, name, getattr(inner, name))
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
 
     def initial_state(self, batch: int) -> State:
         return self.inner.initial_state(batch)
 
     def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         return self.inner.loss(steps, heads, generator)
+
+    def auxiliary(
+        self, history: History, streams: int, heads: Heads, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.inner.auxiliary(history, streams, heads, generator)
+
+    def neck(self, frames: int = 1) -> nn.Module | None:
+        return self.inner.neck(frames)
 
     def phases(self) -> list[Phase]:
         return self.inner.phases()
@@ -80,6 +98,9 @@ class Motion(Wrapped):
         joined = torch.cat([past, features], dim=1)
         return joined, (joined[:, self.inner.features_dim :], *inner)
 
+    def neck(self, frames: int = 1) -> nn.Module | None:
+        return self.inner.neck(frames * self.frames)
+
     def _encode_stack(self, obs: Obs) -> Tensor:
         image = obs["image"]
         single = image.unflatten(1, (self.frames, self.image_shape[0])).flatten(0, 1)
@@ -109,3 +130,21 @@ class Beside(Wrapped):
     def encode(self, obs: Obs, state: State = (), first: Tensor | None = None) -> tuple[Tensor, State]:
         features, state = self.inner.encode(obs, state, first)
         return torch.cat([features, *(obs[key].to(features.dtype) for key in self.vectors)], dim=1), state
+
+    def neck(self, frames: int = 1) -> nn.Module | None:
+        inner = self.inner.neck(frames)
+        beside = self.features_dim - self.inner.features_dim
+        return None if inner is None else Aside(inner, self.inner.features_dim, beside)
+
+
+class Aside(nn.Module):
+    """``inner`` over the first ``split`` columns of its input; the other ``beside`` ones go around it."""
+
+    def __init__(self, inner: nn.Module, split: int, beside: int):
+        super().__init__()
+        self.inner, self.split = inner, split
+        self.width = inner.width + beside  # type: ignore[operator]
+
+    def forward(self, x: Tensor) -> Tensor:
+        inside = self.inner(x[:, : self.split])
+        return torch.cat([inside, x[:, self.split :].to(inside.dtype)], dim=1)
