@@ -1,7 +1,8 @@
 """Representation modules: what turns an observation into the features the policy acts on.
 
 Read in this order: ``base`` (the contract), ``nets`` (trunks and decoders that two or more methods use), ``cnn`` (the
-end-to-end baseline), ``random`` (a frozen random network), ``vae`` (VAE and beta-VAE), ``darla``; then ``pretrain``
+end-to-end baseline), ``random`` (a frozen random network), ``vae`` (VAE and beta-VAE), ``darla``, ``augment`` (random
+changes of images) and what contrasts with them, ``simclr``, ``curl`` and ``drac``; then ``pretrain``
 (offline fit), ``wrappers`` (motion, and numbers beside the image) and ``frozen`` (a frozen representation in front of
 any stable-baselines3 algorithm).
 ``REPRESENTATIONS`` maps names to classes; third parties add to it through the entry-point group
@@ -19,5 +20,8 @@ REPRESENTATIONS = Registry(
         "vae": "representations.vae:Vae",
         "beta_vae": "representations.vae:BetaVae",
         "darla": "representations.darla:Darla",
+        "simclr": "representations.simclr:SimClr",
+        "curl": "representations.curl:Curl",
+        "drac": "representations.drac:Drac",
     },
 )

@@ -1,0 +1,115 @@
+"""Random changes of images that leave a frame's meaning as it is: what contrastive losses and DrAC call augmentations.
+
+    image uint8 (B, C, H, W) -> uint8 (B, C, H, W), channels-last, every draw from one generator
+
+Each image of the batch has its own draw; the k frames stacked in its channels (C = 3 k) share it, or their motion would
+be lost. Where C is no multiple of 3 the frames are taken to be grey, one channel each.
+
+``crop`` and the sizes of ``cutout`` and ``colour`` are those of DrAC (Raileanu et al. 2021) at 64x64. Which one helps
+is a question of the game: ``colour`` destroys what is told by colour alone (keys, goals).
+
+Differs from the paper: ``colour`` scales each channel where theirs turns the hue in HSV; ``cutout`` places its box
+anywhere, theirs on a diagonal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from envs.registry import UsageError
+
+JITTER = 0.4
+"""Brightness, contrast, saturation and channel gains are uniform in 1 - JITTER .. 1 + JITTER, as in DrAC."""
+BOX = (7 / 64, 22 / 64)
+"""Sides of the cut-out box as parts of the image's side; DrAC: 7 to 21 pixels of 64."""
+
+
+def shift(image: Tensor, dy: Tensor, dx: Tensor) -> Tensor:
+    """Output pixel (y, x) is input pixel (y + dy, x + dx), beyond the border the nearest one; dy, dx (B,) int64."""
+    B, C, H, W = image.shape
+    device = image.device
+    row = (torch.arange(H, device=device) + dy[:, None]).clamp_(0, H - 1)
+    column = (torch.arange(W, device=device) + dx[:, None]).clamp_(0, W - 1)
+    row += torch.arange(B, device=device)[:, None] * H
+    source = (row[:, :, None] * W + column[:, None, :]).flatten()
+    # Whole pixels of a flat table are copied 3 times faster than image[b, :, y, x] gathers them.
+    pixels = image.permute(0, 2, 3, 1).reshape(-1, C).index_select(0, source)
+    return pixels.view(B, H, W, C).permute(0, 3, 1, 2)
+
+
+def crop(image: Tensor, generator: torch.Generator, pad: int = 12) -> Tensor:
+    """Pad by repeating the border, cut back to size at a uniform offset: a shift by -pad..pad pixels each way."""
+    draws = torch.randint(-pad, pad + 1, (2, len(image)), generator=generator, device=image.device)
+    return shift(image, draws[0], draws[1])
+
+
+def recolour(image: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor, gain: Tensor) -> Tensor:
+    """Scale channels, then saturation, contrast and brightness; factors (B,), ``gain`` (B, 3); 1 changes nothing.
+
+        x' = gain x,  x'' = grey + saturation (x - grey),  x''' = brightness (mean + contrast (x'' - mean)),
+
+    grey the mean over a pixel's input colours, mean over the whole input image. Rounded and cut off at 0 and 255.
+    """
+    B, C, H, W = image.shape
+    colours = 3 if C % 3 == 0 else 1
+    x = image.permute(0, 2, 3, 1).float().view(B, -1, colours)
+    # Slices, as a mean over so short an axis takes ten times as long.
+    grey = x[..., 0] if colours == 1 else (x[..., 0] + x[..., 1] + x[..., 2]).div_(3)
+    mean = grey.mean(1)
+    slope = brightness * contrast
+    offset = (slope * (1 - saturation))[:, None] * grey + (brightness * (1 - contrast) * mean + 0.5)[:, None]
+    result = (x * ((slope * saturation)[:, None] * gain[:, :colours])[:, None, :]).add_(offset[..., None])
+    return result.clamp_(0, 255).to(torch.uint8).view(B, H, W, C).permute(0, 3, 1, 2)
+
+
+def colour(image: Tensor, generator: torch.Generator, pad: int = 12) -> Tensor:
+    """Another brightness, contrast, saturation and tint of the whole image."""
+    draws = torch.rand(len(image), 6, generator=generator, device=image.device) * (2 * JITTER) + (1 - JITTER)
+    return recolour(image, draws[:, 0], draws[:, 1], draws[:, 2], draws[:, 3:])
+
+
+def cutout(image: Tensor, generator: torch.Generator, pad: int = 12) -> Tensor:
+    """A box of one random colour, wholly inside the image, its place and its sides uniform."""
+    B, C, H, W = image.shape
+    device = image.device
+    draws = torch.rand(B, 4, generator=generator, device=device)
+    paint = torch.randint(0, 256, (B, 3), generator=generator, device=device).to(torch.uint8)
+    inside = _span(draws[:, 0], draws[:, 1], H)[:, None, :, None] & _span(draws[:, 2], draws[:, 3], W)[:, None, None, :]
+    colours = 3 if C % 3 == 0 else 1
+    fill = paint[:, :colours].repeat(1, C // colours)[:, :, None, None]
+    return torch.where(inside, fill, image).contiguous(memory_format=torch.channels_last)
+
+
+def _span(length: Tensor, start: Tensor, side: int) -> Tensor:
+    """(B, side) bool: an interval of random length and place, from two draws (B,) in [0, 1)."""
+    low, high = max(1, round(BOX[0] * side)), max(1, round(BOX[1] * side) - 1)
+    count = low + (length * (high - low + 1)).long()
+    begin = (start * (side - count + 1)).long()
+    pixel = torch.arange(side, device=length.device)
+    return (pixel >= begin[:, None]) & (pixel < (begin + count)[:, None])
+
+
+AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator, int], Tensor]] = {
+    "crop": crop,
+    "colour": colour,
+    "cutout": cutout,
+}
+"""All take (image, generator, pad); only ``crop`` reads ``pad``, in pixels."""
+
+
+def check_names(names: Sequence[str]) -> None:
+    """UsageError where a name is not in ``AUGMENTATIONS``."""
+    for name in names:
+        if name not in AUGMENTATIONS:
+            raise UsageError(f"unknown augmentation '{name}'; known: {', '.join(AUGMENTATIONS)}")
+
+
+def augment(image: Tensor, names: Sequence[str], pad: int, generator: torch.Generator) -> Tensor:
+    """The named augmentations of uint8 images (B, C, H, W), one after the other."""
+    check_names(names)
+    for name in names:
+        image = AUGMENTATIONS[name](image, generator, pad)
+    return image

@@ -1,0 +1,108 @@
+"""CURL (Laskin et al. 2020, "CURL: contrastive unsupervised representations for reinforcement learning").
+
+Two random crops of each of B frames (or stacks of frames). The query network encodes one, the key network, a slow copy
+of it, the other; a query must find the key of its own frame among the B:
+
+    loss = mean over i of  -log exp(q_i^T W k_i) / sum_j exp(q_i^T W k_j),   in nats; log B where nothing is told apart
+    key weights <- m key weights + (1 - m) query weights,                    after every optimizer step
+
+q and k are LayerNorm(linear(h)), W is learnt, no gradient reaches the keys. ``encode`` returns h = trunk(x), the
+rectified dense layer of the query network, of the unchanged image.
+
+Differs from the paper: inside PPO or A2C, where it was SAC and Rainbow; crops by padding (100 -> 84 there); the policy
+sees the trunk's own 512 or 256 features, not 50; W begins as I / sqrt(D), not uniform in 0..1, under which the logits
+of D = 128 normalised numbers would begin with a spread of 37 and tell nothing. The paper gives m = 0.99, its code 0.95
+(``encoder_tau`` 0.05). The keys of one micro-batch are the negatives.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from envs.steps import Obs, Steps, flatten
+from representations.augment import crop
+from representations.base import Config, Heads, Phase, Representation, State, feature_std
+from representations.nets import make_trunk
+
+
+def info_nce(query: Tensor, key: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Loss (nats) and the share of queries whose own key scores highest; query, key (B, D), weight (D, D)."""
+    with torch.autocast(query.device.type, enabled=False):
+        # cross_entropy subtracts each row's maximum, so that no exponential overflows
+        logits = query.float() @ weight.float() @ key.float().T
+        own = torch.arange(len(logits), device=logits.device)
+        accuracy = (logits.detach().argmax(1) == own).float().mean()
+        return F.cross_entropy(logits, own), accuracy
+
+
+@dataclass(frozen=True)
+class CurlConfig(Config):
+    trunk: str = "nature"
+    """'nature' or 'impala'."""
+    pad: int = 12
+    """Pixels that the crop pads; 12 at 64x64 is DrAC's. 4 keeps small things at the border in sight."""
+    momentum: float = 0.99
+    """m of the key network; 1 never moves it."""
+    projection: int = 128
+    """D, the size of q and k; the code's ``curl_latent_dim``."""
+    learning_rate: float = 5e-4
+    """Adam, pre-training."""
+
+    def __post_init__(self) -> None:
+        self.at_least(pad=0, momentum=0, projection=2, learning_rate=0)
+        if self.momentum > 1:
+            raise ValueError(f"momentum={self.momentum}: give a number of at most 1")
+
+
+class Curl(Representation):
+    Config = CurlConfig
+    default_mode = "online"
+    # Online it stands beside cnn in the tables, so its policy must have cnn's form, whatever the mode.
+    hidden = ()
+
+    def __init__(self, space: gym.spaces.Dict, config: Any = None):
+        super().__init__(space, config)
+        self.trunk = make_trunk(self.config.trunk, self.image_shape)
+        self.features_dim = self.trunk.width
+        size = self.config.projection
+        self.projection = nn.Sequential(nn.Linear(self.features_dim, size), nn.LayerNorm(size))
+        self.bilinear = nn.Parameter(torch.eye(size) / math.sqrt(size))
+        self.key_trunk = copy.deepcopy(self.trunk).requires_grad_(False)
+        self.key_projection = copy.deepcopy(self.projection).requires_grad_(False)
+
+    def encode(self, obs: Obs, state: State = (), first: Tensor | None = None) -> tuple[Tensor, State]:
+        return self.trunk(obs["image"]).to(self.trunk.dense.weight.dtype), state
+
+    def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.contrast(flatten(steps.obs)["image"], generator)
+
+    def contrast(self, image: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """InfoNCE between two crops of each image (B, C, H, W)."""
+        pad = self.config.pad
+        features = self.trunk(crop(image, generator, pad))
+        with torch.no_grad():
+            key = self.key_projection(self.key_trunk(crop(image, generator, pad)))
+        loss, accuracy = info_nce(self.projection(features), key, self.bilinear)
+        return loss, {"loss": loss.detach(), "accuracy": accuracy, "feature_std": feature_std(features)}
+
+    def phases(self) -> list[Phase]:
+        def own_loss(steps: Steps, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+            return self.contrast(flatten(steps.obs)["image"], generator)
+
+        parameters = [*self.trunk.parameters(), *self.projection.parameters(), self.bilinear]
+        return [Phase("contrast", parameters, own_loss, self.config.learning_rate)]
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        m = self.config.momentum
+        for keys, queries in ((self.key_trunk, self.trunk), (self.key_projection, self.projection)):
+            for key, query in zip(keys.parameters(), queries.parameters(), strict=True):
+                key.mul_(m).add_(query, alpha=1 - m)

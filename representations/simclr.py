@@ -1,0 +1,96 @@
+"""SimCLR (Chen et al. 2020, "A simple framework for contrastive learning of visual representations").
+
+Two views of each of B frames by random augmentations. Of the 2B views, each must find its other half (NT-Xent):
+
+    loss = mean over views i of  -log exp(s_ij / t) / sum_{k != i} exp(s_ik / t),   s = cosine of g(h_i) and g(h_k),
+
+j the other view of i's frame, t the temperature, g a projection of two layers. In nats; log(2B - 1) where nothing is
+told apart, also when the features are constant.
+
+``encode`` returns h = trunk(x), the rectified dense layer, of the unchanged image; g is dropped.
+
+Differs from the paper: the toolkit's trunk in place of ResNet-50; shifts by padding, not crops of another scale, which
+would change what a game's distances mean; no blur; Adam at B of some hundred (LARS, 4096 frames). The other frames of
+the batch are the negatives, so B is the micro-batch online.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from envs.steps import Obs, Steps, flatten
+from representations.augment import augment, check_names
+from representations.base import Config, Heads, Phase, Representation, State, feature_std
+from representations.nets import make_trunk
+
+
+def nt_xent(projected: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Loss (nats), and the share of views that find their partner, of g (2B, D): rows i and B + i are one frame."""
+    with torch.autocast(projected.device.type, enabled=False):  # bfloat16 cosines would be equal to their neighbours
+        z = F.normalize(projected.float(), dim=1)
+        logits = (z @ z.T / temperature).fill_diagonal_(-torch.inf)
+        partner = torch.arange(len(z), device=z.device).roll(len(z) // 2)
+        accuracy = (logits.detach().argmax(1) == partner).float().mean()
+        return F.cross_entropy(logits, partner), accuracy
+
+
+@dataclass(frozen=True)
+class SimClrConfig(Config):
+    trunk: str = "nature"
+    """'nature' or 'impala'."""
+    augmentations: tuple[str, ...] = ("crop", "colour")
+    """Of ``representations.augment``, in this order; the paper's two strongest. Leave out 'colour' where colour alone
+    tells things apart (keys, goals)."""
+    pad: int = 12
+    """Pixels of 'crop'; 12 at 64x64 is DrAC's. 4 keeps small things at the border in sight."""
+    temperature: float = 0.1
+    """t; 0.1 in the paper at 4096 frames, 0.5 for small batches and small sets."""
+    projection: int = 128
+    """Size of g(h), the paper's."""
+    learning_rate: float = 5e-4
+    """Adam, pre-training."""
+
+    def __post_init__(self) -> None:
+        self.at_least(pad=0, temperature=1e-3, projection=1, learning_rate=0)
+        check_names(self.augmentations)
+
+
+class SimClr(Representation):
+    Config = SimClrConfig
+    default_mode = "online"
+    # Online it stands beside cnn in the tables, so its policy must have cnn's form, whatever the mode.
+    hidden = ()
+
+    def __init__(self, space: gym.spaces.Dict, config: Any = None):
+        super().__init__(space, config)
+        self.trunk = make_trunk(self.config.trunk, self.image_shape)
+        self.features_dim = width = self.trunk.width
+        self.projection = nn.Sequential(
+            nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, self.config.projection)
+        )
+
+    def encode(self, obs: Obs, state: State = (), first: Tensor | None = None) -> tuple[Tensor, State]:
+        return self.trunk(obs["image"]).to(self.trunk.dense.weight.dtype), state
+
+    def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.contrast(flatten(steps.obs)["image"], generator)
+
+    def contrast(self, image: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """NT-Xent over two views of each image (B, C, H, W)."""
+        names, pad = self.config.augmentations, self.config.pad
+        views = torch.cat([augment(image, names, pad, generator) for _ in range(2)])
+        features = self.trunk(views)
+        loss, accuracy = nt_xent(self.projection(features), self.config.temperature)
+        return loss, {"loss": loss.detach(), "accuracy": accuracy, "feature_std": feature_std(features)}
+
+    def phases(self) -> list[Phase]:
+        def own_loss(steps: Steps, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+            return self.contrast(flatten(steps.obs)["image"], generator)
+
+        return [Phase("contrast", list(self.parameters()), own_loss, self.config.learning_rate)]
