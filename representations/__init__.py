@@ -20,6 +20,7 @@ REPRESENTATIONS = Registry(
         "vae": "representations.vae:Vae",
         "beta_vae": "representations.vae:BetaVae",
         "darla": "representations.darla:Darla",
+        "monet": "representations.monet:Monet",
         "simclr": "representations.simclr:SimClr",
         "curl": "representations.curl:Curl",
         "drac": "representations.drac:Drac",

@@ -61,6 +61,8 @@ class Phase:
     """Part of the pre-training budget (samples) this phase takes, relative to the other phases."""
     batch: int | None = None
     """Frames per optimizer step, a whole number of the method's windows; None takes the caller's."""
+    anneal: float = 0.0
+    """Last part of the phase over which the learning rate falls linearly to 0; 0: it stays."""
 
 
 class Unfit(UsageError):

@@ -235,6 +235,9 @@ class Pretrainer:
         gradients = torch.autograd.grad(loss, phase.parameters, allow_unused=True)
         for parameter, gradient in zip(phase.parameters, gradients, strict=True):
             parameter.grad = gradient
+        if phase.anneal:
+            left = sum(self._steps[: index + 1]) - self._step
+            optimizer.param_groups[0]["lr"] = phase.learning_rate * min(1, left / (phase.anneal * self._steps[index]))
         optimizer.step()
         optimizer.zero_grad()
         self.representation.after_step()

@@ -1,0 +1,197 @@
+"""Does a slot model find the objects? MONet on scenes of several sprites, scored against their exact masks.
+
+    python -m benchmarks.segmentation
+    python -m benchmarks.segmentation --size 64 --seeds 0 --samples 100000
+
+Trained on scenes 0, 1, ... and scored on scenes from 10^6 on that hold two or more sprites (with one, the score is 1 or
+0 and says nothing). Foreground ARI: the adjusted Rand index between the true sprites and the slot of the largest mask,
+over the pixels of sprites only; 1 is perfect, 0 is chance, and a net with everything in one slot scores 0.
+Writes DIR/segmentation.csv and, per seed, pictures of masks and of every slot's strongest latent.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import tyro
+
+from benchmarks.offline import Row, fit, write
+from envs.registry import UsageError
+
+if TYPE_CHECKING:
+    from representations.monet import Monet
+
+HELDOUT = 10**6
+SCORED = 1024
+"""Held-out scenes of the final score; a quarter of them on the way."""
+SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Args:
+    """Train MONet on scenes of one to three sprites; foreground ARI on held-out scenes with two or more."""
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One fit each."""
+    size: int = 32
+    """Side of the images, pixels."""
+    samples: int = 400_000
+    """Images drawn in training."""
+    scenes: int = 32_768
+    """Distinct training scenes."""
+    sprites: tuple[int, int] = (1, 3)
+    """Fewest and most sprites of a scene."""
+    set: tuple[str, ...] = ()
+    """Settings of the method: --set monet.slots=6."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs/segmentation")
+    """Where results go; the same command continues there."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    try:
+        args = tyro.cli(Args, prog="python -m benchmarks.segmentation", args=sys.argv[1:] if argv is None else argv)
+        print(segmentation(args))
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def segmentation(args: Args) -> str:
+    """Fit and score every seed; returns the table."""
+    from agents.run_dir import commit
+    from benchmarks.settings import apply_settings, own_settings
+    from envs.sprites_multi import MultiSprites
+    from representations import REPRESENTATIONS
+
+    if args.samples < 160 or args.scenes < 16:
+        raise UsageError(f"--samples {args.samples} --scenes {args.scenes}: give at least 160 and 16")
+    world = MultiSprites(counts=args.sprites, size=args.size)
+    cls = REPRESENTATIONS.resolve("monet")
+    defaults = {"slots": args.sprites[1] + 1, "latents": 8}
+    settings = apply_settings("monet", cls.Config, defaults, own_settings(args.set, {"monet"}).get("monet", {}))
+    rows: list[Row] = []
+    for seed in args.seeds:
+        told: Row = {"seed": seed, "size": args.size, "sprites": "-".join(map(str, args.sprites))}
+        folder = args.out / f"monet-{args.size}-s{seed}"
+        started = time.perf_counter()
+        model = build(cls, settings, args.size, seed)
+        scored = fit(
+            folder,
+            model,
+            lambda: {"image": images(world, np.arange(args.scenes))},
+            args.samples,
+            seed,
+            lambda model: {"ari_fg": score(model, world, SCORED // 4)},  # type: ignore[arg-type]
+        )
+        last = {"samples": scored[-1]["samples"], "ari_fg": score(model, world, SCORED)}
+        curve = " ".join(f"{row['ari_fg']:.2f}" for row in scored)
+        seconds = round(time.perf_counter() - started)
+        rows.append({**told, **last, "curve": curve, "seconds": seconds, "commit": commit()})
+        write(folder, "curve", scored, model.pictures(*shown(world)))
+    write(args.out, "segmentation", rows, {})
+    return table(rows)
+
+
+def build(cls: Any, settings: dict[str, Any], size: int, seed: int) -> Monet:
+    import gymnasium as gym
+    import torch
+
+    from envs.streams import stream_seed
+
+    space = gym.spaces.Dict({"image": gym.spaces.Box(0, 255, (3, size, size), np.uint8)})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(seed, "init", "representation"))
+        return cls(space, cls.Config(**settings))
+
+
+def images(world: Any, ids: np.ndarray) -> Any:
+    """Scenes as (n, 3, S, S) uint8."""
+    import torch
+
+    parts = [world.scenes(ids[start : start + 1024]).image for start in range(0, len(ids), 1024)]
+    return torch.from_numpy(np.concatenate(parts)).permute(0, 3, 1, 2)
+
+
+def heldout(world: Any, count: int) -> Any:
+    """``count`` ids of unseen scenes with two or more sprites."""
+    ids = np.arange(HELDOUT, HELDOUT + 4 * count)
+    several = ids[world.scenes(ids).n >= 2]
+    if not len(several):
+        raise UsageError("scenes with fewer than two sprites cannot be scored; give --sprites with at least 2")
+    return several[:count]
+
+
+def score(model: Monet, world: Any, count: int) -> float:
+    """Mean foreground ARI over ``count`` held-out scenes."""
+    import torch
+
+    from representations.nets import pixels
+
+    ids, found = heldout(world, count), []
+    with torch.no_grad():
+        for start in range(0, len(ids), 128):
+            part = ids[start : start + 128]
+            masks = model.masks(pixels(images(world, part)))
+            found.append(foreground_ari(world.scenes(part).mask, masks.argmax(0).squeeze(1).numpy()))
+    return float(np.concatenate(found).mean())
+
+
+def shown(world: Any) -> tuple[Any, Any]:
+    """Some held-out scenes, and the draws, for pictures."""
+    import torch
+
+    return {"image": images(world, heldout(world, SHOWN))}, torch.Generator().manual_seed(0)
+
+
+def foreground_ari(true: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Adjusted Rand index of every image (n,) over the pixels where ``true`` is not 0 (Hubert and Arabie 1985).
+
+    With n_ij pixels of sprite i in slot j, a_i and b_j its sums, and n pixels in all:
+
+        ARI = (sum_ij C(n_ij, 2) - E) / ((sum_i C(a_i, 2) + sum_j C(b_j, 2)) / 2 - E),
+        E = sum_i C(a_i, 2) sum_j C(b_j, 2) / C(n, 2)
+
+    One sprite in one slot, where both are 0, counts 1.
+
+    Args:
+        true: (n, H, W) integers, 0 the background.
+        found: (n, H, W) integers, names of slots.
+    """
+    n, sprites, slots = len(true), int(true.max()) + 1, int(found.max()) + 1
+    pairs = true.reshape(n, -1).astype(np.int64) * slots + found.reshape(n, -1)
+    places = np.arange(n)[:, None] * (sprites * slots) + pairs
+    counts = np.bincount(places.ravel(), minlength=n * sprites * slots).reshape(n, sprites, slots)[:, 1:]
+    together = _pairs(counts).sum((1, 2))
+    rows, columns, total = (_pairs(counts.sum(axes)) for axes in (2, 1, (1, 2)))
+    rows, columns = rows.sum(1), columns.sum(1)
+    expected = rows * columns / np.maximum(total, 1)
+    largest = (rows + columns) / 2
+    same = largest == expected
+    return np.where(same, 1.0, (together - expected) / np.where(same, 1, largest - expected))
+
+
+def _pairs(count: np.ndarray) -> np.ndarray:
+    """C(count, 2)."""
+    return count * (count - 1) / 2
+
+
+def table(rows: Sequence[Row]) -> str:
+    from benchmarks.tables import aligned
+
+    scores = [row["ari_fg"] for row in rows]
+    lines = [[str(row["seed"]), f"{row['samples']:,}", f"{row['ari_fg']:.3f}", row["curve"]] for row in rows]
+    return (
+        aligned((["seed", "images", "ARI-FG", "on the way"], lines), width=120)
+        + f"\n\nmedian of {len(scores)} seeds {np.median(scores):.3f} (worst {min(scores):.3f}, best {max(scores):.3f})"
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
