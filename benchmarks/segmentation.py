@@ -41,7 +41,7 @@ class Args:
     """One fit each."""
     size: int = 32
     """Side of the images, pixels."""
-    samples: int = 400_000
+    samples: int = 200_000
     """Images drawn in training."""
     scenes: int = 32_768
     """Distinct training scenes."""

@@ -4,7 +4,7 @@ An attention network splits the image into K masks, one after the other; one VAE
 
     m_k = s_{k-1} alpha_k,   s_k = s_{k-1} (1 - alpha_k),   m_K = s_{K-1}              (they sum to 1 at every pixel)
 
-    loss = - sum_pixels log sum_k m_k N(x; mu_k, sigma_k^2)                            sigma_1 background, sigma_2 the rest
+    loss = - sum_pixels log sum_k m_k N(x; mu_k, sigma_k^2)            sigma_1 background, sigma_2 others
            + beta sum_k KL(q(z_k | x, m_k) || N(0, I))
            + gamma sum_pixels KL(m || p),   p = softmax over k of the decoders' mask logits
 
@@ -105,7 +105,7 @@ class Attention(nn.Module):
         halvings = 2 ** (len(channels) - 1)
         if shape[1] % halvings or shape[2] % halvings:
             raise UsageError(
-                f"monet's {len(channels)} blocks halve the image {len(channels) - 1} times, which {shape[1]}x{shape[2]} "
+                f"monet's {len(channels)} blocks halve the image {len(channels) - 1} times, {shape[1]}x{shape[2]} "
                 f"does not allow; give fewer monet.channels or sides that divide by {halvings}"
             )
         before = (shape[0] + 1, *channels[:-1])
