@@ -45,7 +45,7 @@ OBJECTS = 3
 CONFIG = SceneConfig(least=2, most=OBJECTS, radius=(0.3, 0.45), spread=1.8, gap=0.9, named=True)
 """Room enough between two objects for the agent to pass."""
 _GOAL, _HEADING, _CAMERA = 1000, 1001, 1002  # tags beyond those of the scene's draws
-_SWING = 0
+_SWING, _VIEWS = 0, 1
 
 
 class RoomsVectorEnv(BatchedEnv):
@@ -186,6 +186,22 @@ class RoomsVectorEnv(BatchedEnv):
             return poses_of(x, y, VIEW_EYE, self.heading[rows] * (2 * np.pi / HEADINGS), VIEW_PITCH)
         angle = self.angle[rows]
         return poses_of(RING * np.cos(angle), RING * np.sin(angle), EYE, angle + np.pi, PITCH)
+
+    def views(self, count: int) -> dict[str, Array]:
+        """The present moment from ``count`` cameras: the policy's own, then others anywhere on the outer circle.
+
+        Returns:
+            ``image`` uint8 (N, count, 64, 64, 3) and ``pose`` float32 (N, count, 7).
+        """
+        if count < 1:
+            raise UsageError(f"rooms: views({count}): ask for at least one")
+        angle = np.empty((self.num_envs, count - 1))
+        for other in range(count - 1):
+            angle[:, other] = 2 * np.pi * uniform(self.noise(self.rows, _VIEWS + other))
+        others = poses_of(RING * np.cos(angle), RING * np.sin(angle), EYE, angle + np.pi, PITCH)
+        poses = np.concatenate([self.poses(self.rows)[:, None], others], 1)
+        seen = render(self.scene, poses, size=SIZE, fov=FOV, depth=False, masks=False, colours=self.colours)
+        return {"image": seen.images, "pose": poses}
 
     def _look(self, rows: Array) -> dict[str, Array]:
         poses, everyone = self.poses(rows), len(rows) == self.num_envs

@@ -21,6 +21,7 @@ REPRESENTATIONS = Registry(
         "beta_vae": "representations.vae:BetaVae",
         "darla": "representations.darla:Darla",
         "monet": "representations.monet:Monet",
+        "gqn": "representations.gqn:Gqn",
         "simclr": "representations.simclr:SimClr",
         "curl": "representations.curl:Curl",
         "drac": "representations.drac:Drac",

@@ -1,0 +1,230 @@
+"""Does a scene encoder know the room? GQN painting views of held-out rooms from where it has not looked.
+
+    python -m benchmarks.views
+    python -m benchmarks.views --camera free --samples 1000000
+
+Trained on rooms 0, 1, ... and scored on rooms from 10^6 on: mean squared error of a pixel in [0, 1] between the true
+view and the one painted with the prior's mean, after 1, 2, ... context views, beside
+
+    copy      the context view whose camera stands nearest to the query's
+    mean      the mean of all training images
+    shuffled  the same painting, each context view told the pose of another scene's
+
+and how uncertain it is: the standard deviation of a pixel over samples, and the nats by which the true view surprises
+it (KL of posterior and prior). Writes DIR/views.csv, a chart, and per seed pictures of context, truth and painting.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import tyro
+
+from benchmarks.offline import Row, fit, write
+from envs.registry import UsageError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from representations.gqn import Gqn
+
+HELDOUT = 10**6
+SCORED = 512
+"""Held-out rooms of the final score; a quarter of them on the way."""
+DRAWN = 8
+"""Samples whose spread is the uncertainty."""
+SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Args:
+    """Train GQN on rooms with one to three objects; predict unseen views of held-out rooms."""
+
+    seeds: tuple[int, ...] = (0,)
+    """One fit each."""
+    camera: Literal["ring", "free", "trajectory"] = "ring"
+    """Where cameras stand."""
+    samples: int = 600_000
+    """Views drawn in training, context and query."""
+    scenes: int = 10_000
+    """Distinct training rooms."""
+    set: tuple[str, ...] = ()
+    """Settings of the method: --set gqn.steps=12 gqn.channels=128."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs/views")
+    """Where results go; the same command continues there."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    try:
+        args = tyro.cli(Args, prog="python -m benchmarks.views", args=sys.argv[1:] if argv is None else argv)
+        print(views(args))
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def views(args: Args) -> str:
+    """Fit and score every seed; returns the table."""
+    import torch
+
+    from agents.run_dir import commit
+    from benchmarks.settings import apply_settings, own_settings
+    from envs.streams import stream_seed
+    from representations import REPRESENTATIONS
+
+    cls = REPRESENTATIONS.resolve("gqn")
+    settings = apply_settings("gqn", cls.Config, {}, own_settings(args.set, {"gqn"}).get("gqn", {}))
+    config = cls.Config(**settings)
+    rows: list[Row] = []
+    rooms: dict[str, Any] = {}
+    for seed in args.seeds:
+        folder = args.out / f"gqn-{args.camera}-s{seed}"
+        rooms = rooms or record(np.arange(args.scenes), config.views, args.camera)
+        unseen = record(np.arange(HELDOUT, HELDOUT + SCORED), config.views, args.camera)
+        some = {key: value[: SCORED // 4] for key, value in unseen.items()}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream_seed(seed, "init", "representation"))
+            model = cls(space(), config)
+        started = time.perf_counter()
+        measured = fit(
+            folder,
+            model,
+            lambda rooms=rooms: rooms,  # type: ignore[misc]
+            args.samples,
+            seed,
+            lambda model, some=some: {"mse_unseen": painted(model, some, config.views - 1)["gqn"]},  # type: ignore[misc]
+        )
+        seconds = round(time.perf_counter() - started)
+        mean = rooms["image"].float().mean((0, 1)) / 255
+        for count in range(1, config.views):
+            told = {"seed": seed, "camera": args.camera, "samples": measured[-1]["samples"], "context": count}
+            scores = painted(model, unseen, count, mean)
+            rows.append({**told, **scores, "seconds": seconds, "commit": commit()})
+        write(folder, "curve", measured, {"predictions": predictions(model, unseen)})
+    write(args.out, "views", rows, {})
+    chart(args.out, rows)
+    return table(rows)
+
+
+def space() -> Any:
+    import gymnasium as gym
+
+    image, pose = gym.spaces.Box(0, 255, (3, 64, 64), np.uint8), gym.spaces.Box(-10, 10, (7,), np.float32)
+    return gym.spaces.Dict({"image": image, "pose": pose})
+
+
+def record(seeds: np.ndarray, views: int, camera: str) -> dict[str, Tensor]:
+    """Rooms as windows for pre-training: image (S, V, 3, 64, 64) uint8, pose (S, V, 7), first (S, V)."""
+    import torch
+
+    from envs.rooms_scene import scenes
+    from representations.pretrain import FIRST
+
+    images, poses = [], []
+    for start in range(0, len(seeds), 256):
+        part = scenes(seeds[start : start + 256], views, camera, depth=False, masks=False)
+        images.append(part.images)
+        poses.append(part.poses)
+    image = torch.from_numpy(np.concatenate(images)).movedim(-1, -3)
+    pose = torch.from_numpy(np.concatenate(poses))
+    return {"image": image, "pose": pose, FIRST: torch.zeros(image.shape[:2], dtype=torch.bool)}
+
+
+def painted(model: Gqn, rooms: dict[str, Tensor], count: int, mean: Tensor | None = None) -> dict[str, float]:
+    """Errors of predicting the last view of each room from its first ``count``; with ``mean``, of all rivals too.
+
+    Returns:
+        mean squared errors of a pixel; ``spread``, the standard deviation over samples; ``surprise`` in nats a scene.
+    """
+    import torch
+
+    from agents.train import resolve_precision
+
+    generator = torch.Generator().manual_seed(0)
+    halved = resolve_precision("auto") == "bfloat16"
+    sums: dict[str, float] = {}
+    total = len(rooms["image"])
+    for start in range(0, total, 64):
+        image, pose = (rooms[key][start : start + 64].transpose(0, 1) for key in ("image", "pose"))
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=halved):
+            found = _scores(model, image, pose, count, mean, generator)
+        for name, value in found.items():
+            sums[name] = sums.get(name, 0.0) + float(value.sum())
+    return {name: value / total for name, value in sums.items()}
+
+
+def _scores(
+    model: Gqn, image: Tensor, pose: Tensor, count: int, mean: Tensor | None, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """What ``painted`` averages, of each scene (B,)."""
+    import torch
+
+    from representations.nets import pixels
+
+    truth, query = pixels(image[-1]).float(), pose[-1]
+    seen, places = image[:count], pose[:count]
+    code = model.codes(seen, places).sum(0)
+    guesses = {"gqn": model.renderer(code, query, None)[0]}
+    if mean is not None:
+        nearest = (places[..., :3] - query[None, :, :3]).square().sum(-1).argmin(0)
+        copied = seen[nearest, torch.arange(len(nearest))]
+        shuffled = model.predict(seen, places.roll(1, dims=1), query)
+        guesses |= {"copy": pixels(copied), "mean": mean.expand_as(truth), "shuffled": shuffled}
+    found = {name: (guess.float().clamp(0, 1) - truth).square().mean((1, 2, 3)) for name, guess in guesses.items()}
+    if mean is not None:
+        drawn = torch.stack([model.renderer(code, query, generator)[0] for _ in range(DRAWN)])
+        found["spread"] = drawn.var(0).mean((1, 2, 3)).sqrt()
+        found["surprise"] = model.renderer(code, query, generator, pixels(image[-1]))[1]
+    return found
+
+
+def predictions(model: Gqn, rooms: dict[str, Tensor]) -> np.ndarray:
+    """A column per room; down: three context views, the true view, and what is painted from 1, 3 and all views."""
+    from representations.nets import pixels, tile
+
+    image, pose = (rooms[key][:SHOWN].transpose(0, 1) for key in ("image", "pose"))
+    rows = [pixels(view).float() for view in (*image[:3], image[-1])]
+    for count in sorted({1, min(3, len(image) - 1), len(image) - 1}):
+        rows.append(model.predict(image[:count], pose[:count], pose[-1]))
+    return tile(rows)
+
+
+def chart(out: Path, rows: Sequence[Row]) -> None:
+    """DIR/views.png: errors and uncertainty against the number of context views, mean over seeds."""
+    import matplotlib.pyplot as plt
+
+    from agents.checkpoint import write_aside
+
+    counts = sorted({row["context"] for row in rows})
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), constrained_layout=True)
+    for name in ("gqn", "copy", "mean", "shuffled"):
+        left.plot(counts, [np.mean([r[name] for r in rows if r["context"] == c]) for c in counts], "o-", label=name)
+    right.plot(counts, [np.mean([r["spread"] for r in rows if r["context"] == c]) for c in counts], "o-")
+    left.set(xlabel="context views", ylabel="mean squared error", xticks=counts, ylim=(0, None))
+    right.set(xlabel="context views", ylabel="std of a pixel over samples", xticks=counts, ylim=(0, None))
+    left.legend(frameon=False)
+    write_aside(out / "views.png", lambda path: figure.savefig(path, format="png", dpi=120))
+    plt.close(figure)
+
+
+def table(rows: Sequence[Row]) -> str:
+    from benchmarks.tables import aligned
+
+    names = ("gqn", "copy", "mean", "shuffled", "spread")
+    lines = [
+        [str(row["seed"]), str(row["context"]), *(f"{row[name]:.4f}" for name in names), f"{row['surprise']:.0f}"]
+        for row in rows
+    ]
+    return aligned((["seed", "context", *names, "surprise"], lines), width=120)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
