@@ -71,7 +71,9 @@ class Policy(BasePolicy):
         neck = representation.neck()
         layers: list[nn.Module] = [] if neck is None else [neck]
         width: int = representation.features_dim if neck is None else neck.width  # type: ignore[assignment]
-        for size in representation.hidden:
+        # Linear heads alone on features that never move would judge the heads, not the features.
+        sizes = representation.hidden or (Representation.hidden if mode == "frozen" else ())
+        for size in sizes:
             layers += [_orthogonal(nn.Linear(width, size), math.sqrt(2)), nn.ReLU(inplace=True)]
             width = size
         self.hidden = nn.Sequential(*layers)

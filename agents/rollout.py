@@ -336,6 +336,7 @@ class Rollout(OnPolicyAlgorithm):
             scale.update(raw.cpu())
             self.paid += bonus.coefficient * raw / scale.std
             self.metrics |= {f"bonus/{name}/raw": float(raw.mean()), f"bonus/{name}/scale": scale.std}
+        self.history.pay(self.paid)
         self.advantages, self.returns = gae(self.paid, self.values, steps.done, self.gamma, self.gae_lambda)
 
     def _normalised(self, steps: Steps) -> Tensor:

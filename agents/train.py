@@ -139,16 +139,19 @@ def build_representation(config: RunConfig, task: Task) -> Representation:
     """The representation as its seed makes it, before any training; no other stream is touched.
 
     What is pre-trained sees single frames, and their features side by side make motion; the rest stacks channels.
+    A method's fields ``actions`` and ``discount``, where they are 0, are the world's and the agent's.
     Numbers that the world tells beside the image, and the method does not use, go to the policy as they are.
     """
     cls = REPRESENTATIONS.resolve(config.repr)
     single = config.mode != "online"
     probe = Sb3VecEnv(task.source.stacked(1 if single else task.motion).make(1, 0))
     space = keyed_space(probe.observation_space)
+    told = {"actions": int(getattr(probe.action_space, "n", 0)), "discount": config.algo_settings.get("gamma")}
     probe.close()
+    settings = {name: value or told.get(name, value) for name, value in config.repr_settings.items()}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(config.seed, "init", "representation"))
-        representation: Representation = cls(space, cls.Config(**config.repr_settings))
+        representation: Representation = cls(space, cls.Config(**settings))
     vectors = [key for key, box in space.spaces.items() if len(box.shape or ()) == 1 and key not in representation.keys]
     if single and task.motion > 1:
         representation = Motion(representation, task.motion, stacked=config.mode == "finetune")

@@ -23,7 +23,7 @@ from envs.registry import UsageError
 from envs.steps import Obs, Steps
 
 FEATURES = "features"
-_STEP_FIELDS = ("action", "reward", "terminated", "truncated", "next_valid", "first")
+_STEP_FIELDS = ("action", "reward", "paid", "terminated", "truncated", "next_valid", "first")
 
 
 def is_image(space: gym.Space) -> bool:
@@ -71,7 +71,7 @@ class History:
             self._raw[FEATURES] = torch.zeros(*shape, features_dim, device=device)
         self.frames = frames
         self.action = torch.zeros(shape, dtype=torch.int64, device=device)
-        self.reward = torch.zeros(shape, device=device)
+        self.reward, self.paid = torch.zeros(shape, device=device), torch.zeros(shape, device=device)
         self.terminated, self.truncated, self.next_valid, self.first = (
             torch.zeros(shape, dtype=torch.bool, device=device) for _ in range(4)
         )
@@ -136,6 +136,11 @@ class History:
         if self._t == self.n_steps:
             self._complete += 1
 
+    def pay(self, paid: Tensor) -> None:
+        """What the agent was paid (T, N) for the newest rollout: normalised, with bonuses and bootstraps."""
+        start = self._block * (self.n_steps + 1)
+        self.paid[start : start + self.n_steps].copy_(paid)
+
     # reading ---------------------------------------------------------------------------------------------------------
 
     @property
@@ -169,12 +174,15 @@ class History:
         stream = torch.randint(self.n_envs, (streams,), generator=generator, device=self.device)
         return self.stretches(start, stream, length)
 
+    def chronicle(self, name: str) -> Tensor:
+        """A field of every connected step, oldest first: (length, N); its rows are what ``stretches`` counts."""
+        steps = torch.arange(self.length, device=self.device)
+        return getattr(self, name)[self._rows_of(steps)]
+
     def stretches(self, start: Tensor, stream: Tensor, length: int) -> Steps:
         """(length, B) consecutive steps from step ``start`` (B,) of ``stream`` (B,); step 0 is the oldest kept one."""
         step = start + torch.arange(length, device=self.device).unsqueeze(1)
-        oldest = self._block + 1 - self._complete
-        block = (oldest + torch.div(step, self.n_steps, rounding_mode="floor")) % self.blocks
-        return self._steps((block * (self.n_steps + 1) + step % self.n_steps) * self.n_envs + stream)
+        return self._steps(self._rows_of(step) * self.n_envs + stream)
 
     # checkpoint ------------------------------------------------------------------------------------------------------
 
@@ -212,6 +220,12 @@ class History:
     @property
     def _row(self) -> int:
         return self._block * (self.n_steps + 1) + self._t
+
+    def _rows_of(self, step: Tensor) -> Tensor:
+        """Rows of steps counted from the oldest connected one."""
+        oldest = self._block + 1 - self._complete
+        block = (oldest + torch.div(step, self.n_steps, rounding_mode="floor")) % self.blocks
+        return block * (self.n_steps + 1) + step % self.n_steps
 
     def _places(self, block: int) -> tuple[int, int]:
         size = (self.n_steps + 1) * self.n_envs

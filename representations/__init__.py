@@ -22,6 +22,8 @@ REPRESENTATIONS = Registry(
         "darla": "representations.darla:Darla",
         "monet": "representations.monet:Monet",
         "gqn": "representations.gqn:Gqn",
+        "cpc": "representations.cpc:Cpc",
+        "unreal": "representations.unreal:Unreal",
         "simclr": "representations.simclr:SimClr",
         "curl": "representations.curl:Curl",
         "drac": "representations.drac:Drac",

@@ -1,0 +1,127 @@
+"""CPC (van den Oord et al. 2018, "Representation learning with contrastive predictive coding").
+
+    z_t = trunk(x_t),   c_t = GRU(z_<=t),   f_k(z, c) = exp(z^T W_k c),   one W_k for each k = 1 .. ahead
+
+    loss = mean over t, k of  -log f_k(z_{t+k}, c_t) / (f_k(z_{t+k}, c_t) + sum over negatives z_j of f_k(z_j, c_t))
+
+in nats; log N where nothing is predicted, N the positive and its negatives, and I(x_{t+k}; c_t) >= log N - loss.
+Negatives are the other frames of the batch of windows, of any time and stream, at most ``negatives`` of them. The
+context begins anew with every episode, and pairs with an episode's end between them are left out.
+
+``encode`` returns z, the trunk's rectified dense layer (512 or 256 numbers): the network of ``cnn``. Offline it learns
+from windows of a random policy's steps; online, as in the paper's RL part, beside PPO or A2C, from windows of what the
+agent itself just did, 30 steps ahead, whatever the length of a rollout.
+
+Differs from the paper: the GRU serves the loss alone, the policy sees z, as the agents here are feed-forward (there it
+is the agent's LSTM); windows of 32 steps, not 100.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import torch
+from torch import Tensor, nn
+
+from envs.steps import Obs, Steps, flatten
+from representations.base import Config, Heads, Phase, Representation, State, feature_std
+from representations.nets import make_trunk
+
+
+@dataclass(frozen=True)
+class CpcConfig(Config):
+    trunk: str = "nature"
+    """'nature' or 'impala'."""
+    window: int = 32
+    """Steps of a window."""
+    ahead: int = 30
+    """Predicted steps ahead, 1 .. ahead; the paper's RL part has 30."""
+    context: int = 256
+    """Size of c."""
+    negatives: int = 1024
+    """Most negatives of a pair."""
+    learning_rate: float = 2e-4
+    """Adam, offline; the paper's, for speech and images."""
+    batch: int = 512
+    """Frames per optimizer step offline: 16 windows of 32."""
+
+    def __post_init__(self) -> None:
+        self.at_least(window=2, ahead=1, context=1, negatives=1, learning_rate=0, batch=1)
+        if self.ahead >= self.window:
+            raise ValueError(f"ahead={self.ahead}: a window of {self.window} steps shows less; give a longer window")
+
+
+class Cpc(Representation):
+    Config = CpcConfig
+    default_mode = "online"
+    hidden = ()
+
+    def __init__(self, space: gym.spaces.Dict, config: Any = None):
+        super().__init__(space, config)
+        config = self.config
+        self.trunk = make_trunk(config.trunk, self.image_shape)
+        self.features_dim = self.trunk.width
+        self.gru = nn.GRUCell(self.features_dim, config.context)
+        self.predictors = nn.ModuleList(
+            nn.Linear(config.context, self.features_dim, bias=False) for _ in range(config.ahead)
+        )
+        self.window = config.window  # type: ignore[misc]
+
+    def encode(self, obs: Obs, state: State = (), first: Tensor | None = None) -> tuple[Tensor, State]:
+        return self.trunk(obs["image"]).to(self.trunk.dense.weight.dtype), state
+
+    def contexts(self, z: Tensor, first: Tensor) -> Tensor:
+        """c (T, B, context) of z (T, B, D); where ``first`` (T, B), nothing came before."""
+        c = z.new_zeros(z.shape[1], self.config.context)
+        found = []
+        for now, opens in zip(z, first, strict=True):
+            c = self.gru(now, c.masked_fill(opens.unsqueeze(1), 0))
+            found.append(c)
+        return torch.stack(found)
+
+    def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        T, B = steps.shape
+        z = self.trunk(flatten(steps.obs)["image"])
+        c = self.contexts(z.unflatten(0, (T, B)), steps.first)
+        pool = self._pool(T * B, generator)
+        episode = steps.first[1:].cumsum(0)
+        episode = torch.cat([torch.zeros_like(episode[:1]), episode])
+        place = torch.arange(T * B, device=z.device).view(T, B)
+        losses = []
+        for k, predictor in enumerate(self.predictors, 1):
+            together = episode[k:] == episode[:-k]
+            predicted, target = predictor(c[:-k][together]), place[k:][together]
+            losses.append(info_nce(predicted, z, target, pool))
+        every = torch.cat(losses)
+        loss = every.sum() / max(len(every), 1)
+        count = math.log(len(pool) + (len(pool) < T * B))
+        metrics = {
+            "info_nce": loss.detach(),
+            "information": count - loss.detach(),
+            "information_next": count - losses[0].detach().sum() / max(len(losses[0]), 1),
+            "feature_std": feature_std(z),
+        }
+        return loss, metrics
+
+    def _pool(self, frames: int, generator: torch.Generator) -> Tensor:
+        """Places (n,) of the frames that serve as negatives: all, or so many drawn ones."""
+        if frames - 1 <= self.config.negatives:
+            return torch.arange(frames, device=generator.device)
+        order = torch.randperm(frames, generator=generator, device=generator.device)
+        return order[: self.config.negatives]
+
+    def phases(self) -> list[Phase]:
+        (fit,) = super().phases()
+        return [Phase("cpc", fit.parameters, fit.loss, self.config.learning_rate, batch=self.config.batch)]
+
+
+def info_nce(predicted: Tensor, z: Tensor, target: Tensor, pool: Tensor) -> Tensor:
+    """Loss (Q,) in nats of predictions (Q, D) among frames z (F, D): ``target`` (Q,) is the true one's place, ``pool``
+    (n,) the places of the negatives; where the true one is among them it counts once."""
+    logits = (predicted @ z[pool].T).float()
+    positive = (predicted * z[target]).float().sum(1, keepdim=True)
+    others = logits.masked_fill(pool == target.unsqueeze(1), -torch.inf)
+    return torch.cat([positive, others], 1).logsumexp(1) - positive.squeeze(1)

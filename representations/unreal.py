@@ -1,0 +1,218 @@
+"""UNREAL (Jaderberg et al. 2017, "Reinforcement learning with unsupervised auxiliary tasks").
+
+    loss = c_PC sum_cells (R^c_t - Q^c(s_t, a_t))^2 + c_RP CE(sign r_t | s_{t-2}, s_{t-1}, s_t) + c_VR (R_t - V(s_t))^2
+
+means over steps, drawn from History (replay), each switched by its own field.
+
+* Pixel control: the frame is cut in cells of 4x4 pixels; a cell's pseudo-reward is the mean absolute change of its
+  pixels (0..1), R^c the n-step return of it, discount 0.9, bootstrapped by max_a Q^c. Q = V + A - mean_a A, by a dense
+  layer and two transposed convolutions. It stops at episode ends; the step there, whose change is unknown, is left out.
+* Reward prediction: three frames tell whether the reward of the step taken in the last of them is 0, positive or
+  negative. Half of the clips end in a reward, half do not; where one kind is missing, all are of the other.
+* Value replay: the policy's value, regressed on n-step returns of what the agent was paid then (normalised and with
+  bonuses, as its value is), with the agent's discount, bootstrapped by the value now.
+
+``encode`` returns the trunk's rectified dense layer, the network of ``cnn``; with all three off it is ``cnn``, bit for
+bit.
+
+Differs from the paper: no LSTM, PPO or A2C in place of A3C; pixel control and value replay look at the same stretches;
+at 64x64 the 16x16 cells cover the whole frame (80x80 of 84x84 there).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from envs.history import History
+from envs.registry import UsageError
+from envs.steps import Obs, Steps, flatten
+from representations.base import Config, Heads, Representation, State, feature_std
+from representations.nets import make_trunk, pixels
+
+CELL = 4
+"""Pixels, side of a cell."""
+CLIP = 3
+"""Frames that a reward is predicted from."""
+
+
+@dataclass(frozen=True)
+class UnrealConfig(Config):
+    trunk: str = "nature"
+    """'nature' or 'impala'."""
+    pixel_control: bool = True
+    """Learn to change pixels."""
+    reward_prediction: bool = True
+    """Learn to see rewards coming."""
+    value_replay: bool = True
+    """Learn values from older steps too."""
+    pixel_control_coef: float = 0.05
+    """c_PC; the paper draws it from 0.01 to 0.1 on Labyrinth, 1e-4 to 1e-2 on Atari."""
+    reward_prediction_coef: float = 1.0
+    """c_RP; the paper's."""
+    value_replay_coef: float = 1.0
+    """c_VR; the paper's."""
+    pixel_gamma: float = 0.9
+    """Discount of pixel control; the paper's."""
+    length: int = 20
+    """Steps of a stretch; the paper's."""
+    clips: int = 64
+    """Clips of a reward-prediction batch."""
+    replay: int = 16_384
+    """Frames of all environments together to draw from, the rollout included; at most 32,768."""
+    actions: int = 0
+    """Number of actions; 0: the world's, filled in by a run."""
+    discount: float = 0.0
+    """Discount of value replay; 0: the agent's, filled in by a run."""
+
+    def __post_init__(self) -> None:
+        self.at_least(length=1, clips=1, replay=1, actions=0, pixel_gamma=0, discount=0)
+        self.at_least(pixel_control_coef=0, reward_prediction_coef=0, value_replay_coef=0)
+        if self.replay > 32_768:
+            raise ValueError(f"replay={self.replay}: History keeps at most 32768 frames for replay")
+
+
+class PixelControl(nn.Module):
+    """Features (B, D) -> Q of every cell and action (B, A, H / 4, W / 4)."""
+
+    def __init__(self, features: int, actions: int, cells: tuple[int, int]):
+        super().__init__()
+        self.cells = cells
+        self.grid = tuple(-(-(side - 2) // 2) for side in cells)  # k4 s2 makes 2 n + 2 of n
+        self.dense = nn.Linear(features, 32 * self.grid[0] * self.grid[1])
+        self.value, self.advantage = nn.ConvTranspose2d(32, 1, 4, 2), nn.ConvTranspose2d(32, actions, 4, 2)
+
+    def forward(self, features: Tensor) -> Tensor:
+        x = F.relu(self.dense(features)).unflatten(1, (32, *self.grid))
+        value, advantage = self.value(x), self.advantage(x)
+        return (value + advantage - advantage.mean(1, keepdim=True)).float()[:, :, : self.cells[0], : self.cells[1]]
+
+
+class Unreal(Representation):
+    Config = UnrealConfig
+    modes = ("online",)
+    default_mode = "online"
+    needs_pretraining = False
+    hidden = ()
+
+    def __init__(self, space: gym.spaces.Dict, config: Any = None):
+        super().__init__(space, config)
+        config = self.config
+        self.trunk = make_trunk(config.trunk, self.image_shape)
+        self.features_dim = self.trunk.width
+        if config.pixel_control:
+            if not config.actions:
+                raise UsageError("unreal.pixel_control needs the number of actions; give UnrealConfig(actions=...)")
+            cells = (self.image_shape[1] // CELL, self.image_shape[2] // CELL)
+            self.control = PixelControl(self.features_dim, config.actions, cells)
+        if config.reward_prediction:
+            self.reward = nn.Sequential(nn.Linear(CLIP * self.trunk.flat_dim, 128), nn.ReLU(), nn.Linear(128, 3))
+        if config.value_replay and not config.discount:
+            raise UsageError("unreal.value_replay needs the agent's discount; give UnrealConfig(discount=...)")
+        self.has_loss = config.pixel_control or config.reward_prediction or config.value_replay  # type: ignore[misc]
+        self.window, self.memory = max(config.length + 1, CLIP), config.replay  # type: ignore[misc]
+
+    def encode(self, obs: Obs, state: State = (), first: Tensor | None = None) -> tuple[Tensor, State]:
+        return self.trunk(obs["image"]).to(self.trunk.dense.weight.dtype), state
+
+    def auxiliary(
+        self, history: History, streams: int, heads: Heads, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The sum of the tasks that are on."""
+        config = self.config
+        total: Tensor = torch.zeros((), device=generator.device)
+        metrics: dict[str, Tensor] = {}
+        if config.pixel_control or config.value_replay:
+            steps = history.windows(streams, config.length + 1, generator)
+            features = self.encode(flatten(steps.obs))[0]
+            metrics["feature_std"] = feature_std(features)
+            if config.pixel_control:
+                metrics["pixel_control"] = loss = self.pixel_control_loss(steps, features)
+                total = total + config.pixel_control_coef * loss
+            if config.value_replay:
+                metrics["value_replay"] = loss = self.value_replay_loss(steps, heads(features)[1])
+                total = total + config.value_replay_coef * loss
+        if config.reward_prediction:
+            clips = draw_clips(history, config.clips, generator)
+            metrics["reward_prediction"] = loss = self.reward_prediction_loss(clips)
+            metrics["rewarded_clips"] = (clips.reward[-1] != 0).float().mean()
+            total = total + config.reward_prediction_coef * loss
+        return total, {name: value.detach() for name, value in metrics.items()}
+
+    def pixel_control_loss(self, steps: Steps, features: Tensor) -> Tensor:
+        """Sum over cells of squared errors, mean over the steps but the last, which only bootstraps."""
+        T, B = steps.shape
+        q = self.control(features).unflatten(0, (T, B))
+        change = pixel_change(steps.obs["image"])
+        done = steps.done[:-1]
+        reward = change.masked_fill(done[:, :, None, None], 0)
+        target = n_step_returns(reward, done, q[-1].detach().amax(1), self.config.pixel_gamma)
+        action = steps.action[:-1, :, None, None, None].expand(-1, -1, 1, *q.shape[3:])
+        error = (target - q[:-1].gather(2, action).squeeze(2)).square().sum((2, 3))
+        return error.masked_fill(done, 0).sum() / (~done).sum().clamp(min=1)
+
+    def value_replay_loss(self, steps: Steps, value: Tensor) -> Tensor:
+        """Squared error, mean over the steps but the last."""
+        assert steps.paid is not None
+        value = value.unflatten(0, steps.shape).float()
+        # A step cut off by a time limit was paid its bootstrap already, so every end is an end here.
+        target = n_step_returns(steps.paid[:-1], steps.done[:-1], value[-1].detach(), self.config.discount)
+        return (target - value[:-1]).square().mean()
+
+    def reward_prediction_loss(self, clips: Steps) -> Tensor:
+        """Cross-entropy in nats; classes 0: no reward, 1: positive, 2: negative."""
+        T, B = clips.shape
+        seen = self.trunk.flat(flatten(clips.obs)["image"]).unflatten(0, (T, B)).transpose(0, 1).flatten(1)
+        reward = clips.reward[-1]
+        kind = (reward > 0).long() + 2 * (reward < 0).long()
+        return F.cross_entropy(self.reward(seen).float(), kind)
+
+    def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        raise UsageError("unreal draws its own batches from History; call auxiliary(history, ...)")
+
+
+def pixel_change(image: Tensor) -> Tensor:
+    """Mean absolute change of each 4x4 cell from frame to frame, in 0..1: (T, B, C, H, W) uint8 -> (T-1, B, H/4, W/4).
+
+    Of stacked frames the newest counts. Sides that are no multiple of 4 lose their rest.
+    """
+    newest = 3 if image.shape[2] % 3 == 0 else 1
+    x = pixels(image[:, :, -newest:].flatten(0, 1)).float().unflatten(0, image.shape[:2])
+    change = (x[1:] - x[:-1]).abs().mean(2)
+    return F.avg_pool2d(change, CELL)
+
+
+def n_step_returns(reward: Tensor, done: Tensor, bootstrap: Tensor, gamma: float) -> Tensor:
+    """R_t = r_t + gamma (1 - done_t) R_{t+1}, R_T = ``bootstrap``: (T, B, ...) from (T, B, ...), (T, B), (B, ...)."""
+    alive = gamma * (~done).to(bootstrap.dtype)
+    alive = alive.view(*done.shape, *(1,) * (reward.dim() - 2))
+    found, carried = torch.empty_like(reward), bootstrap
+    for t in range(len(reward) - 1, -1, -1):
+        carried = found[t] = reward[t] + alive[t] * carried
+    return found
+
+
+def draw_clips(history: History, count: int, generator: torch.Generator) -> Steps:
+    """``count`` clips (3, count) of one episode each; a fair coin decides whether one ends in a reward.
+
+    Raises:
+        UsageError: no episode in ``history`` has three steps.
+    """
+    reward, done = history.chronicle("reward"), history.chronicle("terminated") | history.chronicle("truncated")
+    whole = ~(done[:-2] | done[1:-1])
+    rewarded = reward[CLIP - 1 :] != 0
+    kinds = [(whole & rewarded).nonzero(), (whole & ~rewarded).nonzero()]
+    kinds = [kind for kind in kinds if len(kind)]
+    if not kinds:
+        raise UsageError("reward prediction found no three steps of one episode in History; episodes are too short")
+    device = generator.device
+    which = torch.randint(2, (count,), generator=generator, device=device) % len(kinds)
+    share = torch.rand(count, generator=generator, device=device)
+    drawn = torch.stack([kind[(share * len(kind)).long().clamp(max=len(kind) - 1)] for kind in kinds])
+    start, stream = drawn[which, torch.arange(count, device=device)].T
+    return history.stretches(start, stream, CLIP)
