@@ -10,14 +10,16 @@ sigma falls linearly in the number of optimizer steps. Each batch draws how many
 For an agent ``encode`` returns, (B, 2 D + 7): the mean of psi over the newest views of this episode, at most as many as
 it was trained with, psi of the present view, and its pose. The views' codes are the state carried from frame to frame.
 
-psi: "pool" (a tower, averaged over space), "pyramid", or "tower" (keeps its 16x16 map for the renderer; its average is
+psi: "pyramid", "pool" (a tower, averaged over space) or "tower" (keeps its 16x16 map for the renderer; its average is
 what an agent gets). ``GqnConfig()`` is a size for a CPU: 4 steps, 64 channels; published: 12 steps, 128 channels at
-16x16, code 256, shared_cores off or on.
+16x16, code 256.
 
-Differs from the paper: the LSTMs' grid is an eighth of the image, not a quarter, so their windows are 3x3, not 5x5; the
-canvas lies there too and is brought to full size once, at the end, by transposed convolutions; what stays the same from
-step to step (r, v, and for q the true view) enters an LSTM's gates once, through a 1x1 convolution; sigma 1 -> 0.2, not
-2 -> 0.7, as budgets are a thousand times smaller.
+Differs from the paper, whose budget is a thousand times larger: psi's channels are standardised over views (running
+statistics where it is frozen), for what views have in common would drown what tells scenes apart; a small perceptron
+lays r and v out on the grid, where they are the same everywhere in print and only the borders tell places apart; the
+LSTMs' grid is an eighth of the image, not a quarter, so their windows are 3x3, not 5x5; the canvas lies there too and
+is brought to full size once, at the end; what stays the same from step to step (r, v, and for q the true view) enters
+an LSTM's gates once, through a 1x1 convolution; sigma 2 -> 0.2, not 2 -> 0.7.
 """
 
 from __future__ import annotations
@@ -35,15 +37,15 @@ from torch import Tensor, nn
 from envs.registry import UsageError
 from envs.steps import Obs, Steps
 from representations.base import Config, Heads, Phase, Representation, State, feature_std
-from representations.nets import Shape, pixels, tile
+from representations.nets import Shape, orthogonal, pixels, tile
 
 ENCODERS = ("pool", "tower", "pyramid")
 
 
 @dataclass(frozen=True)
 class GqnConfig(Config):
-    encoder: str = "pool"
-    """psi: 'pool', 'tower' or 'pyramid'."""
+    encoder: str = "pyramid"
+    """psi: 'pool', 'tower' or 'pyramid'; the last is the fastest by three and learns sooner."""
     code: int = 64
     """D, channels of psi; 256 in the paper."""
     views: int = 6
@@ -56,14 +58,14 @@ class GqnConfig(Config):
     """Channels of z_l; 3 in the paper, 64 in the code most used."""
     shared_cores: bool = True
     """One set of weights for all rendering steps."""
-    first_sigma: float = 1.0
-    """Standard deviation of a pixel in [0, 1] at the beginning; 2 in the paper."""
+    first_sigma: float = 2.0
+    """Standard deviation of a pixel in [0, 1] at the beginning; the paper's."""
     last_sigma: float = 0.2
     """At the end; 0.7 in the paper."""
-    sigma_steps: int = 1000
+    sigma_steps: int = 2000
     """Optimizer steps from one to the other; 200,000 in the paper."""
-    learning_rate: float = 5e-4
-    """Adam; the paper's first one."""
+    learning_rate: float = 1e-3
+    """Adam; 5e-4 in the paper."""
     anneal: float = 0.3
     """Last part of pre-training over which the learning rate falls to 0."""
     batch: int = 36
@@ -95,7 +97,7 @@ class Pyramid(nn.Module):
             layers += [nn.Conv2d(before, after, 2, 2), nn.ReLU(inplace=True)]
             before = after
         grid = (shape[1] // 8, shape[2] // 8)
-        self.body = nn.Sequential(*layers, nn.Conv2d(before, code, grid), nn.ReLU(inplace=True))
+        self.body = nn.Sequential(*layers, nn.Conv2d(before, code, grid))
 
     def forward(self, x: Tensor, pose: Tensor) -> Tensor:
         return self.body(over(pose, x))
@@ -155,7 +157,11 @@ class Renderer(nn.Module):
         n, self.steps, self.latents = config.channels, config.steps, config.latents
         self.size = (n, H // self.FACTOR, W // self.FACTOR)
         cores = 1 if config.shared_cores else config.steps
-        condition = config.code + pose
+        self.lay_out = nn.Sequential(
+            *(nn.Linear(config.code + pose, 256), nn.ReLU(inplace=True)),
+            *(nn.Linear(256, math.prod(self.size)), nn.ReLU(inplace=True)),
+        )
+        condition = n + (config.code if config.encoder == "tower" else 0)
         self.generators = nn.ModuleList(Core(config.latents, n, condition) for _ in range(cores))
         self.inferences = nn.ModuleList(Core(n, n, condition + n) for _ in range(cores))
         self.prior, self.posterior = (nn.Conv2d(n, 2 * config.latents, 3, padding=1) for _ in range(2))
@@ -181,16 +187,16 @@ class Renderer(nn.Module):
             x: the true view, (B, C, H, W) in [0, 1]: z is drawn from q. None: from the prior, and the KL is 0.
         """
         B = len(pose)
-        about = over(pose, code)
-        if about.shape[2] > 1:
-            about = F.adaptive_avg_pool2d(about, self.size[1:])
+        about = self.lay_out(torch.cat([code.mean((2, 3)), pose], 1)).unflatten(1, self.size)
+        if code.shape[2] > 1:
+            about = torch.cat([about, F.adaptive_avg_pool2d(code, self.size[1:])], 1)
         zero = torch.zeros(B, *self.size, device=pose.device).contiguous(memory_format=torch.channels_last)
         generating, inferring, canvas = (zero, zero), (zero, zero), zero
         divergence = torch.zeros(B, device=pose.device)
         conditions = {core: core.condition(about) for core in self.generators}  # type: ignore[operator]
         if x is not None:
             seen = self.look(x)
-            beside = torch.cat([seen, about.expand(-1, -1, *seen.shape[2:]).to(seen.dtype)], 1)
+            beside = torch.cat([seen, about.to(seen.dtype)], 1)
             conditions |= {core: core.condition(beside) for core in self.inferences}  # type: ignore[operator]
         for step in range(self.steps):
             generate, infer = (cores[step % len(cores)] for cores in (self.generators, self.inferences))
@@ -232,11 +238,15 @@ class Gqn(Representation):
             self.psi: nn.Module = Pyramid(self.image_shape, self.pose_dim, config.code)
         else:
             self.psi = Tower(self.image_shape, self.pose_dim, config.code, config.encoder == "pool")
+        self.standardise = nn.BatchNorm2d(config.code, affine=False, momentum=0.05)
         self.renderer = Renderer(self.image_shape, self.pose_dim, config)
         self.window = config.views  # type: ignore[misc]
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         self.updates: Tensor
         self.features_dim = 2 * config.code + self.pose_dim
+        orthogonal(self.psi)
+        orthogonal(self.renderer.look)
+        orthogonal(self.renderer.lay_out)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
@@ -252,7 +262,7 @@ class Gqn(Representation):
 
     def encode(self, obs: Obs, state: State = (), first: Tensor | None = None) -> tuple[Tensor, State]:
         assert first is not None, "a state goes with the marks of where episodes begin"
-        code = self.psi(pixels(obs["image"]), obs["pose"]).float().mean((2, 3))
+        code = self.view(obs["image"], obs["pose"]).mean((2, 3))
         going_on = (~first).float().unsqueeze(1)
         codes = torch.cat([state[0][:, 1:] * going_on.unsqueeze(2), code.unsqueeze(1)], 1)
         count = (state[1] * going_on + 1).clamp(max=self.context)
@@ -262,7 +272,11 @@ class Gqn(Representation):
 
     def codes(self, image: Tensor, pose: Tensor) -> Tensor:
         """psi of every view: (V, B, C, H, W) uint8 and (V, B, P) -> (V, B, D, g, g)."""
-        return self.psi(pixels(image.flatten(0, 1)), pose.flatten(0, 1)).unflatten(0, image.shape[:2])
+        return self.view(image.flatten(0, 1), pose.flatten(0, 1)).unflatten(0, image.shape[:2])
+
+    def view(self, image: Tensor, pose: Tensor) -> Tensor:
+        """psi of views (B, C, H, W) uint8 from (B, P): (B, D, g, g) float32."""
+        return self.standardise(self.psi(pixels(image), pose).float())
 
     @property
     def sigma(self) -> Tensor:
