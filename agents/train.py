@@ -30,8 +30,8 @@ from envs.streams import Streams, stream_seed
 from envs.suites import build
 from envs.tasks import Task, World
 from representations import REPRESENTATIONS
-from representations.base import Representation
-from representations.pretrain import Pretrainer, collect
+from representations.base import Representation, Unfit
+from representations.pretrain import Pretrainer, collect, views_of
 from representations.wrappers import Beside, Motion, Wrapped
 
 PAIRED_STEPS = 128
@@ -182,18 +182,29 @@ def restored(run: Path, config: Mapping[str, Any]) -> tuple[Representation, dict
     return representation.eval(), {split: world.stacked(frames) for split, world in task.splits().items()}
 
 
-def rehearse(configs: Sequence[RunConfig]) -> None:
+def rehearse(configs: Sequence[RunConfig]) -> dict[str, str]:
     """Build the world and the representation of every run once, so that what cannot work fails before it writes.
 
+    Returns:
+        Representation -> why it and these worlds do not go together (an observation key that is missing).
+
     Raises:
-        UsageError: a missing package, an observation key the method needs, a setting its networks refuse.
+        UsageError: a missing package, a setting a method's networks refuse.
     """
     seen = set()
+    refused: dict[str, str] = {}
     for config in configs:
         key = (config.env, config.repr, tuple(sorted((name, str(v)) for name, v in config.repr_settings.items())))
         if key not in seen:
             seen.add(key)
-            build_representation(config, find_task(config))
+            try:
+                task = find_task(config)
+                representation = build_representation(config, task)
+                if representation.views and config.pretrain_samples:
+                    views_of(task.source)
+            except Unfit as reason:
+                refused[config.repr] = str(reason)
+    return refused
 
 
 def train(config: RunConfig, run: RunDir, tracker: Tracker, progress: Progress, device: str = "auto") -> OnPolicy:

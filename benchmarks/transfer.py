@@ -38,6 +38,8 @@ class Args:
     """Representations to compare: names of the registry, or your own as package.module:Class."""
     suite: str = "coinrun"
     """Where to train and what to transfer to."""
+    tasks: tuple[str, ...] = ()
+    """Only these tasks of the suite, as 'minigrid-doorkey'. Default: all."""
     algo: Literal["ppo", "a2c"] = "ppo"
     """The agent."""
     mode: Literal["auto", "frozen", "finetune", "online"] = "auto"
@@ -51,8 +53,9 @@ class Args:
     set: tuple[str, ...] = ()
     """Settings of a chosen module, as NAME.FIELD=VALUE: --set darla.beta=4 ppo.learning_rate=1e-3."""
 
-    preset: Literal["smoke", "quick", "standard", "paper"] = "quick"
-    """Size: smoke (under a minute), quick (minutes), standard (3 seeds), paper (published protocol; wants a GPU)."""
+    preset: Literal["smoke", "brief", "quick", "standard", "paper"] = "quick"
+    """Size: smoke (under a minute), brief (3 seeds, a third of quick), quick (minutes), standard (3 seeds), paper
+    (published protocol; wants a GPU)."""
     steps: int | None = None
     """Frames of training per run. Default: the preset's."""
     seeds: tuple[int, ...] = ()
@@ -128,7 +131,7 @@ def transfer(args: Args) -> int:
     from benchmarks import report
 
     device = resolve_device(args.device)
-    rehearse(configs)
+    configs = fitting(configs, rehearse(configs))
     print(announce(configs, out, device), flush=True)
     if args.dry_run:
         return 0
@@ -147,6 +150,20 @@ def transfer(args: Args) -> int:
     print(f"\n{text}\n\nreport: {out / 'report.html'}   table: {out / 'results.csv'}")
     print(f"{time.perf_counter() - started:.0f} s in all")
     return 0
+
+
+def fitting(configs: list[RunConfig], refused: dict[str, str]) -> list[RunConfig]:
+    """The runs that can be, after a line for every method that cannot.
+
+    Raises:
+        UsageError: none is left but a baseline nobody asked for.
+    """
+    left = [config for config in configs if config.repr not in refused]
+    if refused and not {config.repr for config in left} - {BASELINE}:
+        raise UsageError("; ".join(refused.values()))
+    for name, reason in refused.items():
+        print(f"left out: {name} ({reason})")
+    return left
 
 
 def finish_run(args: Args, out: Path, config: RunConfig, title: str) -> bool:
@@ -189,11 +206,16 @@ def plan(args: Args) -> list[RunConfig]:
         if value is not None and value < 1:
             raise UsageError(f"{flag} {value}: give a whole number of at least 1")
     changes = own_settings(args.set, {*names, args.algo})
+    known = [task.env for task in build(args.suite)]
+    for task_name in args.tasks:
+        if task_name not in known:
+            raise UsageError(f"--tasks {task_name}: suite '{args.suite}' has no such task; it has: {', '.join(known)}")
     levels = args.train_levels or (preset.train_levels,)
     return [
         configure(args, preset, task, name, seed, changes)
         for train_levels in dict.fromkeys(levels)
         for task in build(args.suite, train_levels)
+        if not args.tasks or task.env in args.tasks
         for name in names
         for seed in dict.fromkeys(seeds)
     ]
@@ -218,6 +240,7 @@ def configure(
     num_envs, steps = args.num_envs or preset.num_envs, args.steps or round(preset.steps * task.share)
     algorithm.Config(**algo_settings).check(num_envs)
     pretrained = cls.needs_pretraining and mode != "online"
+    samples = round(preset.pretrain_samples * cls.pretrain_share) if pretrained else 0
     window = max(1, round(task.window * preset.window_share)) if task.window else 0
     return RunConfig(
         suite=args.suite,
@@ -232,7 +255,7 @@ def configure(
         train_levels=task.train_levels,
         pretrain_on=args.pretrain_on if pretrained else "none",
         pretrain_frames=preset.pretrain_frames if pretrained else 0,
-        pretrain_samples=preset.pretrain_samples if pretrained else 0,
+        pretrain_samples=samples,
         seed=seed,
         steps=steps,
         num_envs=num_envs,

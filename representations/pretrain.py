@@ -74,7 +74,9 @@ def collect(
 
 def _collect(world: Makes, count: int, seed: int, also: Also | None, window: int, views: bool) -> dict[str, np.ndarray]:
     """``count`` moments, or windows, of one world."""
-    envs = world.make(NUM_ENVS, stream_seed(seed, "envs"))
+    if views:
+        views_of(world)
+    envs: Any = world.make(NUM_ENVS, stream_seed(seed, "envs"))
     if not isinstance(envs.single_action_space, gym.spaces.Discrete):
         raise UsageError(f"action space {envs.single_action_space}: random actions are drawn from Discrete spaces only")
     choices = int(envs.single_action_space.n)
@@ -102,7 +104,7 @@ def _collect(world: Makes, count: int, seed: int, also: Also | None, window: int
             for _ in range(STRIDE):
                 step()
         if views:
-            seen = _views(envs, window)
+            seen = envs.views(window)
             opens = np.zeros((NUM_ENVS, window), dtype=bool)
             keep({**seen, FIRST: opens}, start)
             continue
@@ -118,11 +120,12 @@ def _collect(world: Makes, count: int, seed: int, also: Also | None, window: int
     return kept
 
 
-def _views(envs: Any, count: int) -> Mapping[str, np.ndarray]:
-    """Each env's present moment as ``count`` cameras see it, (N, count, ...) by key."""
+def views_of(world: Makes) -> None:
+    """Unfit where ``world`` cannot show one moment from several cameras."""
+    envs = world.make(1, 0)
     if not hasattr(envs, "views"):
-        raise Unfit(f"this representation learns scenes from several views; {type(envs).__name__} shows one: use rooms")
-    return envs.views(count)
+        raise Unfit(f"it learns scenes from several views of a moment, and {type(envs).__name__} has no views(count)")
+    envs.close()
 
 
 def _keyed(observation: Any) -> Mapping[str, np.ndarray]:
