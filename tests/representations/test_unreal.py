@@ -326,3 +326,21 @@ def test_names_and_bad_settings():
     )
     with pytest.raises(UsageError, match="windows of 21 steps from a history of 5"):
         unreal.auxiliary(short, 3, lambda f: (f, f.sum(1)), torch.Generator())
+
+
+def test_replay_survives_a_restart_to_the_bit(tmp_path):
+    def agent() -> A2C:
+        env = counting()
+        torch.manual_seed(5)
+        config = UnrealConfig(actions=4, discount=0.9, length=10, replay=128)
+        return A2C(env, Unreal(keyed_space(env.observation_space), config), A2CConfig(n_steps=8), seed=2)
+
+    whole, first, second = agent(), agent(), agent()
+    whole.learn(8 * 4 * 9)
+    first.learn(8 * 4 * 6)
+    first.save(tmp_path)
+    second.restore(tmp_path)
+    second.learn(8 * 4 * 3, reset_num_timesteps=False)
+    assert torch.equal(second.history.chronicle("paid"), whole.history.chronicle("paid"))
+    for name, wanted in whole.policy.state_dict().items():
+        assert torch.equal(wanted, second.policy.state_dict()[name]), name
