@@ -22,6 +22,7 @@ from envs.registry import UsageError
 from envs.steps import Obs, Steps
 from envs.streams import stream_seed
 from representations.base import Representation, Unfit, feature_std, warn_if_collapsed
+from representations.wrappers import unwrapped
 
 HOLD = 8
 """Mean number of steps an action is held."""
@@ -115,7 +116,7 @@ def _collect(world: Makes, count: int, seed: int, also: Also | None, window: int
             if window == 1:
                 keep(now, start)
             else:
-                keep({**now, FIRST: ended}, start, (slice(None), t), (window,))
+                keep({**now, FIRST: ended}, start, (t,), (window,))
     envs.close()
     return kept
 
@@ -215,8 +216,8 @@ class Pretrainer:
 
     @torch.no_grad()
     def watch(self) -> dict[str, float]:
-        """Spread and size of the features of 256 stored frames now; a RuntimeWarning where they have collapsed."""
-        representation, device = self.representation, self.generator.device
+        """Spread and size of the method's own features of 256 stored frames; a RuntimeWarning if collapsed."""
+        representation, device = unwrapped(self.representation), self.generator.device
         training = representation.training
         representation.eval()
         some = {key: _channels_first(value[:256]).to(device) for key, value in self._rows.items() if key != FIRST}

@@ -69,6 +69,13 @@ class Wrapped(Representation):
         return self.inner.pictures(obs, generator)
 
 
+def unwrapped(representation: Representation) -> Representation:
+    """The method itself, without what was put around it for a policy."""
+    while isinstance(representation, Wrapped):
+        representation = representation.inner
+    return representation
+
+
 class Motion(Wrapped):
     """``inner`` over the last ``frames`` frames; features (B, frames * D).
 
