@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from agents import checkpoint
+from envs.dummy import CountingVectorEnv
 from envs.registry import UsageError
 from envs.steps import flatten
 from envs.suites import World, build
-from representations.base import Phase, Representation
+from representations.base import Phase, Representation, Unfit
 from representations.darla import Darla
-from representations.pretrain import STRIDE, Pretrainer, collect
+from representations.gqn import Gqn, GqnConfig
+from representations.pretrain import FIRST, NUM_ENVS, STRIDE, Pretrainer, collect
 from tests.representations.toys import image_space, moving_square
 
 PLAIN = World("counting", {"num_levels": 3})
@@ -60,6 +65,89 @@ def test_kept_frames_are_a_stride_apart_and_actions_are_held():
 def test_too_few_frames_are_refused():
     with pytest.raises(UsageError, match="1 pre-training frames for 2 worlds"):
         collect((PLAIN, PLAIN), 1, seed=0)
+
+
+def counters(windows):
+    """(env, episode, t) that the counting world writes into pixel (0, 0), (..., 3)."""
+    return windows["image"][..., 0, 0]
+
+
+def test_windows_are_consecutive_steps_of_one_env():
+    windows = collect((PLAIN,), 70 * 4 + 3, seed=7, window=4)  # 283 // 4 = 70 windows
+    assert windows["image"].shape == (70, 4, 3, 64, 64)
+    assert windows["image"].dtype == torch.uint8
+    assert windows["image"].movedim(-3, -1).is_contiguous()  # channels-last
+    env, episode, time = counters(windows).long().unbind(-1)
+    # 32 envs at once: windows 0..31, 32..63, and 6 of the third round
+    assert torch.equal(env, (torch.arange(70) % NUM_ENVS)[:, None].expand(70, 4))
+    # a step of the world is one more t, or the start of the next episode
+    goes_on = (time[:, 1:] == time[:, :-1] + 1) & (episode[:, 1:] == episode[:, :-1])
+    begins = (time[:, 1:] == 0) & (episode[:, 1:] == episode[:, :-1] + 1)
+    assert (goes_on ^ begins).all()
+    assert begins.any()
+    assert torch.equal(windows[FIRST], time == 0)
+    # Envs 0 to 2 play episodes of 10 + (i + e) % 4 steps, 10, 11 and 12 the first. A window is 4 observations and 8
+    # steps lead to the next: it begins 3 + 8 = 11 steps after the one before, that of env 0 at 0, 1 of episode 1 (its
+    # 10th step resets), then at step 22 = 10 + 11 + 1: t=1 of episode 2.
+    starts = list(zip(episode[::NUM_ENVS, 0].tolist(), time[::NUM_ENVS, 0].tolist(), strict=True))
+    assert starts == [(0, 0), (1, 1), (2, 1)]
+    # env 1: 11 steps, then 12: step 11 opens episode 1, step 22 is its t=11
+    starts = list(zip(episode[1::NUM_ENVS, 0].tolist(), time[1::NUM_ENVS, 0].tolist(), strict=True))
+    assert starts == [(0, 0), (1, 0), (1, 11)]
+
+
+def test_windows_come_in_equal_shares_and_what_else_is_asked_for_goes_along():
+    def also(envs):
+        return {"time": envs.time.copy()}
+
+    pair = (PLAIN, PLAIN.but(look="swapped"))
+    windows = collect(pair, 3 * 7 + 1, seed=7, also=also, window=3)
+    # 7 windows over two worlds: edges 0, 3, 7
+    assert windows["image"].shape[:2] == (7, 3)
+    assert torch.equal(windows["image"][:3], collect((PLAIN,), 9, seed=7, window=3)["image"])
+    assert torch.equal(counters(windows)[..., 2].long()[3:], windows["time"][3:] % 256)
+    assert windows["time"].tolist() == [[0, 1, 2]] * 7
+    assert set(collect(pair, 6, seed=7)) == {"image"}  # single frames carry no marks
+
+
+def test_too_few_windows_are_refused():
+    with pytest.raises(UsageError, match="7 pre-training frames for 2 worlds in windows of 4"):
+        collect((PLAIN, PLAIN), 7, seed=0, window=4)
+    assert len(collect((PLAIN, PLAIN), 8, seed=0, window=4)["image"]) == 2
+
+
+class Viewed(CountingVectorEnv):
+    """A counting world that can be looked at from ``count`` sides: view v of env i at step t is (t, i, v)."""
+
+    def views(self, count):
+        shown = np.zeros((self.num_envs, count, 4, 6, 3), np.uint8)
+        shown[..., 0] = self.time[:, None, None, None]
+        shown[..., 1] = self.rows[:, None, None, None]
+        shown[..., 2] = np.arange(count)[:, None, None]
+        return {"image": shown, "pose": shown[:, :, 0, 0].astype(np.float32)}
+
+
+class ViewedWorld:
+    def make(self, num_envs, seed):
+        return Viewed(num_envs, seed=seed, episode_length=30)
+
+
+def test_views_are_windows_of_one_moment():
+    windows = collect((ViewedWorld(),), 5 * 40 + 4, seed=1, window=5, views=True)
+    assert windows["image"].shape == (40, 5, 3, 4, 6)
+    assert windows["image"].movedim(-3, -1).is_contiguous()
+    time, env, view = windows["image"][..., 2, 5].unbind(-1)
+    # 32 envs at the start, then 8 of them 8 steps later, each from 5 sides
+    assert torch.equal(time, torch.tensor([0] * 32 + [STRIDE] * 8)[:, None].expand(40, 5).to(torch.uint8))
+    assert torch.equal(env, (torch.arange(40) % 32)[:, None].expand(40, 5).to(torch.uint8))
+    assert view.tolist() == [[0, 1, 2, 3, 4]] * 40
+    assert torch.equal(windows["pose"], windows["image"][..., 2, 5].float())
+    assert not windows[FIRST].any()
+
+
+def test_a_world_without_views_is_unfit():
+    with pytest.raises(Unfit, match=r"CountingVectorEnv has no views\(count\)"):
+        collect((ViewedWorld(), PLAIN), 40, seed=0, window=4, views=True)
 
 
 class TwoPhases(Representation):
@@ -130,6 +218,142 @@ def test_b_s_gradient_never_reaches_a():
     a = two.a.item()
     trainer.run(20)
     assert two.a.item() == a
+
+
+class Uneven(TwoPhases):
+    """Phase "a" takes 7 frames a step, and its learning rate falls; windows of 2."""
+
+    window = 2
+
+    def phases(self):
+        a, b = super().phases()
+        return [replace(a, batch=7, anneal=0.25), b]
+
+
+def pairs(n=10):
+    """``n`` windows of 2 frames."""
+    image = torch.randint(256, (n, 2, 4, 5, 3), dtype=torch.uint8).movedim(-1, -3)
+    return {"image": image, FIRST: torch.zeros(n, 2, dtype=torch.bool)}
+
+
+def test_a_phase_has_its_own_batch_in_whole_windows():
+    two = Uneven(image_space((3, 4, 5)))
+    trainer = pretrainer(two, pairs(), samples=96)
+    # Phase a: 7 // 2 = 3 windows, 6 frames; the other 4 // 2 = 2 windows, 4 frames. Shares 3 : 1 of 96:
+    # 16 * 3/4 = 12 steps, 24 * 1/4 = 6 steps; 12 * 6 + 6 * 4 = 96
+    assert trainer.total == 96
+    trainer.run(40)  # 6 steps are 36, a 7th were 42
+    assert (two.order, trainer.drawn) == (["a"] * 6, 36)
+    trainer.run(40)  # up to 76: six more are 72, and one of 4
+    assert (two.order[6:], trainer.drawn) == (["a"] * 6 + ["b"], 76)
+    trainer.run(1)  # at least one
+    assert trainer.drawn == 80
+    trainer.run(1000)
+    assert (trainer.drawn, trainer.done, len(two.order)) == (96, True, 18)
+
+
+def test_windows_reach_the_loss_time_first():
+    class Looking(Uneven):
+        def phases(self):
+            def look(steps, generator):
+                self.seen = steps
+                return self.a.sum(), {}
+
+            return [Phase("look", [self.a], look, 0.01, batch=6)]
+
+    two, data = Looking(image_space((3, 4, 5))), pairs()
+    data[FIRST][:, 1] = torch.arange(10) % 2 == 1
+    pretrainer(two, data, samples=6).run(6)
+    assert two.seen.shape == (2, 3)
+    assert set(two.seen.obs) == {"image"}
+    image = two.seen.obs["image"]
+    drawn = [int((data["image"] == image[:, b]).flatten(1).all(1).nonzero()) for b in range(3)]
+    assert two.seen.first[1].tolist() == [bool(index % 2) for index in drawn]
+    assert torch.equal(two.seen.done[0], two.seen.first[1])
+    assert image.movedim(-3, -1).is_contiguous()
+
+
+def test_the_learning_rate_falls_to_nothing_over_the_last_part_of_its_phase():
+    trainer = pretrainer(Uneven(image_space((3, 4, 5))), pairs(), samples=128)
+    rates: dict[int, list[float]] = {0: [], 1: []}
+    for number, optimizer in enumerate(trainer.optimizers):
+        step = optimizer.step
+
+        def spy(step=step, number=number, optimizer=optimizer):
+            rates[number].append(optimizer.param_groups[0]["lr"])
+            step()
+
+        optimizer.step = spy
+    trainer.run(1000)
+    # 128 // 6 * 3/4 = 15.75: 16 steps; the last quarter is 4: 4/4, 3/4, 2/4, 1/4 of 0.01. Phase b: 32 * 1/4 = 8 steps.
+    assert rates[0] == pytest.approx([0.01] * 13 + [0.0075, 0.005, 0.0025])
+    assert rates[1] == [0.01] * 8
+
+
+@pytest.mark.parametrize("pause", [3, 8])
+def test_scenes_too_go_on_to_the_bit(tmp_path, pause):
+    image, pose = torch.randint(256, (6, 3, 8, 8, 3), dtype=torch.uint8).movedim(-1, -3), torch.randn(6, 3, 2)
+    data = {"image": image, "pose": pose, FIRST: torch.zeros(6, 3, dtype=torch.bool)}
+    space = gym.spaces.Dict({**image_space((3, 8, 8)).spaces, "pose": gym.spaces.Box(-3, 3, (2,), np.float32)})
+    config = GqnConfig(code=8, channels=4, steps=2, latents=2, views=3, batch=4, sigma_steps=6, anneal=0.4)
+
+    def fresh(seed):
+        torch.manual_seed(seed)
+        return pretrainer(Gqn(space, config), data, samples=10 * 12, seed=seed)
+
+    whole, first, second = fresh(3), fresh(3), fresh(9)
+    whole.run(1000)
+    first.run(pause * 12)
+    checkpoint.save(tmp_path, 1, first.components())
+    checkpoint.load(tmp_path, second.components())
+    assert second.drawn == pause * 12
+    second.run(1000)
+    for (name, wanted), found in zip(
+        whole.representation.state_dict().items(), second.representation.state_dict().values(), strict=True
+    ):
+        assert torch.equal(wanted, found), name
+    assert int(second.representation.updates) == 10
+
+
+class Says(TwoPhases):
+    """Features: ``scale`` times the mean red of a frame, and 3."""
+
+    features_dim, scale = 2, 1.0
+
+    def encode(self, obs, state=(), first=None):
+        assert first.all()
+        assert not self.training
+        red = obs["image"][:, 0].float().mean((1, 2))
+        return torch.stack([self.scale * red, torch.full_like(red, 3.0)], 1), state
+
+
+def test_watch_tells_spread_and_size_and_warns_where_features_collapsed():
+    image = torch.zeros(4, 4, 5, 3, dtype=torch.uint8)
+    image[..., 0] = torch.tensor([0, 2, 4, 6])[:, None, None]
+    two = Says(image_space((3, 4, 5)))
+    trainer = pretrainer(two, {"image": image.permute(0, 3, 1, 2)})
+    trainer.run(40)
+    # red 0, 2, 4, 6: standard deviation sqrt(5), mean with the constant's 0 halves it; size sqrt((14 + 9) / 2)
+    found = trainer.watch()
+    assert found == pytest.approx({"pretrain/feature_std": 5**0.5 / 2, "pretrain/feature_size": 11.5**0.5})
+    assert two.training
+    # 0.001 of it: spread 0.00112 of size 3 / sqrt(2) = 2.12, below a thousandth
+    two.scale = 0.001
+    told = r"^says: features have collapsed after 40 samples: .* over frames is 0\.0011, their size 2\.1;"
+    with pytest.warns(RuntimeWarning, match=told):
+        trainer.watch()
+    two.scale = 0.004  # 0.0045 of 2.12
+    trainer.watch()
+
+
+def test_watch_looks_at_the_first_frame_of_windows():
+    data = pairs()
+    data["image"][:, 1] = 200
+    trainer = pretrainer(Says(image_space((3, 4, 5))), data)
+    trainer.representation.window = 2
+    found = trainer.watch()
+    red = data["image"][:, 0, 0].float().mean((1, 2))
+    assert found["pretrain/feature_std"] == pytest.approx(float(red.std(correction=0)) / 2, rel=1e-5)
 
 
 @pytest.mark.parametrize("pause", [5, 18, 33])
