@@ -130,6 +130,75 @@ def test_nothing_is_touched_at_the_start_and_the_script_gets_there():
     assert total.mean() > 0.97
 
 
+@pytest.mark.parametrize("camera", ["fixed", "moving", "first_person"])
+def test_views_begin_with_the_policy_s_own_and_go_around_the_room(camera):
+    env = RoomsVectorEnv(3, seed=7, camera=camera)
+    env.reset()
+    seen = env.step(np.array([0, 2, 1]))[0]
+    found = env.views(4)
+    assert found["image"].shape == (3, 4, 64, 64, 3)
+    assert (found["image"].dtype, found["pose"].dtype) == (np.uint8, np.float32)
+    np.testing.assert_array_equal(found["image"][:, 0], seen["image"])
+    np.testing.assert_array_equal(found["pose"][:, 0], seen["pose"])
+    x, y, z, cos_yaw, sin_yaw, cos_pitch, sin_pitch = np.moveaxis(found["pose"][:, 1:], -1, 0)
+    np.testing.assert_allclose(np.hypot(x, y), 3.4, atol=1e-5)
+    np.testing.assert_allclose(z, 2.8, atol=1e-6)
+    # looking at the middle: 3.4 m along the yaw from (x, y) is (0, 0)
+    np.testing.assert_allclose(x + 3.4 * cos_yaw, 0, atol=1e-5)
+    np.testing.assert_allclose(y + 3.4 * sin_yaw, 0, atol=1e-5)
+    np.testing.assert_allclose(np.arctan2(sin_pitch, cos_pitch), -0.72, atol=1e-6)
+    angles = np.arctan2(y, x).ravel()
+    assert np.diff(np.sort(angles)).min() > 1e-3  # 9 places, no two alike
+    pictures = found["image"].reshape(12, -1)
+    assert len(np.unique(pictures, axis=0)) == 12
+    alone = env.views(1)
+    np.testing.assert_array_equal(alone["image"][:, 0], seen["image"])
+
+
+def test_views_come_from_anywhere_on_the_circle_and_change_with_time():
+    env = RoomsVectorEnv(40, seed=8)
+    env.reset()
+    render, env_views = env.views, []
+    for _ in range(2):
+        env_views.append(render(3)["pose"][:, 1:, :2])
+        env.step(np.zeros(40, int))
+    assert not np.isclose(*env_views).all(-1).any()
+    quarter = (np.arctan2(env_views[0][..., 1], env_views[0][..., 0]) // (np.pi / 2)).astype(int)
+    # 80 angles over 4 quarters: 20 each, standard deviation 3.9
+    assert np.bincount((quarter + 2).ravel(), minlength=4).min() > 8
+
+
+def test_views_are_the_same_whatever_the_number_of_envs():
+    found = []
+    for n in (2, 5):
+        env = RoomsVectorEnv(n, seed=9, camera="moving")
+        env.reset()
+        env.step(np.zeros(n, int))
+        found.append(env.views(3))
+    for key in ("image", "pose"):
+        np.testing.assert_array_equal(found[0][key], found[1][key][:2])
+
+
+def test_views_leave_the_world_as_it_is():
+    looked_at, left = (RoomsVectorEnv(3, seed=10, camera="moving", max_episode_steps=4) for _ in range(2))
+    looked_at.reset()
+    left.reset()
+    for step in range(9):  # through two time limits
+        looked_at.views(3)
+        actions = np.array([step, step + 1, step + 2]) % 3
+        one, other = looked_at.step(actions), left.step(actions)
+        for key in ("image", "pose", "goal"):
+            np.testing.assert_array_equal(one[0][key], other[0][key])
+        np.testing.assert_array_equal(one[1], other[1])
+
+
+def test_views_of_nothing_are_refused():
+    env = RoomsVectorEnv(2)
+    env.reset()
+    with pytest.raises(UsageError, match=r"views\(0\): ask for at least one"):
+        env.views(0)
+
+
 @pytest.mark.parametrize(
     ("options", "message"), [({"camera": "fix"}, "did you mean 'fixed'"), ({"combinations": "x"}, "combinations")]
 )

@@ -56,6 +56,27 @@ def test_frames_are_steps_of_one_with_no_known_successor():
     assert not steps.done.any()
 
 
+def test_windows_end_where_the_next_step_opens_an_episode():
+    # Row t, stream b shows 10 t + b. Stream 0 never ends; 1 opens anew at 3; 2 at 1 and at the last row, 4.
+    shown = 10 * torch.arange(T)[:, None] + torch.arange(B)
+    first = torch.zeros(T, B, dtype=torch.bool)
+    first[0, 0] = first[3, 1] = first[1, 2] = first[4, 2] = True
+    image = shown.to(torch.uint8)[:, :, None, None, None].expand(T, B, 3, 4, 2)
+    steps = Steps.windows({"image": image, "pose": shown.float()[:, :, None]}, first)
+    assert steps.shape == (T, B)
+    assert steps.done.nonzero().tolist() == [[0, 2], [2, 1], [3, 2]]
+    assert steps.terminated.equal(steps.done)
+    assert torch.equal(steps.first, first)
+    # not known: after an end, and after the last row
+    assert (~steps.next_valid).nonzero().tolist() == [[0, 2], [2, 1], [3, 2], [4, 0], [4, 1], [4, 2]]
+    # where not known the frame itself: never the first frame of another episode
+    wanted = [[10, 11, 2], [20, 21, 22], [30, 21, 32], [40, 41, 32], [40, 41, 42]]
+    assert steps.next_obs["pose"][..., 0].tolist() == wanted
+    assert steps.next_obs["image"].shape == image.shape
+    assert steps.next_obs["image"][:, :, 1, 2, 1].tolist() == wanted
+    assert not steps.reward.any()
+
+
 def test_flatten_puts_streams_fastest_and_copies_nothing():
     value = torch.arange(T * B * 2).reshape(T, B, 2)
     flat = flatten({"x": value})["x"]
