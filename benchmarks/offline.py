@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from envs.registry import UsageError
 
 if TYPE_CHECKING:
     from envs.steps import Obs
@@ -23,15 +26,29 @@ PARTS = 10
 
 
 class Measured:
-    """Measurements so far, as a component of a checkpoint."""
+    """Measurements so far, and with what they were made, as a component of a checkpoint."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self.settings = dict(settings)
         self.rows: list[Row] = []
 
+    @property
+    def seconds(self) -> float:
+        """What the fit has taken so far, over all the runs that it was stopped in."""
+        return self.rows[-1].get("seconds", 0.0) if self.rows else 0.0
+
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows}
+        return {"settings": self.settings, "rows": self.rows}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        made = state.get("settings", self.settings)
+        for name in sorted({*made, *self.settings}):
+            before, now = made.get(name), self.settings.get(name)
+            if before != now:
+                raise UsageError(
+                    f"the fit was started with {name}={before}, now asked for {name}={now}; "
+                    "repeat the first command, or give another --out"
+                )
         self.rows = [dict(row) for row in state["rows"]]
 
 
@@ -43,6 +60,7 @@ def fit(
     seed: int,
     measure: Measure,
     precision: str = "auto",
+    settings: Mapping[str, Any] | None = None,
 ) -> list[Row]:
     """Pre-train in place, or take up what ``folder`` holds; a row of what ``measure`` finds after each tenth.
 
@@ -51,9 +69,10 @@ def fit(
     Args:
         frames: the training frames, as ``representations.pretrain.collect`` gives them; asked for only if needed.
         samples: frames drawn from them in all.
+        settings: what else decides the outcome, plain data by name; kept beside the weights.
 
     Raises:
-        UsageError: ``folder`` holds a fit with another budget.
+        UsageError: ``folder`` holds a fit with another budget or other settings.
     """
     import torch
 
@@ -63,16 +82,19 @@ def fit(
     from envs.streams import stream_seed
     from representations.pretrain import Pretrainer
 
-    measured = Measured()
-    pretrainer = Pretrainer(
-        representation,
-        frames(),
-        samples,
-        generator=torch.Generator().manual_seed(stream_seed(seed, "pretraining")),
-        precision=resolve_precision(precision),
-    )
-    components = {**pretrainer.components(), "measured": measured}
-    checkpoint.load(folder / "checkpoint", components)
+    measured = Measured(settings or {})
+
+    def taken_up(obs: Obs) -> tuple[Pretrainer, dict[str, Any]]:
+        draws = torch.Generator().manual_seed(stream_seed(seed, "pretraining"))
+        pretrainer = Pretrainer(representation, obs, samples, generator=draws, precision=resolve_precision(precision))
+        components = {"measured": measured, **pretrainer.components()}
+        checkpoint.load(folder / "checkpoint", components)
+        return pretrainer, components
+
+    pretrainer, components = taken_up({})
+    if not pretrainer.done:
+        pretrainer, components = taken_up(frames())
+    started = time.perf_counter() - measured.seconds
     bar = Bar(folder.name)
     bar.stage("fit", pretrainer.total, pretrainer.drawn)
     while not pretrainer.done:
@@ -81,7 +103,8 @@ def fit(
         representation.eval()
         found = measure(representation)
         short = {name.rsplit("/", 1)[-1]: value for name, value in losses.items()}
-        measured.rows.append({"samples": pretrainer.drawn, **found, **short})
+        seconds = time.perf_counter() - started
+        measured.rows.append({"samples": pretrainer.drawn, "seconds": seconds, **found, **short})
         checkpoint.save(folder / "checkpoint", pretrainer.drawn, components)
         bar.update(pretrainer.drawn, " ".join(f"{name}={value:.3g}" for name, value in found.items()))
     bar.close()

@@ -12,7 +12,6 @@ Writes DIR/segmentation.csv and, per seed, pictures of masks and of every slot's
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +71,8 @@ def segmentation(args: Args) -> str:
 
     if args.samples < 160 or args.scenes < 16:
         raise UsageError(f"--samples {args.samples} --scenes {args.scenes}: give at least 160 and 16")
+    if not args.seeds or args.sprites[1] < 2:
+        raise UsageError("give --seeds at least one number, and --sprites at least 2 as the most: one cannot be scored")
     world = MultiSprites(counts=args.sprites, size=args.size)
     cls = REPRESENTATIONS.resolve("monet")
     defaults = {"slots": args.sprites[1] + 1, "latents": 8}
@@ -80,7 +81,6 @@ def segmentation(args: Args) -> str:
     for seed in args.seeds:
         told: Row = {"seed": seed, "size": args.size, "sprites": "-".join(map(str, args.sprites))}
         folder = args.out / f"monet-{args.size}-s{seed}"
-        started = time.perf_counter()
         model = build(cls, settings, args.size, seed)
         scored = fit(
             folder,
@@ -89,11 +89,13 @@ def segmentation(args: Args) -> str:
             args.samples,
             seed,
             lambda model: {"ari_fg": score(model, world, SCORED // 4)},  # type: ignore[arg-type]
+            settings={**settings, "scenes": args.scenes, "sprites": args.sprites},
         )
         last = {"samples": scored[-1]["samples"], "ari_fg": score(model, world, SCORED)}
         curve = " ".join(f"{row['ari_fg']:.2f}" for row in scored)
-        seconds = round(time.perf_counter() - started)
-        rows.append({**told, **last, "curve": curve, "seconds": seconds, "commit": commit()})
+        rows.append(
+            {**told, **last, "curve": curve, "seconds": round(scored[-1].get("seconds", 0)), "commit": commit()}
+        )
         write(folder, "curve", scored, model.pictures(*shown(world)))
     write(args.out, "segmentation", rows, {})
     return table(rows)
