@@ -121,7 +121,11 @@ class OnPolicy(Rollout):
         for part, part_advantage in zip(indices.split(size), advantage.split(size), strict=True):
             share = len(part) / len(indices)
             steps = self.history.minibatch(part, keys)
-            features = steps.obs[FEATURES][0] if self.frozen else self.policy.encode(flatten(steps.obs))[0]
+            if self.frozen:
+                features = steps.obs[FEATURES][0]
+            else:
+                state = tuple(kept.flatten(0, 1)[part] for kept in self.states)
+                features = self.policy.encode(flatten(steps.obs), state, steps.first[0])[0]
             logits, value = self.policy.heads(features)
             log_pi_all = log_probabilities(logits)
             log_pi = log_pi_all.gather(1, steps.action[0].unsqueeze(1)).squeeze(1)

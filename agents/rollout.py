@@ -138,8 +138,6 @@ class Rollout(OnPolicyAlgorithm):
         self.config = config = self.Config() if config is None else config
         name = representation.name
         self.mode: Mode = check_mode(name, type(representation), mode or "auto")
-        if self.mode != "frozen" and representation.initial_state(1):
-            raise UsageError(f"{name} carries a state from frame to frame; agents train only over it in mode 'frozen'")
         self.representation, self.precision = representation, precision
         self.aux_coef = representation.aux_coef if aux_coef is None else aux_coef
         self.auxiliary = self.mode == "online" and representation.has_loss and self.aux_coef > 0
@@ -222,6 +220,9 @@ class Rollout(OnPolicyAlgorithm):
         self.values = torch.zeros(shape[0] + 1, shape[1], dtype=dtype, device=self.device)
         self.log_probs = torch.zeros(shape, dtype=dtype, device=self.device)
         self.bootstrap = torch.zeros(shape, dtype=dtype, device=self.device)
+        carried = () if self.frozen else self.representation.initial_state(self.n_envs)
+        self.states = tuple(torch.zeros(shape[0], *part.shape, device=self.device) for part in carried)
+        """What the representation carried into each step (T, N, ...): an update encodes from there, one step back."""
 
     def _forget_streams(self) -> None:
         """Nothing is known of the environments' past."""
@@ -251,6 +252,8 @@ class Rollout(OnPolicyAlgorithm):
         self.history.begin()
         self.bootstrap.zero_()
         for t in range(n_rollout_steps):
+            for kept, part in zip(self.states, self._state, strict=False):
+                kept[t].copy_(part)
             with torch.no_grad():
                 features, state = self._look()
                 logits, values = self.policy.heads(features)

@@ -39,6 +39,8 @@ from envs.steps import Obs, Steps
 from representations.base import Config, Heads, Phase, Representation, State, feature_std
 from representations.nets import Shape, orthogonal, pixels, tile
 
+MOMENTUM = 0.05
+"""Of the running statistics of psi."""
 ENCODERS = ("pool", "tower", "pyramid")
 
 
@@ -54,8 +56,8 @@ class GqnConfig(Config):
     """L, rendering steps; 12 in the paper."""
     channels: int = 64
     """Of the LSTMs' states; 128 in the paper."""
-    latents: int = 8
-    """Channels of z_l; 3 in the paper, 64 in the code most used."""
+    latents: int = 3
+    """Channels of z_l; the paper's as far as known, 64 in the code most used."""
     shared_cores: bool = True
     """One set of weights for all rendering steps."""
     first_sigma: float = 2.0
@@ -224,7 +226,7 @@ class Gqn(Representation):
 
     Config = GqnConfig
     keys = ("image", "pose")
-    modes = ("frozen",)
+    modes = ("frozen", "finetune")
     views = True
     pretrain_share = 0.5
 
@@ -238,7 +240,7 @@ class Gqn(Representation):
             self.psi: nn.Module = Pyramid(self.image_shape, self.pose_dim, config.code)
         else:
             self.psi = Tower(self.image_shape, self.pose_dim, config.code, config.encoder == "pool")
-        self.standardise = nn.BatchNorm2d(config.code, affine=False, momentum=0.05)
+        self.standardise = nn.BatchNorm2d(config.code, affine=False, momentum=MOMENTUM)
         self.renderer = Renderer(self.image_shape, self.pose_dim, config)
         self.window = config.views  # type: ignore[misc]
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
@@ -270,13 +272,18 @@ class Gqn(Representation):
 
     # scenes -----------------------------------------------------------------------------------------------------------
 
-    def codes(self, image: Tensor, pose: Tensor) -> Tensor:
+    def codes(self, image: Tensor, pose: Tensor, learn: bool = False) -> Tensor:
         """psi of every view: (V, B, C, H, W) uint8 and (V, B, P) -> (V, B, D, g, g)."""
-        return self.view(image.flatten(0, 1), pose.flatten(0, 1)).unflatten(0, image.shape[:2])
+        return self.view(image.flatten(0, 1), pose.flatten(0, 1), learn).unflatten(0, image.shape[:2])
 
-    def view(self, image: Tensor, pose: Tensor) -> Tensor:
-        """psi of views (B, C, H, W) uint8 from (B, P): (B, D, g, g) float32."""
-        return self.standardise(self.psi(pixels(image), pose).float())
+    def view(self, image: Tensor, pose: Tensor, learn: bool = False) -> Tensor:
+        """psi of views (B, C, H, W) uint8 from (B, P): (B, D, g, g) float32.
+
+        ``learn`` standardises by the batch and moves the running statistics; otherwise those serve, whatever the mode.
+        """
+        norm = self.standardise
+        code = self.psi(pixels(image), pose).float()
+        return F.batch_norm(code, norm.running_mean, norm.running_var, training=learn, momentum=MOMENTUM)
 
     @property
     def sigma(self) -> Tensor:
@@ -290,7 +297,7 @@ class Gqn(Representation):
         order = torch.randperm(V, generator=generator, device=device)
         size = int(torch.randint(1, V, (), generator=generator, device=device))
         context, query = order[:size], order[size]
-        codes = self.codes(image[context], pose[context])
+        codes = self.codes(image[context], pose[context], learn=True)
         x = pixels(image[query])
         painted, divergence = self.renderer(codes.sum(0), pose[query], generator, x)
         error = (painted - x.float()).square().sum((1, 2, 3))

@@ -37,7 +37,7 @@ def settled(config=SMALL):
     """A model in eval mode whose running statistics are no longer those it was made with."""
     model = Gqn(space(), config)
     for _ in range(20):
-        model.codes(*scenes())
+        model.codes(*scenes(), learn=True)
     return model.eval()
 
 
@@ -151,7 +151,7 @@ def test_the_loss_is_likelihood_plus_divergence(generator):
 def test_some_views_are_context_and_another_one_is_painted(generator):
     model = Gqn(space(pose=4), SMALL)
     model.renderer = Painter()
-    model.view = lambda image, pose: pose[:, :, None, None]  # the code of a view is its one-hot number
+    model.view = lambda image, pose, learn: pose[:, :, None, None]  # the code of a view is its one-hot number
     image = torch.zeros(4, B, *SHAPE, dtype=torch.uint8)
     pose = torch.eye(4)[:, None].expand(4, B, 4)
     sizes, queries = [], []
@@ -300,8 +300,8 @@ def test_mistakes_are_named():
     )
     with pytest.raises(UsageError, match="12x8 does not divide by 8"):
         Gqn(space((3, 12, 8)))
-    with pytest.raises(UsageError, match="'gqn' has no mode 'finetune'; it has: frozen") as told:
-        check_mode("gqn", Gqn, "finetune")
+    with pytest.raises(UsageError, match="'gqn' has no mode 'online'; it has: frozen, finetune") as told:
+        check_mode("gqn", Gqn, "online")
     assert "\n" not in str(told.value)
     assert check_mode("gqn", Gqn, "auto") == "frozen"
 
