@@ -202,6 +202,12 @@ def rehearse(configs: Sequence[RunConfig]) -> dict[str, str]:
                 representation = build_representation(config, task)
                 if representation.views and config.pretrain_samples:
                     views_of(task.source)
+                each = config.steps // config.num_envs
+                if config.mode == "online" and representation.has_loss and representation.window > each:
+                    raise UsageError(
+                        f"{config.repr} learns from windows of {representation.window} steps; {config.steps:,} frames "
+                        f"in {config.num_envs} environments are {each} steps each: give more --steps"
+                    )
             except Unfit as reason:
                 refused[config.repr] = str(reason)
     return refused
