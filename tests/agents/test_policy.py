@@ -62,6 +62,48 @@ def test_frozen_takes_no_gradient_and_stays_in_eval(world, representation):
     assert {id(p) for p in built.trainable()} == {id(p) for p in built.parameters()} - {id(p) for p in net.parameters()}
 
 
+class Doubled(nn.Module):
+    """A neck: one weight on six features, twice over; width 12."""
+
+    width = 12
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(3.0))
+
+    def forward(self, x):
+        return torch.cat([self.weight * x, -self.weight * x], 1)
+
+
+@pytest.mark.parametrize("mode", ["frozen", "online"])
+def test_a_neck_is_the_policys_and_trains_where_the_representation_is_frozen(world, representation, mode):
+    env = world()
+    net = representation(env)
+    net.hidden, net.neck = (50,), Doubled  # 50: some are awake
+    built = Policy(env.observation_space, env.action_space, net, mode)
+    features, _ = built.encode({"image": torch.from_numpy(env.reset())})
+    logits, value = built.heads(features)
+    with torch.no_grad():
+        neck, layer = built.hidden[0], built.hidden[1]
+        by_hand = layer(torch.cat([3 * features, -3 * features], 1)).relu()
+        torch.testing.assert_close(value, built.value_net(by_hand).squeeze(-1))
+        torch.testing.assert_close(logits, built.action_net(by_hand))
+    (logits.square().sum() + value.sum()).backward()
+    assert float(neck.weight.grad.abs()) > 0
+    assert layer.in_features == 12
+    assert sum(p is neck.weight for p in built.trainable()) == 1
+    assert any(p is net.net[1].weight for p in built.trainable()) == (mode == "online")
+    assert (net.net[1].weight.grad is None) == (mode == "frozen")
+
+
+def test_a_neck_alone_feeds_the_heads(world, representation):
+    env = world()
+    net = representation(env)  # no hidden layers of its own
+    net.neck = Doubled
+    built = Policy(env.observation_space, env.action_space, net, "online")
+    assert (built.action_net.in_features, built.value_net.in_features) == (12, 12)
+
+
 def test_draw_is_categoricals(policy):
     made, _ = policy()
     logits = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))

@@ -7,6 +7,7 @@ from torch import nn
 
 from representations.base import Representation
 from representations.cnn import Cnn
+from representations.monet import Monet, MonetConfig, SlotPool
 from representations.vae import BetaVae
 from representations.wrappers import Beside, Motion
 
@@ -95,3 +96,53 @@ def test_vectors_beside_motion_carry_only_the_newest_vector():
         features, state = both.encode(obs, state, torch.tensor([value == 1]))
         told.append(features.tolist())
     assert told == [[[1, 2, 1, 2, 0.5]], [[1, 2, 2, 4, 0.25]]]
+
+
+class Pooled(Mean):
+    """Mean with a neck that the policy owns: the sum of what it is given, width 1."""
+
+    class Sum(nn.Module):
+        width = 1
+
+        def __init__(self, frames):
+            super().__init__()
+            self.frames = frames
+
+        def forward(self, x):
+            assert x.shape[1] == 2 * self.frames
+            return x.sum(1, keepdim=True)
+
+    def neck(self, frames=1):
+        return self.Sum(frames)
+
+
+def test_a_neck_reads_all_frames_of_motion_and_vectors_go_around_it():
+    space = gym.spaces.Dict({**SPACE.spaces, "goal": gym.spaces.Box(0, 1, (2,), np.float32)})
+    assert Motion(Pooled(SPACE), 4).neck().frames == 4
+    both = Beside(Motion(Pooled(space), 4), space, ["goal"])
+    neck = both.neck()
+    assert neck.inner.frames == 4
+    assert neck.width == 1 + 2
+    # two streams: the four frames' pairs sum to 1 + 2 + ... + 8 = 36 and to 8, then the goals as they are
+    joined = torch.cat([torch.arange(1.0, 9).unsqueeze(0), torch.ones(1, 8)])
+    goals = torch.tensor([[0.5, 0.25], [0, 1]])
+    assert neck(torch.cat([joined, goals], 1)).tolist() == [[36, 0.5, 0.25], [8, 0, 1]]
+    assert Beside(Motion(Mean(space), 4), space, ["goal"]).neck() is None
+
+
+def test_monets_attention_has_a_place_for_every_slot_of_every_frame():
+    space = gym.spaces.Dict({"image": gym.spaces.Box(0, 255, (3, 8, 8), np.uint8)})
+    config = MonetConfig(slots=2, latents=3, channels=(4, 4), decoder_channels=4, pool="attention")
+    motion = Motion(Monet(space, config), 4)
+    pool = motion.neck()
+    assert (pool.width, pool.place.shape) == (256, (4 * 2, 3))
+    image = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    first = torch.tensor([True, True])
+    with torch.no_grad():
+        features, _ = motion.encode({"image": image}, motion.initial_state(2), first)
+        assert pool(features).shape == (2, 256)
+        # four equal frames, told apart by their places alone: without these, one frame reads the same
+        pool.place.zero_()
+        alone = SlotPool(2, 3)
+        alone.load_state_dict({**pool.state_dict(), "place": torch.zeros(2, 3)})
+        torch.testing.assert_close(pool(features), alone(features[:, :6]))
