@@ -228,7 +228,6 @@ class Gqn(Representation):
     keys = ("image", "pose")
     modes = ("frozen", "finetune")
     views = True
-    pretrain_share = 0.5
 
     def __init__(self, space: gym.spaces.Dict, config: Any = None):
         super().__init__(space, config)
