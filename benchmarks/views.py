@@ -83,6 +83,7 @@ def views(args: Args) -> str:
     cls = REPRESENTATIONS.resolve("gqn")
     settings = apply_settings("gqn", cls.Config, {}, own_settings(args.set, {"gqn"}).get("gqn", {}))
     config = cls.Config(**settings)
+    check(args, config.batch * config.views)
     rows: list[Row] = []
     rooms: dict[str, Any] = {}
     for seed in args.seeds:
@@ -112,6 +113,17 @@ def views(args: Args) -> str:
     write(args.out, "views", rows, {})
     chart(args.out, rows)
     return table(rows)
+
+
+def check(args: Args, least: int) -> None:
+    """UsageError for numbers no fit could work with; ``least`` views are one optimizer step."""
+    for seed in args.seeds:
+        if not 0 <= seed < 2**31:
+            raise UsageError(f"--seeds {seed}: a seed is a whole number from 0 to 2147483647")
+    if args.samples < least:
+        raise UsageError(f"--samples {args.samples}: one optimizer step draws {least}; give at least that")
+    if not 1 <= args.scenes <= HELDOUT:
+        raise UsageError(f"--scenes {args.scenes}: give 1 to {HELDOUT}; rooms from there on are for the score")
 
 
 def space() -> Any:
