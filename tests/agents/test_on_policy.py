@@ -432,8 +432,6 @@ def test_a_callback_stops_within_a_rollout_and_learning_goes_on(build):
 def test_mistakes_are_named(build, world, representation):
     with pytest.raises(UsageError, match="do not divide into 4 minibatches"):
         build(config={"minibatches": 4})
-    with pytest.raises(UsageError, match="carries a state"):
-        build(kind="averaging", mode="online")
     with pytest.raises(UsageError, match="two bonuses of one class"):
         build(bonuses=(Constant(), Constant()))
     with pytest.raises(UsageError, match="has no mode 'thawed'"):
@@ -448,3 +446,45 @@ def test_mistakes_are_named(build, world, representation):
     env.action_space = gym.spaces.MultiDiscrete([2, 2])
     with pytest.raises(UsageError, match="Discrete"):
         PPO(env, representation(env), PPO.Config(**SMALL))
+
+
+def test_features_that_have_collapsed_are_told_once(build):
+    agent = build(mode="frozen", kind="autoencoder")
+    with torch.no_grad():
+        agent.representation.net[1].weight.zero_()
+        agent.representation.net[1].bias.fill_(0.5)
+    # tanh(0.5) = 0.4621 in every feature of every frame
+    with pytest.warns(RuntimeWarning) as told:
+        agent.learn(3 * 6 * N)
+    (warning,) = told
+    assert str(warning.message).startswith(
+        "autoencoder: features have collapsed after 18 frames: their standard deviation over frames is 0, their size "
+        "0.46;"
+    )
+
+
+def test_features_that_differ_are_not_told(build):
+    agent = build()
+    agent.learn(2 * 6 * N)  # any warning is an error
+    assert agent.metrics["representation/feature_std"] > 1e-3 * agent.metrics["representation/feature_size"]
+    assert not agent._collapsed
+
+
+def test_a_later_collapse_is_told_with_its_frame_count(build):
+    agent = build(mode="frozen", kind="autoencoder")
+    agent.learn(6 * N)
+    with torch.no_grad():
+        agent.representation.net[1].weight.zero_()
+    # The next rollout begins with features seen before: they still differ. The one after that, at 54, is all alike.
+    with pytest.warns(RuntimeWarning, match="after 54 frames"):
+        agent.learn(2 * 6 * N, reset_num_timesteps=False)
+
+
+def test_an_update_encodes_from_the_state_that_each_step_was_acted_from(build):
+    # One minibatch of the whole rollout, no step taken yet: the policy of the update is the one that acted, so its KL
+    # to that is 0. Features add up over an episode; from an empty state they would be others.
+    agent = build(kind="averaging", mode="online", config={**PLAIN, "epochs": 1, "minibatches": 1})
+    agent.learn(2 * 6 * N)
+    assert agent.states[0].shape == (6, N, 6)
+    assert agent.states[0].abs().sum() > 0
+    assert agent.metrics["train/approx_kl"] == pytest.approx(0, abs=1e-9)

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import intruders
-from benchmarks.transfer import Args, main, plan
+from benchmarks.transfer import Args, fitting, main, plan
 from envs.registry import UsageError
+from envs.suites import build
 from tests.readme import own_representation
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,6 +92,55 @@ def test_the_plan_adds_the_baseline_and_spans_names_levels_and_seeds():
     modes = {c.repr: (c.mode, c.pretrain_samples > 0) for c in configs}
     assert modes == {"random": ("frozen", False), "vae": ("frozen", True), "cnn": ("online", False)}
     assert len(plan(Args(repr=("cnn",), suite="counting"))) == 1  # the baseline is not added twice
+
+
+def test_a_method_that_cannot_see_this_suite_is_left_out_by_name_and_the_others_stay(capsys, monkeypatch):
+    monkeypatch.setattr("benchmarks.estimate.estimate_seconds", lambda config: 60.0)  # it would time real networks
+    argv = ["--suite", "breakout", "--repr", "gqn", "vae", "--preset", "smoke", "--dry-run"]
+    assert main(argv) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == (
+        "left out: gqn (gqn needs obs key 'pose'; this environment gives ['image']; suites that give it: rooms, "
+        "rooms-moving)"
+    )
+    assert said[1].startswith("2 runs, suite breakout")
+    assert [line.split()[0] for line in said[2:4]] == ["vae", "cnn"]
+    assert not any("gqn" in line for line in said[1:])
+
+
+def test_where_no_named_method_fits_it_is_an_error(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    argv = ["--suite", "breakout", "--repr", "gqn", "--preset", "smoke"]
+    for more in ([], ["--no-baseline"]):
+        text = refused(capsys, *argv, *more)
+        assert text.startswith("error: gqn needs obs key 'pose'")
+        assert "rooms-moving" in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fitting_keeps_the_order_of_what_stays(capsys):
+    configs = plan(Args(repr=("random", "vae", "darla"), suite="counting", seeds=(4, 2)))
+    left = fitting(configs, {"vae": "it is blind"})
+    assert [(c.repr, c.seed) for c in left] == [(n, s) for n in ("random", "darla", "cnn") for s in (4, 2)]
+    assert capsys.readouterr().out == "left out: vae (it is blind)\n"
+    assert fitting(configs, {}) == configs
+    assert capsys.readouterr().out == ""
+    only = plan(Args(repr=("vae",), suite="counting"))
+    with pytest.raises(UsageError, match="it is blind"):
+        fitting(only, {"vae": "it is blind"})
+
+
+def test_tasks_are_chosen_by_name(capsys):
+    everything = [task.env for task in build("minigrid")]
+    assert len(everything) > 2
+    chosen = (everything[2], everything[0])
+    configs = plan(Args(repr=("random",), suite="minigrid", tasks=chosen, preset="smoke"))
+    # in the order of the suite, each with the named method and the baseline
+    assert [(c.env, c.repr) for c in configs] == [(everything[i], n) for i in (0, 2) for n in ("random", "cnn")]
+    assert {c.env for c in plan(Args(repr=("random",), suite="minigrid", preset="smoke"))} == set(everything)
+    text = refused(capsys, "--suite", "minigrid", "--repr", "random", "--tasks", everything[0], "doorkee")
+    assert "--tasks doorkee: suite 'minigrid' has no such task" in text
+    assert all(name in text for name in everything)
 
 
 def test_the_mode_binds_named_methods_and_leaves_the_added_baseline_its_own():
