@@ -77,15 +77,52 @@ def curves(series: Mapping[str, Curve], palette: Mapping[str, str], title: str, 
     with matplotlib.rc_context(STYLE):
         figure, axes = _panel(title)
         for label, curve in series.items():
-            colour = palette[label]
-            axes.fill_between(curve.steps, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
-            axes.plot(curve.steps, curve.mean, color=colour, marker="o", markersize=3)
+            _line(axes, curve, color=palette[label], marker="o", markersize=3)
         axes.set_ylim(*limits)
-        axes.set_xlim(left=0)
-        axes.set_xlabel("frames")
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _frames(value)))
+        _over_frames(axes)
         return _uri(figure)
+
+
+def learning(
+    panels: Mapping[str, tuple[Mapping[str, Curve], float]], palette: Mapping[str, str], band: str = ""
+) -> bytes:
+    """Return during training (PNG): a panel for each task, with the threshold return dashed, over one legend."""
+    dashes = {label: list(palette.values())[:place].count(palette[label]) for place, label in enumerate(palette)}
+    styles = ("solid", "dashed", "dotted", "dashdot")  # where there are more methods than colours
+    across = min(len(panels), 3)
+    down = -(-len(panels) // across)
+    size = (max(6.4, 5.2 * across), 3.4 * down + 0.3 * len(palette) / across + 0.3)
+    with matplotlib.rc_context(STYLE), io.BytesIO() as file:
+        figure = Figure(figsize=size, layout="constrained")
+        places = figure.subplots(down, across, squeeze=False).ravel()
+        shown: dict[str, Any] = {}
+        for axes, (title, (series, threshold)) in zip(places, panels.items(), strict=False):
+            axes.set_title(title)
+            axes.tick_params(length=0)
+            axes.axhline(threshold, color="#9aa1ab", linewidth=1, linestyle=(0, (4, 3)))
+            for label, curve in series.items():
+                style = styles[dashes[label] % len(styles)]
+                shown.setdefault(label, _line(axes, curve, color=palette[label], linestyle=style))
+            axes.set_ylabel("return (training)")
+            _over_frames(axes)
+        for axes in places[len(panels) :]:
+            axes.set_axis_off()
+        figure.legend(shown.values(), shown, loc="outside lower left", ncols=across, frameon=False, title=band or None)
+        figure.savefig(file, format="png", dpi=110)
+        return file.getvalue()
+
+
+def _line(axes: Axes, curve: Curve, **style: Any) -> Any:
+    """The mean over the band from the lowest to the highest seed; returns the line."""
+    axes.fill_between(curve.steps, curve.low, curve.high, color=style["color"], alpha=0.15, linewidth=0)
+    return axes.plot(curve.steps, curve.mean, **style)[0]
+
+
+def _over_frames(axes: Axes) -> None:
+    axes.set_xlim(left=0)
+    axes.set_xlabel("frames")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _frames(value)))
 
 
 def bars(entries: Sequence[tuple[str, Interval]], palette: Mapping[str, str], title: str, xlabel: str) -> str:

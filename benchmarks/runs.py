@@ -297,9 +297,9 @@ def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
     return found
 
 
-def _labels(runs: Sequence[Run]) -> dict[str, str]:
-    """Run id -> label: the representation alone where that is enough, else with as few settings as tell them apart."""
-    labels: dict[str, str] = {}
+def told_apart(runs: Sequence[Run]) -> dict[str, dict[str, str]]:
+    """Run id -> as few settings (dotted name, JSON text) as tell it from the other runs of its representation."""
+    found: dict[str, dict[str, str]] = {}
     for name in sorted({run.config["repr"] for run in runs}):
         own = {run.id: _flat(run.config) for run in runs if run.config["repr"] == name}
         keys = sorted({key for flat in own.values() for key in flat})
@@ -308,10 +308,22 @@ def _labels(runs: Sequence[Run]) -> dict[str, str]:
         for key in keys:
             if _distinct(own, [*told, key]) > _distinct(own, told):
                 told.append(key)
-        for run_id, flat in own.items():
-            parts = [f"{key.rsplit('.', 1)[-1]}={flat.get(key, 'none').strip(chr(34))}" for key in told]
-            labels[run_id] = f"{name} ({', '.join(parts)})" if parts else name
+        found |= {run_id: {key: flat.get(key, "null") for key in told} for run_id, flat in own.items()}
+    return found
+
+
+def _labels(runs: Sequence[Run]) -> dict[str, str]:
+    """Run id -> label: the representation alone where that is enough, else with the settings that tell it apart."""
+    told = told_apart(runs)
+    labels: dict[str, str] = {}
+    for run in runs:
+        parts = [f"{key.rsplit('.', 1)[-1]}={_shown(value)}" for key, value in told[run.id].items()]
+        labels[run.id] = f"{run.config['repr']} ({', '.join(parts)})" if parts else run.config["repr"]
     return labels
+
+
+def _shown(text: str) -> str:
+    return "none" if text == "null" else text.strip('"')
 
 
 def _distinct(flats: dict[str, dict[str, str]], keys: Sequence[str]) -> int:
