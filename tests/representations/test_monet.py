@@ -9,13 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.segmentation import foreground_ari
 from envs.registry import UsageError
 from envs.steps import Steps
 from representations import REPRESENTATIONS
 from representations.monet import FAINTEST, Block, Monet, MonetConfig, SlotPool, beside, mixture_loss
 from representations.nets import pixels
+from representations.pretrain import Pretrainer
 from representations.vae import kl_to_prior
-from tests.representations.toys import image_space
+from tests.representations.toys import image_space, read_out
 
 SMALL = MonetConfig(slots=3, latents=4, channels=(8, 8, 16), decoder_channels=8)
 SPACE = image_space((3, 16, 16))
@@ -238,6 +240,39 @@ def test_autocast_changes_the_loss_by_rounding_only():
             rounded = model.loss(steps, lambda f: (f, f), torch.Generator().manual_seed(1))[0]
     assert rounded.dtype == torch.float32
     assert float(rounded) == pytest.approx(float(exact), rel=0.02)
+
+
+def two_parts(size: int = 16, count: int = 64) -> tuple[Tensor, np.ndarray, Tensor]:
+    """Images of a red part left of a blue one, masks (1, 2) and where the edge is (count, 1)."""
+    edge = torch.randint(3, size - 2, (count,))
+    mask = torch.where(torch.arange(size) < edge[:, None], 1, 2)[:, None, :].expand(-1, size, -1)
+    colours = torch.tensor([[0, 0, 0], [255, 0, 0], [0, 0, 255]], dtype=torch.uint8)
+    return colours[mask].permute(0, 3, 1, 2), mask.numpy(), edge.float()[:, None]
+
+
+def test_it_learns_to_part_the_colours_and_its_slots_tell_where_the_edge_is():
+    # Three regions (two squares on black) take thousands of steps: benchmarks.segmentation asks for those. Seen on four
+    # seeds: ARI .79 .79 .98 .75, from .01 .52 -.02 .01; R^2 of the edge .96 .99 .91 .78, from .02 or less.
+    images, parts, edge = two_parts()
+    config = MonetConfig(slots=2, latents=2, channels=(8, 8), decoder_channels=8, learning_rate=3e-3, batch=8)
+    model = Monet(SPACE, config)
+
+    def judge() -> tuple[float, float]:
+        with torch.no_grad():
+            slots = model.masks(pixels(images)).argmax(0).squeeze(1).numpy()
+            return float(foreground_ari(parts, slots).mean()), read_out(model.encode({"image": images})[0], edge)
+
+    untrained = judge()
+    trainer = Pretrainer(model, {"image": images}, 150 * 8, generator=torch.Generator().manual_seed(0))
+    first = trainer.run(25 * 8)
+    trainer.run(100 * 8)
+    last = trainer.run(25 * 8)
+    assert trainer.done
+    assert last["pretrain/monet/reconstruction"] < 0 < 2000 < first["pretrain/monet/reconstruction"]
+    assert last["pretrain/monet/loss"] < 0.1 * first["pretrain/monet/loss"]
+    learnt = judge()
+    assert learnt[0] > 0.6 > untrained[0] + 0.2
+    assert learnt[1] > 0.7 > untrained[1] + 0.5
 
 
 def test_save_and_load_give_equal_features():
