@@ -65,6 +65,14 @@ def refused(capsys, *argv):
         (["--set", "ppo.epochs=0"], ["epochs"]),
         (["--set", "ppo.minibatches=7"], ["256 steps x 64 environments", "7 minibatches"]),
         (["--set", "ppo.gamma=1.5"], ["gamma=1.5"]),
+        (["--repr", "unreal", "--mode", "frozen"], ["'unreal' has no mode 'frozen'", "online"]),
+        (["--repr", "gqn", "--suite", "counting"], ["gqn needs obs key 'pose'", "['image']", "rooms-moving"]),
+        (
+            ["--repr", "cpc", "--suite", "counting", "--steps", "1024"],
+            ["windows of 32 steps", "1,024 frames in 64 environments are 16 steps each", "--steps"],
+        ),
+        (["--repr", "cpc", "--set", "cpc.ahead=40"], ["ahead=40", "a window of 32 steps"]),
+        (["--repr", "monet", "--set", "monet.pool=mean"], ["pool='mean'", "flat, attention"]),
         (["--out", "/proc/nowhere"], ["/proc/nowhere", "cannot write"]),
     ],
 )
