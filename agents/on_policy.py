@@ -30,7 +30,7 @@ from agents.policy import log_probabilities
 from agents.rollout import Config, Rollout
 from envs.history import FEATURES
 from envs.registry import UsageError
-from envs.steps import flatten
+from envs.steps import Obs, flatten
 from representations.base import feature_std, warn_if_collapsed
 
 __all__ = ["Config", "OnPolicy"]
@@ -145,7 +145,11 @@ class OnPolicy(Rollout):
 
     def _auxiliary_backward(self, indices: Tensor, means: Means) -> None:
         """Gradient of the representation's own loss, on the same minibatch or on windows drawn from History."""
-        generator, heads = self.streams["auxiliary"], self.policy.heads
+        generator = self.streams["auxiliary"]
+
+        def heads(features: Tensor, obs: Obs) -> tuple[Tensor, Tensor]:
+            return self.policy.heads(features)
+
         alone = self.representation.window == 1
         for part in indices.split(self.config.micro_batch) if alone else (indices,):
             share = len(part) / len(indices)

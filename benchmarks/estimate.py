@@ -66,7 +66,7 @@ def own_seconds(config: Hashable) -> tuple[float, float]:
         elif run.mode == "online" and representation.has_loss and representation.window == 1:
 
             def with_heads(steps: Steps, generator: torch.Generator) -> Any:
-                return representation.loss(steps, lambda features: (features, features.sum(1)), generator)
+                return representation.loss(steps, lambda features, obs: (features, features.sum(1)), generator)
 
             online = _seconds_a_frame(representation, 256, with_heads)
     return offline, online

@@ -31,8 +31,9 @@ Mode = Literal["frozen", "finetune", "online"]
 MODES: tuple[Mode, ...] = ("frozen", "finetune", "online")
 State = tuple[Tensor, ...]
 """What an encoder carries from frame to frame, each (B, ...); empty for most."""
-Heads = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""features (B, D) -> policy logits (B, A) and value (B,): for losses that look at the policy (DrAC, value replay)."""
+Heads = Callable[[Tensor, Obs], tuple[Tensor, Tensor]]
+"""Features (B, D) of observations (B, ...) -> policy logits (B, A) and value (B,), for losses that look at the policy
+(DrAC, value replay). The observations tell what stands beside the features, such as a goal."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,7 @@ class Representation(nn.Module, ABC):
         return {}
 
 
-def _no_heads(features: Tensor) -> tuple[Tensor, Tensor]:
+def _no_heads(features: Tensor, obs: Obs) -> tuple[Tensor, Tensor]:
     raise UsageError("this loss looks at the policy's heads, which do not exist during offline pre-training")
 
 

@@ -79,10 +79,10 @@ class Drac(Representation):
     def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         obs = flatten(steps.obs)
         with torch.no_grad():
-            logits, value = heads(self.encode(obs)[0])
+            logits, value = heads(self.encode(obs)[0], obs)
         changed = augment(obs["image"], self.config.augmentations, self.config.pad, generator)
         features = self.encode({**obs, "image": changed})[0]
-        changed_logits, changed_value = heads(features)
+        changed_logits, changed_value = heads(features, obs)
         policy, gap = policy_distance(logits, changed_logits), value_distance(value, changed_value)
         loss = policy + gap
         return loss, {

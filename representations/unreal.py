@@ -129,13 +129,14 @@ class Unreal(Representation):
         metrics: dict[str, Tensor] = {}
         if config.pixel_control or config.value_replay:
             steps = history.windows(streams, config.length + 1, generator)
-            features = self.encode(flatten(steps.obs))[0]
+            obs = flatten(steps.obs)
+            features = self.encode(obs)[0]
             metrics["feature_std"] = feature_std(features)
             if config.pixel_control:
                 metrics["pixel_control"] = loss = self.pixel_control_loss(steps, features)
                 total = total + config.pixel_control_coef * loss
             if config.value_replay:
-                metrics["value_replay"] = loss = self.value_replay_loss(steps, heads(features)[1])
+                metrics["value_replay"] = loss = self.value_replay_loss(steps, heads(features, obs)[1])
                 total = total + config.value_replay_coef * loss
         if config.reward_prediction:
             clips = draw_clips(history, config.clips, generator)

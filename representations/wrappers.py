@@ -136,7 +136,23 @@ class Beside(Wrapped):
 
     def encode(self, obs: Obs, state: State = (), first: Tensor | None = None) -> tuple[Tensor, State]:
         features, state = self.inner.encode(obs, state, first)
-        return torch.cat([features, *(obs[key].to(features.dtype) for key in self.vectors)], dim=1), state
+        return self.joined(features, obs), state
+
+    def joined(self, features: Tensor, obs: Obs) -> Tensor:
+        """``inner``'s features (B, D) with the vectors of their observations (B, ...)."""
+        return torch.cat([features, *(obs[key].to(features.dtype) for key in self.vectors)], dim=1)
+
+    def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.inner.loss(steps, self._behind(heads), generator)
+
+    def auxiliary(
+        self, history: History, streams: int, heads: Heads, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.inner.auxiliary(history, streams, self._behind(heads), generator)
+
+    def _behind(self, heads: Heads) -> Heads:
+        """``heads`` for what ``inner`` makes of a frame."""
+        return lambda features, obs: heads(self.joined(features, obs), obs)
 
     def neck(self, frames: int = 1) -> nn.Module | None:
         inner = self.inner.neck(frames)

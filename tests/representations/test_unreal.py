@@ -207,7 +207,7 @@ def test_draws_have_the_sizes_asked_for_and_the_gradient_reaches_every_task(gene
         history.see({"image": frame}, torch.zeros(3, dtype=torch.bool))
         history.pay(torch.randn(8, 3))
     head = torch.nn.Linear(unreal.features_dim, 1)
-    loss, metrics = unreal.auxiliary(history, 5, lambda f: (f, head(f).squeeze(1)), generator)
+    loss, metrics = unreal.auxiliary(history, 5, lambda f, obs: (f, head(f).squeeze(1)), generator)
     config = unreal.config
     total = (
         config.pixel_control_coef * metrics["pixel_control"]
@@ -232,7 +232,7 @@ def test_each_task_is_switched_by_its_own_field(task, generator):
         history.see({"image": torch.randint(0, 256, (3, 1, 36, 36), dtype=torch.uint8)}, no)
         history.write(torch.zeros(3, dtype=torch.int64), torch.ones(3), no, no, {})
     history.see({"image": torch.zeros(3, 1, 36, 36, dtype=torch.uint8)}, no)
-    _, metrics = unreal.auxiliary(history, 5, lambda f: (f, f.sum(1)), generator)
+    _, metrics = unreal.auxiliary(history, 5, lambda f, obs: (f, f.sum(1)), generator)
     known = {"pixel_control", "reward_prediction", "value_replay"}
     assert known & set(metrics) == {task}
 
@@ -325,7 +325,7 @@ def test_names_and_bad_settings():
         Unreal(SPACE, replace(SMALL, length=20)),
     )
     with pytest.raises(UsageError, match="windows of 21 steps from a history of 5"):
-        unreal.auxiliary(short, 3, lambda f: (f, f.sum(1)), torch.Generator())
+        unreal.auxiliary(short, 3, lambda f, obs: (f, f.sum(1)), torch.Generator())
 
 
 def test_replay_survives_a_restart_to_the_bit(tmp_path):
