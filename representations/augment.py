@@ -56,7 +56,7 @@ def recolour(image: Tensor, brightness: Tensor, contrast: Tensor, saturation: Te
     """
     B, C, H, W = image.shape
     colours = 3 if C % 3 == 0 else 1
-    x = image.permute(0, 2, 3, 1).float().view(B, -1)
+    x = image.permute(0, 2, 3, 1).float().reshape(B, -1)
     slope, bias = brightness * contrast, brightness * (1 - contrast) * x.mean(1) + 0.5
     own = torch.diag_embed((slope * saturation)[:, None] * gain[:, :colours])
     matrix = own + (slope * (1 - saturation) / colours)[:, None, None]

@@ -15,7 +15,7 @@ from representations import REPRESENTATIONS
 from representations.base import check_mode
 from representations.cpc import Cpc, CpcConfig, info_nce
 from representations.pretrain import Pretrainer
-from tests.representations.toys import image_space, read_out
+from tests.representations.toys import image_space, read_out, strongest
 
 T, B = 5, 3
 SMALL = CpcConfig(window=T, ahead=3, context=4)
@@ -171,14 +171,7 @@ def test_what_persists_is_learnt_and_what_flickers_is_not():
     with torch.no_grad():
         after = cpc.encode({"image": frames.flatten(0, 1)})[0]
     wanted = torch.from_numpy(place).flatten()[:, None].float()
-    assert read_out(_leading(after), wanted) > read_out(_leading(before), wanted) + 0.1
-
-
-def _leading(features: torch.Tensor) -> torch.Tensor:
-    """The 12 strongest directions: what a small read-out gets to see."""
-    centred = features - features.mean(0)
-    u, s, _ = torch.linalg.svd(centred, full_matrices=False)
-    return u[:, :12] * s[:12] / s[0]
+    assert read_out(strongest(after, 12), wanted) > read_out(strongest(before, 12), wanted) + 0.1
 
 
 def test_save_and_load_give_equal_features():

@@ -31,3 +31,24 @@ def read_out(features: Tensor, factors: Tensor) -> float:
     weights = torch.linalg.solve(a.T @ a + 1e-3 * torch.eye(a.shape[1]).double(), a.T @ y[::2])
     error = (b @ weights - y[1::2]).square().sum(0)
     return float((1 - error / (y[1::2] - y[1::2].mean(0)).square().sum(0)).mean())
+
+
+def shapes_anywhere(each: int = 48, size: int = 40, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Four white shapes at random places: images (4 each, 1, size, size) uint8, and which one, one-hot (4 each, 4)."""
+    draws = torch.Generator().manual_seed(seed)
+    shapes = [torch.zeros(16, 16, dtype=torch.uint8) for _ in range(4)]
+    shapes[0][:, 6:10] = shapes[1][6:10] = shapes[2][4:12, 4:12] = 255
+    shapes[3][torch.arange(16), torch.arange(16)] = shapes[3][torch.arange(15), torch.arange(1, 16)] = 255
+    shapes[3][torch.arange(1, 16), torch.arange(15)] = shapes[3][torch.arange(14), torch.arange(2, 16)] = 255
+    images = torch.zeros(4 * each, 1, size, size, dtype=torch.uint8)
+    for place in range(4 * each):
+        y, x = torch.randint(0, size - 15, (2,), generator=draws).tolist()
+        images[place, 0, y : y + 16, x : x + 16] = shapes[place % 4]
+    order = torch.randperm(4 * each, generator=draws)
+    return images[order], torch.eye(4).repeat(each, 1)[order]
+
+
+def strongest(features: Tensor, count: int = 6) -> Tensor:
+    """The ``count`` strongest directions of features (n, D): from many numbers anything can be read on a toy."""
+    u, s, _ = torch.linalg.svd(features - features.mean(0), full_matrices=False)
+    return u[:, :count] * s[:count] / s[0]

@@ -1,0 +1,116 @@
+"""CURL: the loss by hand, the key network's motion, and what learning changes."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from benchmarks.settings import apply_settings
+from envs.registry import UsageError
+from envs.steps import Steps
+from representations import REPRESENTATIONS
+from representations.base import check_mode
+from representations.curl import Curl, CurlConfig, info_nce
+from representations.pretrain import Pretrainer
+from tests.representations.toys import image_space, read_out, shapes_anywhere, strongest
+
+SPACE = image_space((6, 40, 40))
+SMALL = CurlConfig(pad=4, projection=8)
+
+
+def frames(n: int = 5) -> Steps:
+    return Steps.frames({"image": torch.randint(0, 256, (n, 6, 40, 40), dtype=torch.uint8)})
+
+
+def test_the_loss_by_hand():
+    # two pairs, W = diag(1, 2): logits q_i^T W k_j = ((1, 2), (3, 8)): -1 + log(e + e^2), -8 + log(e^3 + e^8)
+    query, key = torch.tensor([[1.0, 0], [1, 1]]), torch.tensor([[1.0, 1], [2, 3]])
+    loss, accuracy = info_nce(query, key, torch.diag(torch.tensor([1.0, 2])))
+    expected = (math.log(math.e + math.e**2) - 1 + math.log(math.e**3 + math.e**8) - 8) / 2
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+    assert float(accuracy) == 0.5  # the first prefers the other key
+    # W is not symmetric in general: queries on the left
+    weight = torch.tensor([[0.0, 1], [0, 0]])  # q_1 k_2: logits ((1, 3), (1, 3))
+    assert float(info_nce(query, key, weight)[0]) == pytest.approx(math.log(math.e + math.e**3) - 2, rel=1e-5)
+
+
+def test_nothing_told_apart_costs_log_b_and_all_told_apart_nothing():
+    same = torch.ones(5, 3)
+    assert float(info_nce(same, same, torch.eye(3))[0]) == pytest.approx(math.log(5))
+    loss, accuracy = info_nce(100 * torch.eye(4), torch.eye(4), torch.eye(4))
+    assert float(loss) == 0
+    assert float(accuracy) == 1
+
+
+def test_it_does_not_change_when_the_embedding_is_rotated():
+    query, key, weight = torch.randn(5, 4), torch.randn(5, 4), torch.randn(4, 4)
+    turn = torch.linalg.qr(torch.randn(4, 4))[0]
+    before = info_nce(query, key, weight)[0]
+    after = info_nce(query @ turn, key @ turn, turn.T @ weight @ turn)[0]
+    assert float(after) == pytest.approx(float(before), rel=1e-4)
+
+
+def test_the_gradient_reaches_queries_and_no_key(generator):
+    curl = Curl(SPACE, SMALL)
+    curl.loss(frames(), None, generator)[0].backward()
+    for name, parameter in curl.named_parameters():
+        if name.startswith("key_"):
+            assert parameter.grad is None, name
+            assert not parameter.requires_grad, name
+        else:
+            assert parameter.grad is not None, name
+            assert parameter.grad.abs().sum() > 0, name
+    trained = {id(p) for phase in curl.phases() for p in phase.parameters}
+    assert trained == {id(p) for p in curl.parameters() if p.requires_grad}
+
+
+def test_keys_start_as_queries_and_follow_slowly():
+    curl = Curl(SPACE, CurlConfig(pad=4, projection=8, momentum=0.9))
+    pairs = [("trunk", "key_trunk"), ("projection", "key_projection")]
+    state = curl.state_dict()
+    for query, key in pairs:
+        names = [name.removeprefix(query) for name in state if name.startswith(f"{query}.")]
+        assert names
+        assert all(torch.equal(state[query + name], state[key + name]) for name in names)
+    old = curl.key_trunk.dense.weight.clone()
+    with torch.no_grad():
+        curl.trunk.dense.weight.add_(1)
+    curl.after_step()
+    # 0.9 old + 0.1 (old + 1)
+    assert torch.allclose(curl.key_trunk.dense.weight, old + 0.1, atol=1e-6)
+
+
+def test_learning_finds_frames_again_and_their_shape_is_read_better_than_at_random():
+    images, shape = shapes_anywhere()
+    torch.manual_seed(0)
+    curl = Curl(image_space((1, 40, 40)), CurlConfig(pad=12, projection=16, momentum=0.95, learning_rate=1e-3))
+    before = curl.encode({"image": images})[0].detach()
+    draws = torch.Generator().manual_seed(0)
+    trainer = Pretrainer(curl, {"image": images}, 64 * 150, generator=draws, precision="bfloat16")
+    early, late = trainer.run(64 * 10), trainer.run(64 * 140)
+    assert late["pretrain/contrast/loss"] < early["pretrain/contrast/loss"] - 0.1
+    after = curl.encode({"image": images})[0].detach()
+    assert read_out(strongest(after, 12), shape) > read_out(strongest(before, 12), shape) + 0.08
+
+
+def test_save_and_load_give_equal_features_and_keys(generator):
+    image = torch.randint(0, 256, (3, 6, 40, 40), dtype=torch.uint8)
+    one, other = Curl(SPACE, SMALL), Curl(SPACE, SMALL)
+    with torch.no_grad():
+        one.trunk.dense.weight.add_(0.1)
+    one.after_step()
+    other.load_state_dict(one.state_dict())
+    assert torch.equal(one.encode({"image": image})[0], other.encode({"image": image})[0])
+    assert torch.equal(one.key_trunk(image), other.key_trunk(image))
+    assert not torch.equal(one.key_trunk(image), one.trunk(image))
+
+
+def test_names_and_bad_settings():
+    assert REPRESENTATIONS.resolve("curl") is Curl
+    assert check_mode("curl", Curl, "auto") == "online"
+    with pytest.raises(UsageError, match=r"curl: momentum=1\.5: give a number of at most 1"):
+        apply_settings("curl", CurlConfig, {}, {"momentum": "1.5"})
+    with pytest.raises(ValueError, match="projection=1"):
+        CurlConfig(projection=1)
