@@ -14,6 +14,7 @@ from envs.steps import Steps
 from representations import REPRESENTATIONS
 from representations.base import check_mode
 from representations.gqn import ENCODERS, Core, Gqn, GqnConfig, gaussian_loss, kl
+from representations.pretrain import FIRST, Pretrainer
 from tests.representations.toys import image_space
 
 V, B, P = 3, 2, 5
@@ -320,3 +321,46 @@ def test_mistakes_are_named():
 def test_bad_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         GqnConfig(**settings)
+
+
+# a toy ----------------------------------------------------------------------------------------------------------------
+
+SIDE, DOT = 16, 8
+
+
+def dots(count: int, seed: int):
+    """``count`` rooms: a dot of 3 hues at 9 heights, seen by 3 of 4 cameras that stand 4 pixels apart around it."""
+    draws = torch.Generator().manual_seed(seed)
+    height = torch.randint(0, SIDE - DOT + 1, (count,), generator=draws)
+    hue = torch.eye(3)[torch.randint(0, 3, (count,), generator=draws)]
+    camera = torch.rand(count, 4, generator=draws).argsort(1)[:, :3]
+    pixel = torch.arange(SIDE)
+    across = (pixel - 4 * camera[:, :, None]) % SIDE < DOT
+    down = (pixel >= height[:, None]) & (pixel < height[:, None] + DOT)
+    shape = down[:, None, :, None] & across[:, :, None, :]
+    image = (255 * shape[:, :, None] * hue[:, None, :, None, None]).to(torch.uint8)
+    return {"image": image, "pose": torch.eye(4)[camera], FIRST: torch.zeros(count, 3, dtype=torch.bool)}
+
+
+def test_an_unseen_view_is_painted_from_two_others():
+    steps, batch = 400, 12
+    config = GqnConfig(
+        **dict(code=16, channels=16, steps=2, latents=2, views=3, batch=batch),
+        **dict(first_sigma=0.5, last_sigma=0.25, sigma_steps=steps // 2, learning_rate=6e-3, anneal=0.5),
+    )
+    model, frames = Gqn(space((3, SIDE, SIDE), 4), config), dots(2000, 0)
+    trainer = Pretrainer(model, frames, steps * batch * 3, generator=torch.Generator().manual_seed(0))
+    trainer.run(trainer.total)
+    unseen = dots(400, 100)
+    image, pose = (unseen[key].transpose(0, 1) for key in ("image", "pose"))
+    truth = image[2].float() / 255
+
+    def error(guess):
+        return float((guess - truth).square().mean())
+
+    painted = error(model.predict(image[:2], pose[:2], pose[2]))
+    # Seeds 0, 1 and 2 paint at 0.042 to 0.051; the mean image is 0.075 off, another's pose 0.079 to 0.088.
+    assert painted < 0.8 * error(frames["image"].float().mean((0, 1)) / 255)
+    assert error(model.predict(image[:2], pose[:2], pose[2].roll(1, 0))) > 1.3 * painted
+    # and the views of another room, in seed 0: the code does tell rooms apart
+    assert error(model.predict(image[:2].roll(1, 1), pose[:2].roll(1, 1), pose[2])) > 1.3 * painted
