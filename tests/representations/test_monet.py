@@ -251,8 +251,8 @@ def two_parts(size: int = 16, count: int = 64) -> tuple[Tensor, np.ndarray, Tens
 
 
 def test_it_learns_to_part_the_colours_and_its_slots_tell_where_the_edge_is():
-    # Three regions (two squares on black) take thousands of steps: benchmarks.segmentation asks for those. Seen on seeds
-    # 0 to 3: ARI .55 .34 .94 .95, from .20 .04 .02 .06; R^2 of the edge .97 or more, from .09 or less. This is seed 3.
+    # Three regions (two squares on black) take thousands of steps: benchmarks.segmentation asks for those. Seen on
+    # seeds 0 to 3: ARI .55 .34 .94 .95, from .20 .04 .02 .06; R^2 of the edge .97 or more, from .09 or less. This is 3.
     torch.manual_seed(3)
     images, parts, edge = two_parts()
     config = MonetConfig(slots=2, latents=2, channels=(8, 8), decoder_channels=8, learning_rate=3e-3, batch=8)
