@@ -131,7 +131,7 @@ def transfer(args: Args) -> int:
     from benchmarks import report
 
     device = resolve_device(args.device)
-    configs = fitting(configs, rehearse(configs))
+    configs = fitting(configs, rehearse(configs), args.repr)
     print(announce(configs, out, device), flush=True)
     if args.dry_run:
         return 0
@@ -152,14 +152,14 @@ def transfer(args: Args) -> int:
     return 0
 
 
-def fitting(configs: list[RunConfig], refused: dict[str, str]) -> list[RunConfig]:
-    """The runs that can be, after a line for every method that cannot.
+def fitting(configs: list[RunConfig], refused: dict[str, str], named: tuple[str, ...] = ()) -> list[RunConfig]:
+    """The runs that can be, after a line for every method that cannot; ``named`` are those the user asked for.
 
     Raises:
         UsageError: none is left but a baseline nobody asked for.
     """
     left = [config for config in configs if config.repr not in refused]
-    if refused and not {config.repr for config in left} - {BASELINE}:
+    if refused and not {config.repr for config in left} - ({BASELINE} - set(named)):
         raise UsageError("; ".join(refused.values()))
     for name, reason in refused.items():
         print(f"left out: {name} ({reason})")

@@ -136,6 +136,7 @@ def test_fitting_keeps_the_order_of_what_stays(capsys):
     only = plan(Args(repr=("vae",), suite="counting"))
     with pytest.raises(UsageError, match="it is blind"):
         fitting(only, {"vae": "it is blind"})
+    assert {c.repr for c in fitting(only, {"vae": "it is blind"}, ("vae", "cnn"))} == {"cnn"}  # asked for by name
 
 
 def test_tasks_are_chosen_by_name(capsys):

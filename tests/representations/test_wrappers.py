@@ -5,11 +5,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from envs.history import History
+from envs.steps import Steps, flatten
 from representations.base import Representation
 from representations.cnn import Cnn
 from representations.monet import Monet, MonetConfig, SlotPool
 from representations.vae import BetaVae
 from representations.wrappers import Beside, Motion
+from tests.representations.toys import image_space
 
 
 class Mean(Representation):
@@ -146,3 +149,37 @@ def test_monets_attention_has_a_place_for_every_slot_of_every_frame():
         alone = SlotPool(2, 3)
         alone.load_state_dict({**pool.state_dict(), "place": torch.zeros(2, 3)})
         torch.testing.assert_close(pool(features), alone(features[:, :6]))
+
+
+def test_a_loss_that_looks_at_the_policy_shows_it_the_vectors_too(generator):
+    class Looks(Representation):
+        """Its loss is the sum of what the policy's value makes of one feature, 7."""
+
+        features_dim = 1
+        window = 2
+
+        def encode(self, obs, state=(), first=None):
+            return torch.full((len(obs["image"]), 1), 7.0), state
+
+        def loss(self, steps, heads, generator):
+            obs = flatten(steps.obs)
+            return heads(self.encode(obs)[0], obs)[1].sum(), {}
+
+    space = gym.spaces.Dict({**image_space((1, 8, 8)).spaces, "goal": gym.spaces.Box(0, 1, (2,), np.float32)})
+    beside = Beside(Looks(space), space, ["goal"])
+    goal = torch.tensor([[[1.0, 2], [3, 4], [5, 6]]])
+    steps = Steps.frames({"image": torch.zeros(3, 1, 8, 8, dtype=torch.uint8), "goal": goal[0]})
+    weights = torch.tensor([1.0, 10, 100])
+    # 7 + 10 * 1 + 100 * 2, 7 + 10 * 3 + 100 * 4, 7 + 10 * 5 + 100 * 6
+    loss, _ = beside.loss(steps, lambda features, obs: (features, features @ weights), generator)
+    assert float(loss) == 217 + 437 + 657
+
+    history = History(space, 2, 3)
+    history.begin()
+    no = torch.zeros(3, dtype=torch.bool)
+    for _ in range(2):
+        history.see({key: value[0] for key, value in steps.obs.items()}, no)
+        history.write(no.long(), torch.zeros(3), no, no, {})
+    history.see({key: value[0] for key, value in steps.obs.items()}, no)
+    drawn, _ = beside.auxiliary(history, 1, lambda features, obs: (features, features @ weights), generator)
+    assert float(drawn) in (2 * 217, 2 * 437, 2 * 657)
