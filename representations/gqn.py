@@ -16,10 +16,12 @@ what an agent gets). ``GqnConfig()`` is a size for a CPU: 4 steps, 64 channels; 
 
 Differs from the paper, whose budget is a thousand times larger: psi's channels are standardised over views (running
 statistics where it is frozen), for what views have in common would drown what tells scenes apart; a small perceptron
-lays r and v out on the grid, where they are the same everywhere in print and only the borders tell places apart; the
-LSTMs' grid is an eighth of the image, not a quarter, so their windows are 3x3, not 5x5; the canvas lies there too and
-is brought to full size once, at the end; what stays the same from step to step (r, v, and for q the true view) enters
-an LSTM's gates once, through a 1x1 convolution; sigma 2 -> 0.2, not 2 -> 0.7.
+lays r (normalised, as a sum of five codes is five times as long as one) and v out on the grid, where they are the same
+everywhere in print and only the borders tell places apart; the LSTMs' grid is an eighth of the image, not a quarter, so
+their windows are 3x3, not 5x5; the canvas lies there too, begins with r and v, and is brought to full size once, at the
+end; what stays the same from step to step (r, v, and for q the true view) enters an LSTM's gates once, through a 1x1
+convolution; z enters with weights of 0 at first, and half of a batch is painted from the prior's mean, for otherwise z
+explains a view before r can; sigma 2 -> 0.2, not 2 -> 0.7.
 """
 
 from __future__ import annotations
@@ -60,6 +62,8 @@ class GqnConfig(Config):
     """Channels of z_l; the paper's as far as known, 64 in the code most used."""
     shared_cores: bool = True
     """One set of weights for all rendering steps."""
+    blind: float = 0.5
+    """Part of a batch's scenes that are painted with the prior's mean, without the KL; the paper's is 0."""
     first_sigma: float = 2.0
     """Standard deviation of a pixel in [0, 1] at the beginning; the paper's."""
     last_sigma: float = 0.2
@@ -79,6 +83,8 @@ class GqnConfig(Config):
         )
         if self.encoder not in ENCODERS:
             raise ValueError(f"encoder='{self.encoder}': known are {', '.join(ENCODERS)}")
+        if not 0 <= self.blind <= 1:
+            raise ValueError(f"blind={self.blind}: give a part from 0 to 1")
         if min(self.first_sigma, self.last_sigma) <= 0:
             raise ValueError(f"first_sigma={self.first_sigma}, last_sigma={self.last_sigma}: give > 0")
 
@@ -165,12 +171,15 @@ class Renderer(nn.Module):
         )
         condition = n + (config.code if config.encoder == "tower" else 0)
         self.generators = nn.ModuleList(Core(config.latents, n, condition) for _ in range(cores))
+        for core in self.generators:
+            # Noise of a z that says nothing yet would keep the scene's code from being learnt.
+            nn.init.zeros_(core.gates.weight[:, : config.latents])  # type: ignore[union-attr, index]
         self.inferences = nn.ModuleList(Core(n, n, condition + n) for _ in range(cores))
         self.prior, self.posterior = (nn.Conv2d(n, 2 * config.latents, 3, padding=1) for _ in range(2))
         self.look = nn.Sequential(
             *(nn.Conv2d(C, n, 4, 4), nn.ReLU(inplace=True), nn.Conv2d(n, n, 4, 2, 1), nn.ReLU(inplace=True))
         )
-        self.paint = nn.Conv2d(n, n, 1)
+        self.begin, self.paint = nn.Conv2d(n, n, 1), nn.Conv2d(n, n, 1)
         self.show = nn.Sequential(
             *(nn.ConvTranspose2d(n, n, 4, 2, 1), nn.ReLU(inplace=True)),
             *(nn.ConvTranspose2d(n, 32, 4, 2, 1), nn.ReLU(inplace=True)),
@@ -189,11 +198,13 @@ class Renderer(nn.Module):
             x: the true view, (B, C, H, W) in [0, 1]: z is drawn from q. None: from the prior, and the KL is 0.
         """
         B = len(pose)
-        about = self.lay_out(torch.cat([code.mean((2, 3)), pose], 1)).unflatten(1, self.size)
+        scene = F.layer_norm(code.mean((2, 3)), code.shape[1:2])
+        about = self.lay_out(torch.cat([scene, pose], 1)).unflatten(1, self.size)
+        begun = about
         if code.shape[2] > 1:
             about = torch.cat([about, F.adaptive_avg_pool2d(code, self.size[1:])], 1)
         zero = torch.zeros(B, *self.size, device=pose.device).contiguous(memory_format=torch.channels_last)
-        generating, inferring, canvas = (zero, zero), (zero, zero), zero
+        generating, inferring, canvas = (zero, zero), (zero, zero), self.begin(begun)
         divergence = torch.zeros(B, device=pose.device)
         conditions = {core: core.condition(about) for core in self.generators}  # type: ignore[operator]
         if x is not None:
@@ -248,6 +259,7 @@ class Gqn(Representation):
         orthogonal(self.psi)
         orthogonal(self.renderer.look)
         orthogonal(self.renderer.lay_out)
+        orthogonal(self.renderer.show)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
@@ -298,7 +310,7 @@ class Gqn(Representation):
         context, query = order[:size], order[size]
         codes = self.codes(image[context], pose[context], learn=True)
         x = pixels(image[query])
-        painted, divergence = self.renderer(codes.sum(0), pose[query], generator, x)
+        painted, divergence = self._paint(codes.sum(0), pose[query], generator, x)
         error = (painted - x.float()).square().sum((1, 2, 3))
         likelihood = gaussian_loss(error, x[0].numel(), self.sigma)
         metrics = {
@@ -308,6 +320,17 @@ class Gqn(Representation):
             "feature_std": feature_std(codes[0].mean((2, 3))),
         }
         return (likelihood + divergence).mean(), metrics
+
+    def _paint(self, code: Tensor, pose: Tensor, generator: torch.Generator, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The views x (B, C, H, W) and KL (B,): the first ``blind`` of the scenes without a look at x, KL 0."""
+        blind = round(len(x) * self.config.blind)
+        parts = []
+        if blind:
+            parts.append(self.renderer(code[:blind], pose[:blind], None))
+        if blind < len(x):
+            parts.append(self.renderer(code[blind:], pose[blind:], generator, x[blind:]))
+        painted, divergence = zip(*parts, strict=True)
+        return torch.cat(painted), torch.cat(divergence)
 
     def after_step(self) -> None:
         self.updates += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import gymnasium as gym
 import numpy as np
@@ -137,7 +138,7 @@ class Painter(torch.nn.Module):
 
 
 def test_the_loss_is_likelihood_plus_divergence(generator):
-    model, steps = Gqn(space(), SMALL), windows(*scenes())
+    model, steps = Gqn(space(), replace(SMALL, blind=0.0)), windows(*scenes())
     model.renderer = Painter()
     for sigma in (2.0, 1.55):
         loss, metrics = model.loss(steps, None, generator)
@@ -149,8 +150,29 @@ def test_the_loss_is_likelihood_plus_divergence(generator):
         model.after_step()
 
 
+def test_part_of_the_scenes_are_painted_without_a_look_and_without_divergence(generator):
+    class Halves(torch.nn.Module):
+        """Paints 0 and 0.5 too bright, by whether the true view was shown; KL 6 where it was."""
+
+        def forward(self, code, pose, draws, x=None):
+            if x is None:
+                assert draws is None
+                return torch.zeros(len(code), *SHAPE), torch.zeros(len(code))
+            return x + 0.5, torch.full((len(code),), 6.0)
+
+    model = Gqn(space(), replace(SMALL, blind=0.5, first_sigma=1.0, last_sigma=1.0))
+    model.renderer = Halves()
+    image = torch.zeros(4, B, *SHAPE, dtype=torch.uint8)
+    _, pose = scenes()
+    loss, metrics = model.loss(windows(image, pose), None, generator)
+    # of B = 2 scenes one is blind: error 0 there, 384 pixels 0.5 off in the other: 96 / 2; KL 6 / 2
+    constant = 384 * 0.5 * math.log(2 * math.pi)
+    assert float(metrics["kl"]) == 3
+    assert float(loss.detach()) == pytest.approx(96 / 2 / 2 + constant + 3, rel=1e-5)
+
+
 def test_some_views_are_context_and_another_one_is_painted(generator):
-    model = Gqn(space(pose=4), SMALL)
+    model = Gqn(space(pose=4), replace(SMALL, blind=0.0))
     model.renderer = Painter()
     model.view = lambda image, pose, learn: pose[:, :, None, None]  # the code of a view is its one-hot number
     image = torch.zeros(4, B, *SHAPE, dtype=torch.uint8)
