@@ -66,6 +66,9 @@ class Config:
     micro_batch: int = 256
     """Samples per forward pass; a minibatch's gradient is summed over them. Changes speed, not the RL gradient; an
     auxiliary loss that compares samples with each other (contrastive) sees this many at once."""
+    aux_coef: float | None = None
+    """Weight of the representation's own loss in mode online, whose gradient is clipped by itself; None takes the
+    method's."""
     window_streams: int = 16
     """Stretches per auxiliary batch, for representations that learn from windows."""
 
@@ -83,6 +86,8 @@ class Config:
         for name in ("learning_rate", "max_grad_norm"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name}={getattr(self, name)}: give a number above 0")
+        if self.aux_coef is not None and self.aux_coef < 0:
+            raise UsageError(f"aux_coef={self.aux_coef}: give a number of at least 0")
         if (self.n_steps * num_envs) % self.minibatches:
             raise UsageError(
                 f"{self.n_steps} steps x {num_envs} environments do not divide into {self.minibatches} minibatches"
@@ -113,7 +118,6 @@ class Rollout(OnPolicyAlgorithm):
         seed: of this agent's own random streams; the environment is seeded by who makes it.
         precision: "bfloat16" autocasts representation and hidden layers.
         bonuses: intrinsic rewards, at most one of each class.
-        aux_coef: weight of the representation's own loss in mode online; None takes the representation's default.
     """
 
     Config: ClassVar[type[Config]] = Config
@@ -129,7 +133,6 @@ class Rollout(OnPolicyAlgorithm):
         seed: int = 0,
         precision: Precision = "float32",
         bonuses: Sequence[IntrinsicBonus] = (),
-        aux_coef: float | None = None,
         device: torch.device | str = "cpu",
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
@@ -139,7 +142,7 @@ class Rollout(OnPolicyAlgorithm):
         name = representation.name
         self.mode: Mode = check_mode(name, type(representation), mode or "auto")
         self.representation, self.precision = representation, precision
-        self.aux_coef = representation.aux_coef if aux_coef is None else aux_coef
+        self.aux_coef = representation.aux_coef if config.aux_coef is None else config.aux_coef
         self.auxiliary = self.mode == "online" and representation.has_loss and self.aux_coef > 0
         self.bonuses = {type(bonus).__name__.lower(): bonus for bonus in bonuses}
         if len(self.bonuses) < len(bonuses):

@@ -219,7 +219,7 @@ def test_micro_batches_add_up_to_the_minibatch(build, size):
 
 
 def test_the_two_gradients_are_clipped_apart(build):
-    agent = build(kind="autoencoder", config={"max_grad_norm": 0.01, "epochs": 1, "minibatches": 1}, aux_coef=0.5)
+    agent = build(kind="autoencoder", config={"max_grad_norm": 0.01, "epochs": 1, "minibatches": 1, "aux_coef": 0.5})
     seen = []
     step = agent.policy.optimizer.step
     agent.policy.optimizer.step = lambda: (seen.append([p.grad.clone() for p in agent.policy.trainable()]), step())
@@ -238,7 +238,7 @@ def test_the_two_gradients_are_clipped_apart(build):
 
 def test_the_step_is_the_sum_of_the_two_clipped_gradients(build):
     config = {"max_grad_norm": 0.01, "epochs": 1, "minibatches": 1, "micro_batch": 100, **PLAIN}
-    agent = build(kind="autoencoder", config=config, aux_coef=0.5)
+    agent = build(kind="autoencoder", config={**config, "aux_coef": 0.5})
     agent.train = lambda: None
     agent.learn(6 * N)
     parameters, indices, parts = agent.policy.trainable(), torch.arange(6 * N), []
@@ -271,7 +271,7 @@ def test_the_own_loss_acts_in_mode_online_only(build):
 
 
 def test_an_auxiliary_coefficient_of_zero_is_bit_identical_to_finetuning(build):
-    zero, tuned = build(kind="autoencoder", aux_coef=0.0), build(kind="autoencoder", mode="finetune")
+    zero, tuned = build(kind="autoencoder", config={"aux_coef": 0.0}), build(kind="autoencoder", mode="finetune")
     for agent in (zero, tuned):
         agent.learn(2 * 6 * N)
     assert torch.equal(weights(zero), weights(tuned))

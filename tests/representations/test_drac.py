@@ -92,10 +92,10 @@ def test_a_few_steps_make_features_hold_under_the_augmentation(generator):
 PLAIN = {"epochs": 2, "minibatches": 2, "n_steps": 8}
 
 
-def learnt(cls, **arguments):
+def learnt(cls, **settings):
     env = Sb3VecEnv(CountingVectorEnv(4, size=36, episode_length=6, seed=1))
     torch.manual_seed(5)
-    agent = PPO(env, cls(keyed_space(env.observation_space)), PPOConfig(**PLAIN), seed=2, **arguments)
+    agent = PPO(env, cls(keyed_space(env.observation_space)), PPOConfig(**PLAIN, **settings), seed=2)
     agent.learn(64)
     return agent
 
