@@ -14,8 +14,9 @@ psi: "pyramid", "pool" (a tower, averaged over space) or "tower" (keeps its 16x1
 what an agent gets). ``GqnConfig()`` is a size for a CPU: 4 steps, 64 channels; published: 12 steps, 128 channels at
 16x16, code 256.
 
-Differs from the paper, whose budget is a thousand times larger: psi's channels are standardised over views (running
-statistics where it is frozen), for what views have in common would drown what tells scenes apart; a small perceptron
+Differs from the paper, whose budget is a thousand times larger: psi sees opponent colours and scaled
+poses, and its channels are standardised over views (running statistics outside its own loss), for what views have in
+common would drown what tells scenes apart; a small perceptron
 lays r (normalised, as a sum of five codes is five times as long as one) and v out on the grid, where they are the same
 everywhere in print and only the borders tell places apart; the LSTMs' grid is an eighth of the image, not a quarter, so
 their windows are 3x3, not 5x5; the canvas lies there too, begins with r and v, and is brought to full size once, at the
@@ -89,9 +90,25 @@ class GqnConfig(Config):
             raise ValueError(f"first_sigma={self.first_sigma}, last_sigma={self.last_sigma}: give > 0")
 
 
+MIDDLE, BRIGHTNESS, HUE, POSE = 0.4, 4.0, 8.0, 0.3
+"""What psi is shown has a variance of about one, its poses of a tenth: seven numbers repeated at every pixel would
+drown the image, as brightness would drown hue."""
+
+
+def opponent(x: Tensor) -> Tensor:
+    """(B, 3, H, W) in [0, 1] -> brightness, red - green, blue - yellow; images of other than 3 channels: brightness."""
+    if x.shape[1] != 3:
+        return (x - MIDDLE) * BRIGHTNESS
+    red, green, blue = x.unbind(1)
+    yellow = (red + green) / 2
+    seen = [((2 * yellow + blue) / 3 - MIDDLE) * BRIGHTNESS, (red - green) * HUE, (blue - yellow) * HUE]
+    return torch.stack(seen, 1).contiguous(memory_format=torch.channels_last)
+
+
 def over(pose: Tensor, x: Tensor) -> Tensor:
     """x (B, C, H, W) with the pose (B, P) as P more channels, the same everywhere."""
-    return torch.cat([x, pose.to(x.dtype)[:, :, None, None].expand(-1, -1, *x.shape[2:])], 1)
+    shown = (POSE * pose).to(x.dtype)[:, :, None, None].expand(-1, -1, *x.shape[2:])
+    return torch.cat([x, shown], 1)
 
 
 class Pyramid(nn.Module):
@@ -101,7 +118,7 @@ class Pyramid(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         before = shape[0] + pose
-        for after in (max(code // 8, 1), max(code // 4, 1), max(code // 2, 1)):
+        for after in (32, 64, 128):
             layers += [nn.Conv2d(before, after, 2, 2), nn.ReLU(inplace=True)]
             before = after
         grid = (shape[1] // 8, shape[2] // 8)
@@ -208,7 +225,7 @@ class Renderer(nn.Module):
         divergence = torch.zeros(B, device=pose.device)
         conditions = {core: core.condition(about) for core in self.generators}  # type: ignore[operator]
         if x is not None:
-            seen = self.look(x)
+            seen = self.look(opponent(x))
             beside = torch.cat([seen, about.to(seen.dtype)], 1)
             conditions |= {core: core.condition(beside) for core in self.inferences}  # type: ignore[operator]
         for step in range(self.steps):
@@ -293,7 +310,7 @@ class Gqn(Representation):
         ``learn`` standardises by the batch and moves the running statistics; otherwise those serve, whatever the mode.
         """
         norm = self.standardise
-        code = self.psi(pixels(image), pose).float()
+        code = self.psi(opponent(pixels(image)), pose).float()
         return F.batch_norm(code, norm.running_mean, norm.running_var, training=learn, momentum=MOMENTUM)
 
     @property

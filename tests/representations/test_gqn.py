@@ -14,7 +14,7 @@ from envs.registry import UsageError
 from envs.steps import Steps
 from representations import REPRESENTATIONS
 from representations.base import check_mode
-from representations.gqn import ENCODERS, Core, Gqn, GqnConfig, gaussian_loss, kl
+from representations.gqn import ENCODERS, Core, Gqn, GqnConfig, gaussian_loss, kl, opponent, over
 from representations.pretrain import FIRST, Pretrainer
 from tests.representations.toys import image_space
 
@@ -74,6 +74,18 @@ def test_sigma_falls_with_optimizer_steps_and_stays():
         model.after_step()
     # 2 - 1.8 t / 4
     assert seen == pytest.approx([2, 1.55, 1.1, 0.65, 0.2, 0.2])
+
+
+def test_colours_are_shown_as_brightness_and_two_hues():
+    # (0.4, 0.4, 0.4) is the middle; (0.6, 0.2, 0.7): brightness (0.5 - 0.4) * 4, (0.6 - 0.2) * 8, (0.7 - 0.4) * 8
+    x = torch.tensor([[0.4, 0.4, 0.4], [0.6, 0.2, 0.7]]).view(2, 3, 1, 1)
+    assert opponent(x).flatten().tolist() == pytest.approx([0, 0, 0, 0.4, 3.2, 2.4], abs=1e-5)
+    assert opponent(torch.full((1, 1, 1, 1), 0.65)).item() == pytest.approx(1.0)  # grey: 0.25 * 4
+
+
+def test_poses_lie_beside_the_image_a_third_as_large():
+    shown = over(torch.tensor([[1.0, -2.0]]), torch.zeros(1, 3, 2, 2))
+    assert shown[0, :, 1, 0].tolist() == pytest.approx([0, 0, 0, 0.3, -0.6])
 
 
 def test_a_core_is_an_lstm_on_one_place():
@@ -275,7 +287,7 @@ def test_a_frame_s_code_does_not_depend_on_the_rest_of_the_batch():
     with torch.no_grad():
         whole, _ = model.encode({"image": image[0], "pose": pose[0]}, model.initial_state(5), opens)
         alone, _ = model.encode({"image": image[0, 3:4], "pose": pose[0, 3:4]}, model.initial_state(1), opens[:1])
-        raw = model.psi(image[0].float() / 255, pose[0])[:, :, 0, 0]
+        raw = model.psi(opponent(image[0].float() / 255), pose[0])[:, :, 0, 0]
     torch.testing.assert_close(whole[3:4], alone, atol=1e-5, rtol=1e-5)
     running = model.standardise
     wanted = (raw - running.running_mean) / (running.running_var + 1e-5).sqrt()
