@@ -193,7 +193,7 @@ def feature_std(features: Tensor) -> Tensor:
     return features.detach().float().std(0, correction=0).mean()
 
 
-COLLAPSED = 1e-3
+COLLAPSED = 1e-4
 """Standard deviation over frames, relative to the features' root mean square, below which they say nothing."""
 
 

@@ -10,7 +10,7 @@ import torch
 from envs.registry import UsageError
 from envs.steps import Steps
 from representations import REPRESENTATIONS
-from representations.base import MODES, Phase, check_mode, feature_std
+from representations.base import MODES, Phase, check_mode, feature_std, warn_if_collapsed
 from representations.pretrain import Pretrainer
 from tests.readme import own_representation
 from tests.representations.toys import image_space, moving_square
@@ -79,3 +79,12 @@ def test_the_default_phase_takes_all_parameters():
     )
     assert isinstance(phase, Phase)
     assert phase.learning_rate == 1e-4
+
+
+def test_collapse_is_told_by_spread_against_size():
+    assert not warn_if_collapsed("mine", 0.001, 1.0, "now")  # saturated, but told apart
+    assert not warn_if_collapsed("mine", 1e-7, 1e-4, "now")  # small, but told apart
+    with pytest.warns(RuntimeWarning, match="mine: features have collapsed now: .* is 5e-05, their size 1;"):
+        assert warn_if_collapsed("mine", 5e-5, 1.0, "now")
+    with pytest.warns(RuntimeWarning, match="is 0, their size 0"):
+        assert warn_if_collapsed("mine", 0.0, 0.0, "now")
