@@ -40,7 +40,7 @@ class Args:
     """One fit each."""
     size: int = 32
     """Side of the images, pixels."""
-    samples: int = 200_000
+    samples: int = 500_000
     """Images drawn in training."""
     scenes: int = 32_768
     """Distinct training scenes."""
