@@ -65,7 +65,7 @@ class CurlConfig(Config):
 class Curl(Representation):
     Config = CurlConfig
     default_mode = "online"
-    # Online it stands beside cnn in the tables, so its policy must have cnn's form, whatever the mode.
+    # Online it stands beside cnn in the tables, so its policy has the form of cnn's.
     hidden = ()
 
     def __init__(self, space: gym.spaces.Dict, config: Any = None):

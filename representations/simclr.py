@@ -64,7 +64,7 @@ class SimClrConfig(Config):
 class SimClr(Representation):
     Config = SimClrConfig
     default_mode = "online"
-    # Online it stands beside cnn in the tables, so its policy must have cnn's form, whatever the mode.
+    # Online it stands beside cnn in the tables, so its policy has the form of cnn's.
     hidden = ()
 
     def __init__(self, space: gym.spaces.Dict, config: Any = None):
