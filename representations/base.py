@@ -91,8 +91,8 @@ class Representation(nn.Module, ABC):
     has_loss: ClassVar[bool] = True
     """False for methods that have no objective of their own (cnn, random)."""
     hidden: ClassVar[tuple[int, ...]] = (256, 256)
-    """Policy layers on top of the features; () where the features are already the last hidden layer, but in mode frozen,
-    where nothing else could fit them to the task: there () stands for this default."""
+    """Policy layers on top of the features; () where the features are already the last hidden layer. In mode frozen,
+    where nothing else could fit them to the task, () stands for this default."""
     aux_coef: ClassVar[float] = 1.0
     """Default weight of ``loss`` beside the RL loss in mode online."""
     window: ClassVar[int] = 1
