@@ -10,7 +10,7 @@ Differs from the paper: Procgen's code initialises IMPALA by Glorot's rule.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 from torch import Tensor
@@ -26,14 +26,14 @@ class CnnConfig(Config):
     """'nature' or 'impala'. IMPALA is the published one on Procgen and costs eight times the multiply-adds."""
 
 
-class Cnn(Representation):
-    """Trained online only: without an objective of its own, a frozen one is ``random``."""
+class Trunked(Representation):
+    """A trunk whose rectified dense layer is the feature: ``Cnn``, and the methods that add a loss to it.
 
-    Config = CnnConfig
-    modes = ("online",)
+    The trunk is the first thing drawn, so all of them begin with the same weights from the same seed.
+    """
+
+    Config: ClassVar[type[Config]] = CnnConfig
     default_mode = "online"
-    needs_pretraining = False
-    has_loss = False
     hidden = ()
 
     def __init__(self, space: gym.spaces.Dict, config: Any = None):
@@ -43,3 +43,11 @@ class Cnn(Representation):
 
     def encode(self, obs: Obs, state: State = (), first: Tensor | None = None) -> tuple[Tensor, State]:
         return self.trunk(obs["image"]).to(self.trunk.dense.weight.dtype), state
+
+
+class Cnn(Trunked):
+    """Trained online only: without an objective of its own, a frozen one is ``random``."""
+
+    modes = ("online",)
+    needs_pretraining = False
+    has_loss = False

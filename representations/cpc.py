@@ -26,9 +26,9 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from envs.steps import Obs, Steps, flatten
-from representations.base import Config, Heads, Phase, Representation, State, feature_std
-from representations.nets import make_trunk
+from envs.steps import Steps, flatten
+from representations.base import Config, Heads, Phase, feature_std
+from representations.cnn import Trunked
 
 
 @dataclass(frozen=True)
@@ -54,24 +54,17 @@ class CpcConfig(Config):
             raise ValueError(f"ahead={self.ahead}: a window of {self.window} steps shows less; give a longer window")
 
 
-class Cpc(Representation):
+class Cpc(Trunked):
     Config = CpcConfig
-    default_mode = "online"
-    hidden = ()
 
     def __init__(self, space: gym.spaces.Dict, config: Any = None):
         super().__init__(space, config)
         config = self.config
-        self.trunk = make_trunk(config.trunk, self.image_shape)
-        self.features_dim = self.trunk.width
         self.gru = nn.GRUCell(self.features_dim, config.context)
         self.predictors = nn.ModuleList(
             nn.Linear(config.context, self.features_dim, bias=False) for _ in range(config.ahead)
         )
         self.window = config.window  # type: ignore[misc]
-
-    def encode(self, obs: Obs, state: State = (), first: Tensor | None = None) -> tuple[Tensor, State]:
-        return self.trunk(obs["image"]).to(self.trunk.dense.weight.dtype), state
 
     def contexts(self, z: Tensor, first: Tensor) -> Tensor:
         """c (T, B, context) of z (T, B, D); where ``first`` (T, B), nothing came before."""

@@ -27,10 +27,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from envs.steps import Obs, Steps, flatten
+from envs.steps import Steps, flatten
 from representations.augment import crop
-from representations.base import Config, Heads, Phase, Representation, State, feature_std
-from representations.nets import make_trunk
+from representations.base import Config, Heads, Phase, feature_std
+from representations.cnn import Trunked
 
 
 def info_nce(query: Tensor, key: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,24 +62,16 @@ class CurlConfig(Config):
             raise ValueError(f"momentum={self.momentum}: give a number of at most 1")
 
 
-class Curl(Representation):
+class Curl(Trunked):
     Config = CurlConfig
-    default_mode = "online"
-    # Online it stands beside cnn in the tables, so its policy has the form of cnn's.
-    hidden = ()
 
     def __init__(self, space: gym.spaces.Dict, config: Any = None):
         super().__init__(space, config)
-        self.trunk = make_trunk(self.config.trunk, self.image_shape)
-        self.features_dim = self.trunk.width
         size = self.config.projection
         self.projection = nn.Sequential(nn.Linear(self.features_dim, size), nn.LayerNorm(size))
         self.bilinear = nn.Parameter(torch.eye(size) / math.sqrt(size))
         self.key_trunk = copy.deepcopy(self.trunk).requires_grad_(False)
         self.key_projection = copy.deepcopy(self.projection).requires_grad_(False)
-
-    def encode(self, obs: Obs, state: State = (), first: Tensor | None = None) -> tuple[Tensor, State]:
-        return self.trunk(obs["image"]).to(self.trunk.dense.weight.dtype), state
 
     def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         return self.contrast(flatten(steps.obs)["image"], generator)

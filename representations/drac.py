@@ -18,17 +18,15 @@ for every pass over a frame.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import gymnasium as gym
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from envs.steps import Obs, Steps, flatten
+from envs.steps import Steps, flatten
 from representations.augment import augment, check_names
-from representations.base import Config, Heads, Representation, State, feature_std
-from representations.nets import make_trunk
+from representations.base import Config, Heads, feature_std
+from representations.cnn import Trunked
 
 
 def policy_distance(logits: Tensor, changed: Tensor) -> Tensor:
@@ -58,23 +56,13 @@ class DracConfig(Config):
             raise ValueError("augmentations=(): give at least one, without any this is cnn")
 
 
-class Drac(Representation):
+class Drac(Trunked):
     """Online only: its loss asks the policy."""
 
     Config = DracConfig
     modes = ("online",)
-    default_mode = "online"
     needs_pretraining = False
-    hidden = ()
     aux_coef = 0.1
-
-    def __init__(self, space: gym.spaces.Dict, config: Any = None):
-        super().__init__(space, config)
-        self.trunk = make_trunk(self.config.trunk, self.image_shape)
-        self.features_dim = self.trunk.width
-
-    def encode(self, obs: Obs, state: State = (), first: Tensor | None = None) -> tuple[Tensor, State]:
-        return self.trunk(obs["image"]).to(self.trunk.dense.weight.dtype), state
 
     def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         obs = flatten(steps.obs)

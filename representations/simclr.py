@@ -24,10 +24,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from envs.steps import Obs, Steps, flatten
+from envs.steps import Steps, flatten
 from representations.augment import augment, check_names
-from representations.base import Config, Heads, Phase, Representation, State, feature_std
-from representations.nets import make_trunk
+from representations.base import Config, Heads, Phase, feature_std
+from representations.cnn import Trunked
 
 
 def nt_xent(projected: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
@@ -61,22 +61,15 @@ class SimClrConfig(Config):
         check_names(self.augmentations)
 
 
-class SimClr(Representation):
+class SimClr(Trunked):
     Config = SimClrConfig
-    default_mode = "online"
-    # Online it stands beside cnn in the tables, so its policy has the form of cnn's.
-    hidden = ()
 
     def __init__(self, space: gym.spaces.Dict, config: Any = None):
         super().__init__(space, config)
-        self.trunk = make_trunk(self.config.trunk, self.image_shape)
-        self.features_dim = width = self.trunk.width
+        width = self.features_dim
         self.projection = nn.Sequential(
             nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, self.config.projection)
         )
-
-    def encode(self, obs: Obs, state: State = (), first: Tensor | None = None) -> tuple[Tensor, State]:
-        return self.trunk(obs["image"]).to(self.trunk.dense.weight.dtype), state
 
     def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         return self.contrast(flatten(steps.obs)["image"], generator)

@@ -31,9 +31,10 @@ from torch import Tensor, nn
 
 from envs.history import History
 from envs.registry import UsageError
-from envs.steps import Obs, Steps, flatten
-from representations.base import Config, Heads, Representation, State, feature_std
-from representations.nets import make_trunk, pixels
+from envs.steps import Steps, flatten
+from representations.base import Config, Heads, feature_std
+from representations.cnn import Trunked
+from representations.nets import pixels
 
 CELL = 4
 """Pixels, side of a cell."""
@@ -93,18 +94,14 @@ class PixelControl(nn.Module):
         return (value + advantage - advantage.mean(1, keepdim=True)).float()[:, :, : self.cells[0], : self.cells[1]]
 
 
-class Unreal(Representation):
+class Unreal(Trunked):
     Config = UnrealConfig
     modes = ("online",)
-    default_mode = "online"
     needs_pretraining = False
-    hidden = ()
 
     def __init__(self, space: gym.spaces.Dict, config: Any = None):
         super().__init__(space, config)
         config = self.config
-        self.trunk = make_trunk(config.trunk, self.image_shape)
-        self.features_dim = self.trunk.width
         if config.pixel_control:
             if not config.actions:
                 raise UsageError("unreal.pixel_control needs the number of actions; give UnrealConfig(actions=...)")
@@ -116,9 +113,6 @@ class Unreal(Representation):
             raise UsageError("unreal.value_replay needs the agent's discount; give UnrealConfig(discount=...)")
         self.has_loss = config.pixel_control or config.reward_prediction or config.value_replay  # type: ignore[misc]
         self.window, self.memory = max(config.length + 1, CLIP), config.replay  # type: ignore[misc]
-
-    def encode(self, obs: Obs, state: State = (), first: Tensor | None = None) -> tuple[Tensor, State]:
-        return self.trunk(obs["image"]).to(self.trunk.dense.weight.dtype), state
 
     def auxiliary(
         self, history: History, streams: int, heads: Heads, generator: torch.Generator
