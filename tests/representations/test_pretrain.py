@@ -337,12 +337,12 @@ def test_watch_tells_spread_and_size_and_warns_where_features_collapsed():
     found = trainer.watch()
     assert found == pytest.approx({"pretrain/feature_std": 5**0.5 / 2, "pretrain/feature_size": 11.5**0.5})
     assert two.training
-    # 0.001 of it: spread 0.00112 of size 3 / sqrt(2) = 2.12, below a thousandth
-    two.scale = 0.001
-    told = r"^says: features have collapsed after 40 samples: .* over frames is 0\.0011, their size 2\.1;"
+    # 0.0001 of it: spread 0.000112 of size 3 / sqrt(2) = 2.12, below a ten-thousandth
+    two.scale = 0.0001
+    told = r"^says: features have collapsed after 40 samples: .* over frames is 0\.00011, their size 2\.1;"
     with pytest.warns(RuntimeWarning, match=told):
         trainer.watch()
-    two.scale = 0.004  # 0.0045 of 2.12
+    two.scale = 0.0004  # 0.00045 of 2.12
     trainer.watch()
 
 
