@@ -93,8 +93,9 @@ class Representation(nn.Module, ABC):
     hidden: ClassVar[tuple[int, ...]] = (256, 256)
     """Policy layers on top of the features; () where the features are already the last hidden layer. In mode frozen,
     where nothing else could fit them to the task, () stands for this default."""
-    aux_coef: ClassVar[float] = 1.0
-    """Default weight of ``loss`` beside the RL loss in mode online."""
+    aux_coef: ClassVar[float] = 0.1
+    """Default weight of ``loss`` beside the RL loss in mode online. Both gradients are first clipped to one norm, so 1
+    would give the own loss half of every step: at 1 every auxiliary task here slowed the agent down."""
     window: ClassVar[int] = 1
     """Length of the stretches ``loss`` wants: 1 takes single frames (online the RL minibatch's own), more draws windows
     of consecutive steps (online from History)."""

@@ -62,7 +62,6 @@ class Drac(Trunked):
     Config = DracConfig
     modes = ("online",)
     needs_pretraining = False
-    aux_coef = 0.1
 
     def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         obs = flatten(steps.obs)
