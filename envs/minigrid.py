@@ -172,7 +172,7 @@ class MiniGridVectorEnv(BatchedEnv):
         shape = symbolic if view == "symbolic" else frame_shape(self.lines, self.columns, self.tile)
         super().__init__(
             num_envs,
-            gym.spaces.Box(0, 255, shape, np.uint8),
+            gym.spaces.Box(0, max(cells.OBJECT_TO_IDX.values()) if view == "symbolic" else 255, shape, np.uint8),
             len(self.action_set),
             seed=seed,
             num_levels=num_levels,

@@ -1,14 +1,71 @@
-"""The contract of every intrinsic bonus: score the whole rollout, then learn from it; both once per rollout."""
+"""The contract of every intrinsic bonus: score the whole rollout, then learn from it; both once per rollout.
+
+A bonus of its own, whole:
+
+    class Surprise(IntrinsicBonus):
+        def __init__(self, space, actions, config=None):
+            super().__init__(space, actions, config)
+            self.net = self.sight.network(64)
+            self.optimizer = torch.optim.Adam(self.net.parameters(), self.config.learning_rate)
+
+        def score(self, batch):                       # (B,), no gradient
+            return (self.net(batch.next) - self.net(batch.now)).square().mean(1)
+
+        def learn(self, batch, generator):            # one step of the optimizer
+            ...
+            return {"loss": loss.detach()}
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
+import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
+from envs.registry import UsageError
 from envs.steps import Steps
+from intrinsic.sight import Look, Sight
+
+CHUNK = 1024
+"""Transitions scored at once: bounds the memory of activations, changes no value."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings that all bonuses share."""
+
+    learning_rate: float = 1e-3
+    """Step size of the bonus's own Adam."""
+    batch: int = 256
+    """Transitions per step of it; one pass over each rollout."""
+    on: Look = "image"
+    """What it looks at: 'image' (the newest frame), 'features' (of the agent's frozen representation), or 'auto':
+    the features where there are any."""
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or not self.learning_rate > 0:
+            raise ValueError(f"batch={self.batch}, learning_rate={self.learning_rate}: both must be above 0")
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """B steps of which it is known what followed, flat, as the bonus sees them."""
+
+    now: Tensor
+    """(B, C, H, W) uint8 newest frames, or (B, D) features, where the action was taken."""
+    action: Tensor
+    """(B,) int64."""
+    next: Tensor
+    """What followed, like ``now``; never the first frame of another episode."""
+    place: Tensor
+    """(B,) int64, t * N + stream."""
+    context: Tensor | None = None
+    """(B, K) what the policy was shown beside the observation."""
 
 
 class IntrinsicBonus(nn.Module, ABC):
@@ -18,17 +75,81 @@ class IntrinsicBonus(nn.Module, ABC):
     running standard deviation of its discounted sum, adds ``coefficient`` times it to the reward, and calls
     ``update`` after the policy update. Everything that must survive a restart is a parameter, a buffer, or a
     ``torch.optim`` optimizer held as an attribute: all three are checkpointed without further code.
+
+    Most bonuses write ``score`` and ``learn`` alone; one that pays an episode as a whole overrides ``compute``.
+
+    Args:
+        space: what Steps hold, by key: images (C, H, W) uint8, perhaps "features" (D,).
+        actions: number of discrete actions.
+        config: of the subclass; None takes its defaults.
     """
 
-    context_dim: ClassVar[int] = 0
-    """Size of what the policy must see beside the observation (a skill); 0 for most."""
-
+    Config: ClassVar[type[Config]] = Config
     coefficient: float = 1.0
+    """Weight of the scaled bonus in the reward; ``--bonus NAME:0.1`` sets it."""
 
-    @abstractmethod
+    def __init__(self, space: gym.spaces.Dict, actions: int, config: Any = None):
+        super().__init__()
+        self.config = self.Config() if config is None else config
+        self.space, self.actions = space, actions
+        self.sight = Sight(space, self.config.on)
+        if actions < 2:
+            raise UsageError(f"{type(self).__name__.lower()}: a world of {actions} actions leaves nothing to explore")
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Observations it reads; the agent keeps these."""
+        return (self.sight.key,)
+
+    @property
+    def context_dim(self) -> int:
+        """K, size of what the policy must see beside the observation (a skill); 0 for most."""
+        return 0
+
+    def draw_context(self, count: int, generator: torch.Generator | None) -> Tensor:
+        """Contexts (count, K) for as many new episodes."""
+        return torch.zeros(count, self.context_dim)
+
+    @torch.no_grad()
     def compute(self, steps: Steps) -> Tensor:
-        """Raw bonus (T, B), no gradient, not scaled; 0 where ``steps.next_valid`` is False and next_obs is used."""
+        """Raw bonus (T, N), no gradient, not scaled; 0 where the world cannot show what followed."""
+        bonus = torch.zeros(steps.action.numel(), device=steps.action.device)
+        for batch in self.transitions(steps, CHUNK):
+            bonus[batch.place] = self.score(batch).float()
+        return bonus.view(steps.shape)
+
+    def update(self, steps: Steps, generator: torch.Generator) -> dict[str, float]:
+        """One pass over the rollout in random order, ``config.batch`` transitions a step; means of its metrics."""
+        sums: dict[str, Tensor] = {}
+        total = 0
+        for batch in self.transitions(steps, self.config.batch, generator):
+            share = len(batch.action)
+            total += share
+            for name, value in self.learn(batch, generator).items():
+                sums[name] = sums.get(name, torch.zeros(())) + value.detach().float().cpu() * share
+        return {name: float(value) / total for name, value in sums.items()}
 
     @abstractmethod
-    def update(self, steps: Steps, generator: torch.Generator) -> dict[str, float]:
-        """Learn from the rollout with the bonus's own optimizer and draws; returns metrics to log."""
+    def score(self, batch: Transitions) -> Tensor:
+        """Raw bonus (B,); called without gradient."""
+
+    @abstractmethod
+    def learn(self, batch: Transitions, generator: torch.Generator) -> dict[str, Tensor]:
+        """One step of the bonus's own optimizer, with its own draws; scalars to log."""
+
+    def transitions(self, steps: Steps, size: int, generator: torch.Generator | None = None) -> Iterator[Transitions]:
+        """The steps whose successor is known, ``size`` at a time; in random order where a generator is given."""
+        places = steps.next_valid.flatten().nonzero().squeeze(1)
+        if generator is not None:
+            order = torch.randperm(len(places), generator=generator, device=generator.device)
+            places = places[order.to(places.device)]
+        now, following = self.sight.of(steps.obs), self.sight.of(steps.next_obs)
+        context = None if steps.context is None else steps.context.flatten(0, 1)
+        for part in places.split(size):
+            yield Transitions(
+                now=now[part],
+                action=steps.action.flatten()[part],
+                next=following[part],
+                place=part,
+                context=None if context is None else context[part],
+            )

@@ -23,7 +23,8 @@ from representations.nets import make_trunk
 @dataclass(frozen=True)
 class CnnConfig(Config):
     trunk: str = "nature"
-    """'nature' or 'impala'. IMPALA is the published one on Procgen and costs eight times the multiply-adds."""
+    """'nature', 'impala', or 'symbols' for a world of codes. IMPALA is the published one on Procgen and costs eight
+    times the multiply-adds."""
 
 
 class Trunked(Representation):
