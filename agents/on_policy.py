@@ -75,7 +75,7 @@ class OnPolicy(Rollout):
         self.metrics |= means.values() | {"train/explained_variance": self._explained_variance()}
         self._watch()
         for name, bonus in self.bonuses.items():
-            learnt = bonus.update(self._rollout, self.streams["bonus"])
+            learnt = bonus.update(self._rollout, self.streams[f"bonus/{name}"])
             self.metrics |= {f"bonus/{name}/{metric}": value for metric, value in learnt.items()}
         del self._rollout  # it may hold a copy of every next frame
         for name, value in self.metrics.items():
@@ -126,12 +126,18 @@ class OnPolicy(Rollout):
             else:
                 state = tuple(kept.flatten(0, 1)[part] for kept in self.states)
                 features = self.policy.encode(flatten(steps.obs), state, steps.first[0])[0]
-            logits, value = self.policy.heads(features)
+            context = None if self.contexts is None else self.contexts.flatten(0, 1)[part]
+            logits, value, bonus_value = self.policy.all_heads(features, context)
             log_pi_all = log_probabilities(logits)
             log_pi = log_pi_all.gather(1, steps.action[0].unsqueeze(1)).squeeze(1)
             old_log_pi = self.log_probs.flatten()[part]
             policy = self.policy_loss(log_pi, old_log_pi, part_advantage).mean()
             value_error = self.value_loss(value, self.values[:-1].flatten()[part], self.returns.flatten()[part]).mean()
+            if self.bonus_values is not None and bonus_value is not None:
+                old, returns = (kept.flatten()[part] for kept in (self.bonus_values[:-1], self.bonus_returns))
+                bonus_error = self.value_loss(bonus_value, old, returns).mean()
+                means.add("loss/bonus_value", bonus_error, share)
+                value_error = value_error + bonus_error
             entropy = -(log_pi_all.exp() * log_pi_all).sum(-1).mean()
             ((policy + self.vf_coef * value_error - self.ent_coef * entropy) * share).backward()
             means.add("loss/policy", policy, share)
@@ -148,7 +154,9 @@ class OnPolicy(Rollout):
         generator = self.streams["auxiliary"]
 
         def heads(features: Tensor, obs: Obs) -> tuple[Tensor, Tensor]:
-            return self.policy.heads(features)
+            # Replayed steps do not remember which skill they followed: none, then, for all of them.
+            wide = self.policy.context_dim
+            return self.policy.heads(features, features.new_zeros(len(features), wide) if wide else None)
 
         alone = self.representation.window == 1
         for part in indices.split(self.config.micro_batch) if alone else (indices,):
@@ -167,7 +175,7 @@ class OnPolicy(Rollout):
     def _explained_variance(self) -> float:
         """1 - Var(R - V) / Var(R); nan where the returns do not vary."""
         variance = self.returns.var()
-        return float(1 - self.advantages.var() / variance) if variance > 0 else float("nan")
+        return float(1 - (self.returns - self.values[:-1]).var() / variance) if variance > 0 else float("nan")
 
     def dump_logs(self, iteration: int = 0) -> None:
         """The charts that every run has; episode returns are the world's own."""

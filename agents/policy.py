@@ -4,6 +4,10 @@
     h        = hidden(features)                                (B, D') the representation's neck, where it has one
                                                                (attention over slots), relu layers of sizes ``hidden``
     logits   = action_net(h), value = value_net(h)             (B, A), (B,)
+    bonus value = bonus_net(h)                                 (B,), where bonuses have a value head of their own
+
+A context (a bonus's skill) is drawn when an episode begins, is the last part of the state that ``encode`` carries, and
+stands beside the features before the hidden layers.
 
 It is a stable-baselines3 ``BasePolicy`` and not an ``ActorCriticPolicy``: that one re-draws every weight below it
 (``ortho_init``) after it was built, and loaded encoder weights would be lost.
@@ -17,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import gymnasium as gym
 import numpy as np
@@ -30,6 +34,16 @@ from envs.steps import Obs
 from representations.base import Mode, Representation, State
 
 Precision = Literal["float32", "bfloat16"]
+
+
+class Context(Protocol):
+    """Who tells the policy what to be about in an episode: a bonus with skills."""
+
+    @property
+    def context_dim(self) -> int: ...
+    def draw_context(self, count: int, generator: torch.Generator | None) -> Tensor: ...
+
+
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 
 
@@ -52,6 +66,8 @@ class Policy(BasePolicy):
         representation: built and, where needed, pre-trained; its weights are taken as they are.
         mode: "frozen" keeps the representation without gradient and in eval mode whatever the policy's own mode is.
         precision: see the module docstring.
+        bonus_head: with a value head for the bonuses.
+        context: the bonus that draws contexts, where there is one.
     """
 
     def __init__(
@@ -61,6 +77,8 @@ class Policy(BasePolicy):
         representation: Representation,
         mode: Mode = "online",
         precision: Precision = "float32",
+        bonus_head: bool = False,
+        context: Context | None = None,
     ):
         if not isinstance(action_space, gym.spaces.Discrete):
             raise UsageError(f"action space {action_space}: policies here choose among Discrete actions only")
@@ -68,17 +86,25 @@ class Policy(BasePolicy):
             raise UsageError(f"precision '{precision}'; known: {', '.join(PRECISIONS)}")
         super().__init__(observation_space, action_space)
         self.representation, self.mode, self.precision = representation, mode, precision
+        self.draw_context = None if context is None else context.draw_context
+        self.context_dim = 0 if context is None else context.context_dim
         neck = representation.neck()
         layers: list[nn.Module] = [] if neck is None else [neck]
         width: int = representation.features_dim if neck is None else neck.width  # type: ignore[assignment]
-        # Linear heads alone on features that never move would judge the heads, not the features.
-        sizes = representation.hidden or (Representation.hidden if mode == "frozen" else ())
+        if self.context_dim:
+            layers = [Joined(neck or nn.Identity(), self.context_dim)]
+            width += self.context_dim
+        # Linear heads alone on features that never move would judge the heads, not the features; and a skill that is
+        # only added to the logits would do the same everywhere.
+        deeper = mode == "frozen" or self.context_dim > 0
+        sizes = representation.hidden or (Representation.hidden if deeper else ())
         for size in sizes:
             layers += [_orthogonal(nn.Linear(width, size), math.sqrt(2)), nn.ReLU(inplace=True)]
             width = size
         self.hidden = nn.Sequential(*layers)
         self.action_net = _orthogonal(nn.Linear(width, int(action_space.n)), 0.01)
         self.value_net = _orthogonal(nn.Linear(width, 1), 1.0)
+        self.bonus_net = _orthogonal(nn.Linear(width, 1), 1.0) if bonus_head else None
         self.generator: torch.Generator | None = None
         """Draws the actions of ``predict``; None: torch's global generator."""
         if mode == "frozen":
@@ -105,18 +131,36 @@ class Policy(BasePolicy):
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def encode(self, obs: Obs, state: State = (), first: Tensor | None = None) -> tuple[Tensor, State]:
-        """Observations (B, ...) -> features (B, D) and the representation's next state."""
+        """Observations (B, ...) -> features (B, D) and the next state, its context as it was."""
+        kept = state[-1:] if self.context_dim else ()
         with self.autocast():
-            features, state = self.representation.encode(obs, state, first)
-        return features.to(self.dtype), state
+            features, state = self.representation.encode(obs, state[: len(state) - len(kept)], first)
+        return features.to(self.dtype), (*state, *kept)
 
-    def heads(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, D) -> logits (B, A) and values (B,)."""
+    def context(self, state: State) -> Tensor | None:
+        """The context (B, K) in a state; None where there is none."""
+        return state[-1] if self.context_dim else None
+
+    def renew(self, state: State, first: Tensor, generator: torch.Generator | None) -> State:
+        """The state with a new context where ``first`` (B,) says that an episode begins."""
+        if self.draw_context is None:
+            return state
+        *rest, context = state
+        drawn = self.draw_context(len(first), generator).to(context)
+        return (*rest, torch.where(first.unsqueeze(1), drawn, context))
+
+    def heads(self, features: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Features (B, D), and contexts (B, K) where there are any -> logits (B, A) and values (B,)."""
+        return self.all_heads(features, context)[:2]
+
+    def all_heads(self, features: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """As ``heads``, and the value of the bonuses (B,) where they have a head."""
         with self.autocast():
-            hidden = self.hidden(features)
+            hidden = self.hidden(features if context is None else torch.cat([features, context.to(features)], 1))
         with torch.autocast(self.device.type, enabled=False):
             hidden = hidden.to(self.dtype)
-            return self.action_net(hidden), self.value_net(hidden).squeeze(-1)
+            bonus = None if self.bonus_net is None else self.bonus_net(hidden).squeeze(-1)
+            return self.action_net(hidden), self.value_net(hidden).squeeze(-1), bonus
 
     def draw(self, log_pi: Tensor, generator: torch.Generator | None) -> Tensor:
         """One action (B,) from log pi (B, A); what ``Categorical.sample`` draws from the same generator state."""
@@ -130,8 +174,10 @@ class Policy(BasePolicy):
     def _choose(
         self, obs: Tensor | Mapping[str, Tensor], state: State, first: Tensor | None, deterministic: bool
     ) -> tuple[Tensor, State]:
+        if first is not None:
+            state = self.renew(state, first, self.generator)
         features, state = self.encode(dict(obs) if isinstance(obs, Mapping) else {"image": obs}, state, first)
-        log_pi = log_probabilities(self.heads(features)[0])
+        log_pi = log_probabilities(self.heads(features, self.context(state))[0])
         return log_pi.argmax(-1) if deterministic else self.draw(log_pi, self.generator), state
 
     def _predict(self, observation: Tensor | Mapping[str, Tensor], deterministic: bool = False) -> Tensor:
@@ -140,8 +186,9 @@ class Policy(BasePolicy):
         return self._choose(observation, self.initial_state(some.shape[0]), first, deterministic)[0]
 
     def initial_state(self, batch: int) -> State:
-        """The representation's state before any frame, on the policy's device."""
-        return tuple(part.to(self.device) for part in self.representation.initial_state(batch))
+        """The state before any frame, on the policy's device; its context is still to be drawn."""
+        state = tuple(part.to(self.device) for part in self.representation.initial_state(batch))
+        return (*state, torch.zeros(batch, self.context_dim, device=self.device)) if self.context_dim else state
 
     @torch.no_grad()
     def predict(
@@ -168,6 +215,19 @@ class Policy(BasePolicy):
         chosen, carried = self._choose(tensors, carried, first, deterministic)
         actions = chosen.cpu().numpy()
         return actions if vectorised else actions[0], tuple(part.cpu().numpy() for part in carried) or None
+
+
+class Joined(nn.Module):
+    """The neck on the features, the context (its last K columns) beside: (B, D + K) -> (B, D' + K)."""
+
+    def __init__(self, neck: nn.Module, context_dim: int):
+        super().__init__()
+        self.neck, self.context_dim = neck, context_dim
+
+    def forward(self, joined: Tensor) -> Tensor:
+        features, context = joined[:, : -self.context_dim], joined[:, -self.context_dim :]
+        features = self.neck(features)
+        return torch.cat([features, context.to(features)], 1)
 
 
 def _orthogonal(layer: nn.Linear, gain: float) -> nn.Linear:

@@ -2,10 +2,14 @@
 
 1. T steps; each frame is encoded once and kept in History. A step pays  r_t  (the world's), or with normalise_reward
    clip(r_t / s_t, +-10), s_t the running std of the 0.99-discounted reward sum up to and with step t.
-2. Each bonus scores the whole rollout:  r_t += coefficient * b_t / s, s the running std of its discounted sum. Then
+2. Each bonus scores the whole rollout:  b_t = sum of coefficient * raw_t / s, s the running std of its discounted sum.
+   The agent is paid  extrinsic * r_t + b_t.  Then
 
        delta_t = r_t + gamma V_{t+1} (1 - done_t) - V_t
        A_t = delta_t + gamma lambda (1 - done_t) A_{t+1},   R_t = A_t + V_t
+
+   With bonus_head the bonuses are a stream of their own (Burda et al. 2018, RND): b_t has its own value head and
+   bonus_gamma, runs on through the ends of episodes unless bonus_episodic, and its advantage is added to A_t.
 
    A truncated step gets gamma V(final frame) on top of r_t, unless timeout_is_terminal. Where the world cannot show its
    final frame, ``terminal_observation`` is the frame before it, and V of that one is taken.
@@ -17,9 +21,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import gymnasium as gym
 import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
@@ -71,6 +76,14 @@ class Config:
     method's."""
     window_streams: int = 16
     """Stretches per auxiliary batch, for representations that learn from windows."""
+    extrinsic: float = 1.0
+    """Weight of the world's own reward; 0 trains on bonuses alone. What is logged and scored is the world's."""
+    bonus_head: bool = False
+    """Give the bonuses a value head and a discount of their own (RND's setting)."""
+    bonus_gamma: float = 0.99
+    """Discount of the bonuses under their own head, and of the sum that scales them in any case."""
+    bonus_episodic: bool = False
+    """Whether the end of an episode ends the bonuses' stream, too, under their own head."""
 
     epochs = 1  # not fields: A2C makes one step on each rollout
     minibatches = 1
@@ -80,18 +93,28 @@ class Config:
         for name in ("n_steps", "epochs", "minibatches", "micro_batch", "window_streams"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name}={getattr(self, name)}: give a whole number of at least 1")
-        for name in ("gamma", "gae_lambda"):
+        for name in ("gamma", "gae_lambda", "bonus_gamma"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name}={getattr(self, name)}: give a number from 0 to 1")
         for name in ("learning_rate", "max_grad_norm"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name}={getattr(self, name)}: give a number above 0")
+        if self.extrinsic < 0:
+            raise UsageError(f"extrinsic={self.extrinsic}: give a number of at least 0; 0 trains on bonuses alone")
         if self.aux_coef is not None and self.aux_coef < 0:
             raise UsageError(f"aux_coef={self.aux_coef}: give a number of at least 0")
         if (self.n_steps * num_envs) % self.minibatches:
             raise UsageError(
                 f"{self.n_steps} steps x {num_envs} environments do not divide into {self.minibatches} minibatches"
             )
+
+
+def bonus_space(observation_space: gym.Space, representation: Representation, mode: str) -> gym.spaces.Dict:
+    """What the Steps of an agent hold, by key, for its bonuses: observations, and features where they are frozen."""
+    spaces = dict(keyed_space(observation_space).spaces)
+    if mode == "frozen":
+        spaces[FEATURES] = gym.spaces.Box(-np.inf, np.inf, (representation.features_dim,), np.float32)
+    return gym.spaces.Dict(spaces)
 
 
 def gae(reward: Tensor, value: Tensor, done: Tensor, gamma: float, gae_lambda: float) -> tuple[Tensor, Tensor]:
@@ -117,7 +140,7 @@ class Rollout(OnPolicyAlgorithm):
         mode: "frozen", "finetune" or "online"; None takes the representation's default.
         seed: of this agent's own random streams; the environment is seeded by who makes it.
         precision: "bfloat16" autocasts representation and hidden layers.
-        bonuses: intrinsic rewards, at most one of each class.
+        bonuses: intrinsic rewards, at most one of each class, built for ``bonus_space``.
     """
 
     Config: ClassVar[type[Config]] = Config
@@ -144,14 +167,13 @@ class Rollout(OnPolicyAlgorithm):
         self.representation, self.precision = representation, precision
         self.aux_coef = representation.aux_coef if config.aux_coef is None else config.aux_coef
         self.auxiliary = self.mode == "online" and representation.has_loss and self.aux_coef > 0
-        self.bonuses = {type(bonus).__name__.lower(): bonus for bonus in bonuses}
+        self.bonuses = {bonus.name: bonus for bonus in bonuses}
         if len(self.bonuses) < len(bonuses):
-            raise UsageError(
-                f"two bonuses of one class among {[type(bonus).__name__ for bonus in bonuses]}; give one of each"
-            )
-        for bonus_name, bonus in self.bonuses.items():
-            if bonus.context_dim:
-                raise UsageError(f"bonus '{bonus_name}' wants the policy to see a context; these agents show none")
+            raise UsageError(f"two bonuses of one class among {[bonus.name for bonus in bonuses]}; give one of each")
+        skilled = [bonus for bonus in bonuses if bonus.context_dim]
+        if len(skilled) > 1:
+            raise UsageError(f"bonuses {[bonus.name for bonus in skilled]} each show the policy a skill; give one")
+        self._skilled = skilled[0] if skilled else None
         super().__init__(
             policy=Policy,  # type: ignore[arg-type]
             env=env,
@@ -186,7 +208,15 @@ class Rollout(OnPolicyAlgorithm):
         self.streams = Streams(self.seed or 0, self.device)
         with torch.random.fork_rng(devices=[]):  # heads are drawn on the CPU, whatever the device
             torch.manual_seed(stream_seed(self.seed or 0, "init"))
-            policy = Policy(self.observation_space, self.action_space, self.representation, self.mode, self.precision)
+            policy = Policy(
+                self.observation_space,
+                self.action_space,
+                self.representation,
+                self.mode,
+                self.precision,
+                config.bonus_head and bool(self.bonuses),
+                self._skilled,
+            )
         self.policy = policy.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.policy.generator = self.streams["evaluation"]
         self.policy.optimizer = self.make_optimizer(self.policy.trainable())
@@ -195,7 +225,7 @@ class Rollout(OnPolicyAlgorithm):
             space,
             config.n_steps,
             self.n_envs,
-            frames=not self.frozen or bool(self.bonuses),
+            frames=not self.frozen or any(key != FEATURES for bonus in self.bonuses.values() for key in bonus.keys),
             features_dim=self.representation.features_dim if self.frozen else 0,
             extra=self._older_steps() if self.auxiliary else 0,
             device=self.device,
@@ -203,7 +233,9 @@ class Rollout(OnPolicyAlgorithm):
         self.rollout_buffer = self.history  # type: ignore[assignment]  # SB3's learn passes it to collect_rollouts
         self._setup_storage()
         self.reward_scale = DiscountedScale(self.n_envs) if config.normalise_reward else None
-        self.bonus_scales = {name: DiscountedScale(self.n_envs) for name in self.bonuses}
+        self.bonus_scales = {
+            name: DiscountedScale(self.n_envs, config.bonus_gamma, prior=False) for name in self.bonuses
+        }
         for bonus in self.bonuses.values():
             bonus.to(self.device)
         self.metrics: dict[str, float] = {}
@@ -221,6 +253,10 @@ class Rollout(OnPolicyAlgorithm):
         shape = (self.n_steps, self.n_envs)
         dtype = self.policy.dtype
         self.values = torch.zeros(shape[0] + 1, shape[1], dtype=dtype, device=self.device)
+        self.bonus_values = torch.zeros_like(self.values) if self.policy.bonus_net is not None else None
+        wide = self.policy.context_dim
+        self.contexts = torch.zeros(*shape, wide, device=self.device) if wide else None
+        """What the policy was shown beside each observation (T, N, K)."""
         self.log_probs = torch.zeros(shape, dtype=dtype, device=self.device)
         self.bootstrap = torch.zeros(shape, dtype=dtype, device=self.device)
         carried = () if self.frozen else self.representation.initial_state(self.n_envs)
@@ -255,14 +291,15 @@ class Rollout(OnPolicyAlgorithm):
         self.history.begin()
         self.bootstrap.zero_()
         for t in range(n_rollout_steps):
-            for kept, part in zip(self.states, self._state, strict=False):
-                kept[t].copy_(part)
+            self._begin_episodes(t)
             with torch.no_grad():
                 features, state = self._look()
-                logits, values = self.policy.heads(features)
+                logits, values, bonus_values = self.policy.all_heads(features, self.policy.context(state))
                 log_pi = log_probabilities(logits)
                 actions = self.policy.draw(log_pi, self.streams["policy"])
                 self.values[t] = values
+                if self.bonus_values is not None and bonus_values is not None:
+                    self.bonus_values[t] = bonus_values
                 torch.gather(log_pi, 1, actions.unsqueeze(1), out=self.log_probs[t].unsqueeze(1))
             new_obs, rewards, dones, infos = env.step(actions.cpu().numpy())
             self.num_timesteps += env.num_envs
@@ -275,18 +312,38 @@ class Rollout(OnPolicyAlgorithm):
             self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
         with torch.no_grad():
             seen = self._look()
-            self.values[n_rollout_steps] = self.policy.heads(seen[0])[1]
+            _, self.values[n_rollout_steps], bonus_values = self.policy.all_heads(seen[0], self.policy.context(seen[1]))
+            if self.bonus_values is not None and bonus_values is not None:
+                self.bonus_values[n_rollout_steps] = bonus_values
             self._seen = seen if self.frozen else None
             self._pay()
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
 
+    @property
+    def _first(self) -> Tensor:
+        return torch.from_numpy(np.asarray(self._last_episode_starts, dtype=bool))
+
+    def _begin_episodes(self, t: int) -> None:
+        """Draw contexts for the episodes that begin, and keep what step t starts from."""
+        self._state = self.policy.renew(self._state, self._first.to(self.device), self.streams["context"])
+        for kept, part in zip(self.states, self._state, strict=False):
+            kept[t].copy_(part)
+        if self.contexts is not None:
+            self.contexts[t].copy_(self._state[-1])
+
     def _look(self) -> tuple[Tensor, State]:
-        """Keep and encode the newest observations: features (N, D) and the representation's state after them."""
-        first = torch.from_numpy(np.asarray(self._last_episode_starts, dtype=bool))
+        """Keep and encode the newest observations: features (N, D) and the state after them."""
+        first = self._first
         obs = self.history.see(self.policy.tensors(self._last_obs), first)  # type: ignore[arg-type]
-        seen = self.policy.encode(obs, self._state, first.to(self.device)) if self._seen is None else self._seen
+        if self._seen is None:
+            seen = self.policy.encode(obs, self._state, first.to(self.device))
+        else:
+            features, state = self._seen
+            if self.policy.context_dim:  # encoded before this episode's context was drawn
+                state = (*state[:-1], self._state[-1])
+            seen = features, state
         if self.frozen:
             self.history.keep(seen[0])
         return seen
@@ -324,7 +381,7 @@ class Rollout(OnPolicyAlgorithm):
             features, _ = self.policy.encode(finals, carried, torch.zeros_like(rows, dtype=torch.bool))
             if self.frozen:
                 finals[FEATURES] = features
-            value = self.policy.heads(features)[1]
+            value = self.policy.heads(features, self.policy.context(carried))[1]
             for place, i in enumerate(wanted):
                 if i in bootstrapped:
                     self.bootstrap[t, i] = self.gamma * value[place]
@@ -332,18 +389,34 @@ class Rollout(OnPolicyAlgorithm):
 
     def _pay(self) -> None:
         """Rewards as the agent is really paid, bonuses included; advantages and returns of those."""
-        self._rollout = steps = self.history.rollout()
+        self._rollout = steps = replace(self.history.rollout(), context=self.contexts)
         self.metrics = {}
         reward = self._normalised(steps) if self.reward_scale is not None else steps.reward
-        self.paid = reward.to(self.values.dtype) + self.bootstrap
-        for name, bonus in self.bonuses.items():
-            raw = bonus.compute(steps)
-            scale = self.bonus_scales[name]
-            scale.update(raw.cpu())
-            self.paid += bonus.coefficient * raw / scale.std
-            self.metrics |= {f"bonus/{name}/raw": float(raw.mean()), f"bonus/{name}/scale": scale.std}
+        self.paid = self.config.extrinsic * reward.to(self.values.dtype) + self.bootstrap
+        bonus = torch.zeros_like(self.paid)
+        for name, each in self.bonuses.items():
+            bonus += self._scaled(name, each, steps)
+        if self.bonus_values is None:
+            self.paid += bonus
         self.history.pay(self.paid)
         self.advantages, self.returns = gae(self.paid, self.values, steps.done, self.gamma, self.gae_lambda)
+        if self.bonus_values is not None:
+            ended = steps.done & self.config.bonus_episodic
+            gamma = self.config.bonus_gamma
+            advantages, self.bonus_returns = gae(bonus, self.bonus_values, ended, gamma, self.gae_lambda)
+            self.advantages += advantages
+
+    def _scaled(self, name: str, bonus: IntrinsicBonus, steps: Steps) -> Tensor:
+        """What a bonus adds to the reward (T, N)."""
+        raw, scale = bonus.compute(steps), self.bonus_scales[name]
+        scale.update(raw.cpu())
+        paid = bonus.coefficient * raw / scale.std
+        self.metrics |= {
+            f"bonus/{name}/raw": float(raw.mean()),
+            f"bonus/{name}/scale": scale.std,
+            f"bonus/{name}/paid": float(paid.mean()),
+        }
+        return paid
 
     def _normalised(self, steps: Steps) -> Tensor:
         """Step by step, as published: a reward is divided by what was known up to and with its own step."""

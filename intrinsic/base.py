@@ -18,6 +18,7 @@ A bonus of its own, whole:
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -94,7 +95,12 @@ class IntrinsicBonus(nn.Module, ABC):
         self.space, self.actions = space, actions
         self.sight = Sight(space, self.config.on)
         if actions < 2:
-            raise UsageError(f"{type(self).__name__.lower()}: a world of {actions} actions leaves nothing to explore")
+            raise UsageError(f"{self.name}: a world of {actions} actions leaves nothing to explore")
+
+    @property
+    def name(self) -> str:
+        """For charts and messages: PixelError is pixel_error."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
 
     @property
     def keys(self) -> tuple[str, ...]:

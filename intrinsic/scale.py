@@ -10,19 +10,23 @@ class DiscountedScale(nn.Module):
     """Running variance of R_t = gamma R_{t-1} + r_t, pooled over environments.
 
     Published PPO divides Procgen's reward by its root (baselines' VecNormalize: gamma 0.99, clip 10, no mean shift,
-    R reset where an episode ends); RND divides its bonus by it (R never reset). Parallel variance of Chan et al.,
-    started as baselines start it: mean 0, variance 1, count 1e-4.
+    R reset where an episode ends); RND divides its bonus by it (R never reset). Parallel variance of Chan et al.
+
+    Args:
+        prior: start as baselines do, with mean 0, variance 1, count 1e-4 and 1e-8 added to the variance. Without it
+            nothing is known at the start: then the unit of the stream cancels exactly, and a stream that has not
+            varied yet is divided by 1.
 
     ``update(reward (T, N), done (T, N))`` advances R through time and pools all T*N values; ``std`` is the divisor.
     """
 
-    def __init__(self, num_envs: int, gamma: float = 0.99, epsilon: float = 1e-8):
+    def __init__(self, num_envs: int, gamma: float = 0.99, *, prior: bool = True):
         super().__init__()
-        self.gamma, self.epsilon = gamma, epsilon
+        self.gamma, self.epsilon = gamma, 1e-8 if prior else 0.0
         self.register_buffer("running", torch.zeros(num_envs, dtype=torch.float64))
         self.register_buffer("mean", torch.zeros((), dtype=torch.float64))
-        self.register_buffer("variance", torch.ones((), dtype=torch.float64))
-        self.register_buffer("count", torch.full((), 1e-4, dtype=torch.float64))
+        self.register_buffer("variance", torch.full((), 1.0 if prior else 0.0, dtype=torch.float64))
+        self.register_buffer("count", torch.full((), 1e-4 if prior else 0.0, dtype=torch.float64))
         self.running: Tensor
         self.mean: Tensor
         self.variance: Tensor
@@ -30,7 +34,7 @@ class DiscountedScale(nn.Module):
 
     @property
     def std(self) -> float:
-        return float((self.variance + self.epsilon).sqrt())
+        return float((self.variance + self.epsilon).sqrt()) or 1.0
 
     @torch.no_grad()
     def update(self, reward: Tensor, done: Tensor | None = None) -> None:

@@ -66,9 +66,15 @@ class Uniform:
         self.asked.append((obs["image"][:, 0, 0, 0].tolist(), count.tolist()))
         return torch.zeros(len(count), 1), (count,)
 
+    def renew(self, state, first, generator):
+        return state
+
+    def context(self, state):
+        return None
+
     draw = Policy.draw
 
-    def heads(self, features):
+    def heads(self, features, context):
         return torch.zeros(len(features), 2), torch.zeros(len(features))
 
 
@@ -122,7 +128,7 @@ class Bright(Uniform):
         mean = obs["image"].float().mean((1, 2, 3))
         return (mean > 10).float(), (state[0] + 1,)
 
-    def heads(self, features):
+    def heads(self, features, context):
         p = torch.stack([0.75 - 0.5 * features, 0.25 + 0.5 * features], 1)
         return p.log(), features
 

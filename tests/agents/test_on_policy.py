@@ -25,34 +25,54 @@ PLAIN = {"normalise_reward": False, "timeout_is_terminal": False}
 SMALL = {"n_steps": 6, "minibatches": 3, "micro_batch": 4}
 
 
+SPACE = gym.spaces.Dict({"image": gym.spaces.Box(0, 255, (3, 8, 8), np.uint8)})
+
+
 class Constant(IntrinsicBonus):
     """Pays ``amount`` everywhere; learns a number by its own Adam."""
 
     def __init__(self, amount: float = 1.0, coefficient: float = 1.0):
-        super().__init__()
+        super().__init__(SPACE, 4)
         self.amount, self.coefficient = amount, coefficient
         self.weight = nn.Parameter(torch.zeros(()))
         self.optimizer = torch.optim.Adam([self.weight], 0.1)
 
-    def compute(self, steps):
-        return torch.full(steps.shape, self.amount)
+    def score(self, batch):
+        return torch.full(batch.action.shape, self.amount)
 
-    def update(self, steps, generator):
-        error = (self.weight - torch.rand((), generator=generator) - steps.reward.mean()) ** 2
+    def learn(self, batch, generator):
+        error = (self.weight - torch.rand((), generator=generator) - batch.now.float().mean() / 255) ** 2
         self.optimizer.zero_grad()
         error.backward()
         self.optimizer.step()
-        return {"error": float(error.detach())}
+        return {"error": error.detach()}
 
 
 class Novelty(IntrinsicBonus):
-    """Mean red of the next frame where it is known: reads next_obs."""
+    """Mean red of the next frame where it is known."""
 
-    def compute(self, steps):
-        return steps.next_obs["image"][:, :, 0].float().mean((-1, -2)) / 255 * steps.next_valid
+    def __init__(self):
+        super().__init__(SPACE, 4)
 
-    def update(self, steps, generator):
+    def score(self, batch):
+        return batch.next[:, 0].float().mean((-1, -2)) / 255
+
+    def learn(self, batch, generator):
         return {}
+
+
+class Skilled(Constant):
+    """Shows the policy one of three skills, one-hot, kept for an episode; pays the number of the skill."""
+
+    @property
+    def context_dim(self):
+        return 3
+
+    def draw_context(self, count, generator):
+        return torch.eye(3)[torch.randint(3, (count,), generator=generator)]
+
+    def score(self, batch):
+        return batch.context.argmax(1).float()
 
 
 class Unit:
@@ -146,6 +166,120 @@ def test_a_bonus_changes_the_weights(build):
     for agent in (plain, paid):
         agent.learn(2 * 6 * N)
     assert not torch.equal(weights(plain), weights(paid))
+
+
+@pytest.mark.parametrize("factor", [2.0**-20, 1024.0])
+def test_the_unit_of_a_bonus_cancels(build, factor):
+    plain, scaled = build(bonuses=(Novelty(),)), build(bonuses=(Novelty(),))
+    score = scaled.bonuses["novelty"].score
+    scaled.bonuses["novelty"].score = lambda batch: score(batch) * factor  # a power of two: no rounding
+    for agent in (plain, scaled):
+        agent.learn(3 * 6 * N)
+    assert torch.equal(weights(plain), weights(scaled))
+
+
+def test_a_second_bonus_does_not_shift_the_draws_of_the_first(build):
+    alone, accompanied = build(bonuses=(Constant(coefficient=0.0),)), build(bonuses=(Skilled(0, 0.0), Constant(1, 0.0)))
+    for agent in (alone, accompanied):
+        agent.train = lambda agent=agent: agent.bonuses["constant"].update(
+            agent._rollout, agent.streams["bonus/constant"]
+        )
+        agent.learn(6 * N)
+    assert len({float(agent.bonuses["constant"].weight.detach()) for agent in (alone, accompanied)}) == 1
+
+
+def test_without_the_worlds_reward_the_bonus_is_all_that_is_paid(build):
+    agent = build(config={**PLAIN, "extrinsic": 0.0, "timeout_is_terminal": True}, bonuses=(Novelty(),))
+    agent.bonus_scales = {"novelty": Unit()}
+    agent.train = lambda: None
+    agent.learn(6 * N)
+    steps = agent.history.rollout()
+    assert steps.reward.abs().sum() > 0
+    red = steps.next_obs["image"][:, :, 0].float().mean((-1, -2)) / 255
+    torch.testing.assert_close(agent.paid, red)
+
+
+@pytest.mark.parametrize("episodic", [False, True])
+def test_bonuses_under_their_own_head(build, episodic):
+    config = {**PLAIN, "gamma": 0.5, "gae_lambda": 1.0}
+    own = {"bonus_head": True, "bonus_gamma": 0.25, "bonus_episodic": episodic}
+    plain, paid = build(config=config), build(config={**config, **own}, bonuses=(Constant(2.0),))
+    paid.bonus_scales = {"constant": Unit()}
+    for agent in (plain, paid):
+        agent.train = lambda: None
+        agent.learn(6 * N)
+    # The world's stream is as without the bonus; the head draws its weights after the others.
+    assert torch.equal(paid.values, plain.values)
+    assert torch.equal(paid.returns, plain.returns)
+    done, values = paid.history.rollout().done, paid.bonus_values
+    assert values.abs().min() > 0
+    assert values.shape == (7, N)
+    expected = torch.zeros(6, N)
+    for i in range(N):
+        later = float(values[6, i])
+        for t in range(5, -1, -1):
+            # 2 now and a quarter of what follows, which the end of an episode cuts off in the episodic case alone
+            later = 2.0 + 0.25 * later * (not (episodic and done[t, i]))
+            expected[t, i] = later
+    torch.testing.assert_close(paid.bonus_returns, expected)
+    torch.testing.assert_close(paid.advantages, plain.advantages + expected - values[:-1])
+
+
+def test_the_head_of_the_bonuses_learns_their_returns(build):
+    agent = build(config={"bonus_head": True, "learning_rate": 0.01, "extrinsic": 0.0}, bonuses=(Novelty(),))
+    errors = []
+    for _ in range(12):
+        agent.learn(6 * N, reset_num_timesteps=False)
+        errors.append(agent.metrics["loss/bonus_value"])
+    assert sum(errors[-3:]) < 0.3 * sum(errors[:3])
+
+
+def test_a_head_without_bonuses_is_bit_identical_to_none(build):
+    plain, headed = build(), build(config={"bonus_head": True})
+    for agent in (plain, headed):
+        agent.learn(2 * 6 * N)
+    assert torch.equal(weights(plain), weights(headed))
+
+
+@pytest.mark.parametrize("mode", ["online", "frozen"])
+def test_a_skill_lasts_an_episode_and_is_seen_by_the_policy(build, mode):
+    agent = build(config={**PLAIN, "extrinsic": 0.0}, mode=mode, bonuses=(Skilled(),))
+    agent.bonus_scales = {"skilled": Unit()}
+    agent.train = lambda: None
+    found = []
+    for _ in range(8):
+        agent.learn(6 * N, reset_num_timesteps=False)
+        found.append((agent._rollout.first.clone(), agent.contexts.clone(), agent.paid - agent.bootstrap))
+    first, contexts, paid = (torch.cat(parts) for parts in zip(*found, strict=True))
+    assert set(map(tuple, contexts.view(-1, 3).tolist())) == {(1, 0, 0), (0, 1, 0), (0, 0, 1)}
+    same = (contexts[1:] == contexts[:-1]).all(2)
+    assert same[~first[1:]].all()
+    assert 0.1 < float(same[first[1:]].float().mean()) < 0.7  # a third by chance
+    torch.testing.assert_close(paid, contexts.argmax(2).float())
+    features = torch.ones(1, 6).expand(3, -1)
+    assert torch.unique(agent.policy.heads(features, torch.eye(3))[1]).numel() == 3
+    # What was done is what the kept skill made likely: the stored log-probability is the update's own at the start.
+    agent.config = type(agent.config)(**{**SMALL, "epochs": 1, "minibatches": 1, "value_clip": None})
+    ratios = Means()
+    agent.policy.optimizer.zero_grad()
+    agent._rl_backward(torch.arange(6 * N), ratios)
+    assert abs(ratios.values()["train/approx_kl"]) < 1e-6
+
+
+def test_a_skill_lasts_an_episode_where_the_policy_is_played(build, world):
+    agent = build(bonuses=(Skilled(),))
+    state, start, seen = None, np.ones(2, dtype=bool), []
+    obs = world(2).reset()
+    for t in range(6):
+        if t == 4:
+            start = np.array([True, False])
+        _, state = agent.predict(obs, state, start)
+        seen.append(state[-1].argmax(1))
+        start = np.zeros(2, dtype=bool)
+    seen = np.array(seen)
+    assert (seen[:4] == seen[0]).all()
+    assert (seen[4:, 1] == seen[0, 1]).all()
+    assert len({tuple(agent.predict(obs)[1][-1].argmax(1)) for _ in range(30)}) > 4  # of 9 pairs
 
 
 def test_truncation_bootstraps_from_the_true_last_frame(build):
@@ -345,8 +479,9 @@ def plain_env(agent):
         {"kind": "averaging", "mode": "frozen"},
         {"mode": "frozen", "bonuses": True},
         {"kind": "autoencoder", "window": 8},
+        {"kind": "averaging", "mode": "frozen", "bonuses": True, "config": {"bonus_head": True}},
     ],
-    ids=["ppo", "a2c", "auxiliary and bonus", "frozen with state", "frozen with bonus", "windows"],
+    ids=["ppo", "a2c", "auxiliary and bonus", "frozen with state", "frozen with bonus", "windows", "bonus head"],
 )
 def test_a_restored_agent_goes_on_bit_for_bit(build, tmp_path, options):
     options = dict(options)
@@ -354,7 +489,7 @@ def test_a_restored_agent_goes_on_bit_for_bit(build, tmp_path, options):
     bonus = options.pop("bonuses", False)
 
     def make():
-        agent = build(bonuses=(Constant(), Novelty()) if bonus else (), **options)
+        agent = build(bonuses=(Constant(), Novelty(), Skilled()) if bonus else (), **options)
         if window > 1:
             agent.representation.window = window
             agent._setup_model()
@@ -438,10 +573,12 @@ def test_mistakes_are_named(build, world, representation):
         build(mode="thawed")
     with pytest.raises(UsageError, match="restore"):
         PPO.load("x")
-    skilled = Constant()
-    skilled.context_dim = 4
-    with pytest.raises(UsageError, match="wants the policy to see a context"):
-        build(bonuses=(skilled,))
+    with pytest.raises(UsageError, match="each show the policy a skill; give one"):
+        build(bonuses=(Skilled(), type("Other", (Skilled,), {})()))
+    with pytest.raises(UsageError, match="extrinsic=-1"):
+        build(config={"extrinsic": -1.0})
+    with pytest.raises(UsageError, match="bonus_gamma=2"):
+        build(config={"bonus_gamma": 2.0})
     env = world(N)
     env.action_space = gym.spaces.MultiDiscrete([2, 2])
     with pytest.raises(UsageError, match="Discrete"):

@@ -18,12 +18,11 @@ def stream(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_by_hand():
-    scale = DiscountedScale(2, gamma=0.5, epsilon=0.0)
+    scale = DiscountedScale(2, gamma=0.5, prior=False)
     scale.update(torch.tensor([[1.0, 0.0], [1.0, 2.0]]), torch.tensor([[False, False], [False, False]]))
     # R: [1, 0], [1.5, 2]; mean 4.5/4 = 1.125, mean square (1 + 0 + 2.25 + 4)/4 = 1.8125, variance 0.546875.
-    # The start (mean 0, variance 1, count 1e-4) weighs 1e-4 against 4.
-    assert scale.std**2 == pytest.approx(0.546875, abs=1e-4)
-    assert float(scale.mean) == pytest.approx(1.125, abs=1e-4)
+    assert scale.std**2 == pytest.approx(0.546875, rel=1e-12)
+    assert float(scale.mean) == pytest.approx(1.125, rel=1e-12)
 
 
 def test_step_by_step_equals_vecnormalize():
