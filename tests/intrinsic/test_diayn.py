@@ -154,7 +154,7 @@ def test_a_checkpoint_restores_the_scores_and_the_next_step(space, build, frames
 def test_skills_paid_by_it_come_apart_in_a_box(steps_of):
     """2-D plane, K = 6, walks of 8 steps of 0.5 from the centre; one preference (K, 8 directions) is the whole policy.
 
-    Chance is an accuracy of 1/6. Neighbouring directions end 2 * 4 * sin(22.5 degrees) = 3.1 apart, ten times the noise.
+    Chance is an accuracy of 1/6. Neighbouring directions end 2 * 4 * sin(22.5 degrees) = 3.1 apart, the noise is 0.28.
     """
     K, N, T = 6, 48, 8
     box = gym.spaces.Dict({"features": gym.spaces.Box(-5, 5, (2,), np.float32)})
