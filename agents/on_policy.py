@@ -233,7 +233,7 @@ class OnPolicy(Rollout):
 class Counters:
     """Where an agent stands: counts, the newest observations, the representation's state, recent episodes."""
 
-    NUMBERS = ("num_timesteps", "_n_updates", "_episode_num", "_current_progress_remaining")
+    NUMBERS = ("num_timesteps", "first_reward", "_n_updates", "_episode_num", "_current_progress_remaining")
 
     def __init__(self, agent: OnPolicy):
         self.agent = agent

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
+from agents.coverage import Coverage
 from agents.on_policy import OnPolicy
 from agents.run_dir import RunDir
 from agents.trackers import Tracker
@@ -109,9 +110,11 @@ class Recorder(BaseCallback):
         save_every: int,
         evaluate: Callable[[OnPolicy, int], dict[str, float]],
         evaluate_every: float,
+        coverage: Coverage,
     ):
         """``save_every`` and ``evaluate_every`` count frames."""
         super().__init__()
+        self.coverage = coverage
         self.clock, self.records, self.progress, self.stop = clock, records, progress, stop
         self.save, self.save_every, self.evaluate, self.evaluate_every = save, save_every, evaluate, evaluate_every
 
@@ -121,6 +124,7 @@ class Recorder(BaseCallback):
         self.resumed_at = time.perf_counter()
 
     def _on_step(self) -> bool:
+        self.coverage.see(getattr(self.agent.env, "told", {}), self.locals["dones"])
         return True
 
     def _on_rollout_start(self) -> None:
@@ -140,6 +144,10 @@ class Recorder(BaseCallback):
         if agent.ep_info_buffer:
             record["train/return"] = float(np.mean([info["r"] for info in agent.ep_info_buffer]))
             record["train/episode_length"] = float(np.mean([info["l"] for info in agent.ep_info_buffer]))
+            record["train/success"] = float(np.mean([info["r"] > 0 for info in agent.ep_info_buffer]))
+        if agent.first_reward:
+            record["train/first_reward"] = agent.first_reward
+        record.update(self.coverage.metrics())
         if last or self._due(step, self.evaluate_every):
             with self.clock.measure("eval"):
                 record.update(self.evaluate(agent, step))

@@ -240,6 +240,8 @@ class Rollout(OnPolicyAlgorithm):
             bonus.to(self.device)
         self.metrics: dict[str, float] = {}
         """Charts of the newest iteration, by name."""
+        self.first_reward = 0
+        """Frames until the world first paid more than 0; 0 while it has not."""
         self._collapsed = False
         self._forget_streams()
 
@@ -391,6 +393,9 @@ class Rollout(OnPolicyAlgorithm):
         """Rewards as the agent is really paid, bonuses included; advantages and returns of those."""
         self._rollout = steps = replace(self.history.rollout(), context=self.contexts)
         self.metrics = {}
+        if not self.first_reward and bool((steps.reward > 0).any()):
+            paying = int((steps.reward > 0).any(1).int().argmax())
+            self.first_reward = self.num_timesteps - (self.n_steps - 1 - paying) * self.n_envs
         reward = self._normalised(steps) if self.reward_scale is not None else steps.reward
         self.paid = self.config.extrinsic * reward.to(self.values.dtype) + self.bootstrap
         bonus = torch.zeros_like(self.paid)

@@ -6,21 +6,25 @@ it ends with the same weights, to the bit, as if it had never stopped.
 
 from __future__ import annotations
 
+import math
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 from PIL import Image
 
 from agents import ALGORITHMS, checkpoint
+from agents.coverage import Coverage
 from agents.evaluate import Agreement, Episodes, agreement, first_episodes, windows
 from agents.on_policy import OnPolicy
 from agents.policy import PRECISIONS, Precision, keyed_space
 from agents.recorder import Clock, Progress, Recorder, Records, StopRequest
+from agents.rollout import bonus_space
 from agents.run_dir import RunDir
 from agents.trackers import Tracker
 from envs.registry import UsageError
@@ -29,6 +33,8 @@ from envs.sheet import moments, strip
 from envs.streams import Streams, stream_seed
 from envs.suites import build
 from envs.tasks import Task, World
+from intrinsic import BONUSES
+from intrinsic.base import IntrinsicBonus
 from representations import REPRESENTATIONS
 from representations.base import Representation, Unfit
 from representations.pretrain import Pretrainer, collect, views_of
@@ -71,6 +77,8 @@ class RunConfig:
     preset: str
     normalise: tuple[float, float] | None
     splits: tuple[str, ...]
+    bonus_settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Settings of each bonus in ``bonus``, which lists them as NAME:COEFFICIENT, or "none"."""
 
 
 def resolve_precision(name: str, device: str = "cpu") -> Precision:
@@ -158,6 +166,47 @@ def build_representation(config: RunConfig, task: Task) -> Representation:
     return Beside(representation, space, vectors) if vectors else representation
 
 
+def build_bonuses(config: RunConfig, space: gym.spaces.Dict, actions: int) -> list[IntrinsicBonus]:
+    """The bonuses of a run, each as the seed and its own name make it.
+
+    Args:
+        space: what the agent's Steps hold (``agents.rollout.bonus_space``).
+    """
+    bonuses = []
+    for name, coefficient in parse_bonuses(config.bonus.split()).items():
+        cls = BONUSES.resolve(name)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream_seed(config.seed, "init", "bonus", name))
+            bonus: IntrinsicBonus = cls(space, actions, cls.Config(**config.bonus_settings.get(name, {})))
+        bonus.coefficient = bonus.coefficient if coefficient is None else coefficient
+        bonuses.append(bonus)
+    return bonuses
+
+
+def parse_bonuses(words: Iterable[str]) -> dict[str, float | None]:
+    """``["icm:0.01", "rnd"]`` -> ``{"icm": 0.01, "rnd": None}``; None stands for the bonus's own coefficient.
+
+    Raises:
+        UsageError: an unknown name, one named twice, or a coefficient below 0.
+    """
+    found: dict[str, float | None] = {}
+    for word in words:
+        name, _, tail = word.rpartition(":")
+        try:
+            coefficient: float | None = float(tail)
+        except ValueError:
+            name, coefficient = word, None
+        if word == "none":
+            continue
+        BONUSES.check(name or word)
+        if name in found:
+            raise UsageError(f"--bonus {word}: '{name}' is named twice; give it one coefficient")
+        if coefficient is not None and not 0 <= coefficient < math.inf:
+            raise UsageError(f"--bonus {word}: give a coefficient of at least 0, as in --bonus {name}:0.1")
+        found[name] = coefficient
+    return found
+
+
 def restored(run: Path, config: Mapping[str, Any]) -> tuple[Representation, dict[str, World]]:
     """The representation of a finished run, in eval mode, and its worlds by split as that representation sees them.
 
@@ -166,7 +215,7 @@ def restored(run: Path, config: Mapping[str, Any]) -> tuple[Representation, dict
     Raises:
         UsageError: no whole checkpoint is there.
     """
-    known = RunConfig(**{field.name: config[field.name] for field in fields(RunConfig)})
+    known = RunConfig(**{each.name: config[each.name] for each in fields(RunConfig) if each.name in config})
     task = find_task(known)
     representation = build_representation(known, task)
     found = checkpoint.read(run / "checkpoint" / "train")
@@ -194,7 +243,8 @@ def rehearse(configs: Sequence[RunConfig]) -> dict[str, str]:
     seen = set()
     refused: dict[str, str] = {}
     for config in configs:
-        key = (config.env, config.repr, tuple(sorted((name, str(v)) for name, v in config.repr_settings.items())))
+        told = {**config.repr_settings, "bonus": config.bonus, "bonus settings": config.bonus_settings}
+        key = (config.env, config.repr, config.mode, tuple(sorted((name, str(v)) for name, v in told.items())))
         if key not in seen:
             seen.add(key)
             try:
@@ -202,6 +252,10 @@ def rehearse(configs: Sequence[RunConfig]) -> dict[str, str]:
                 representation = build_representation(config, task)
                 if representation.views and config.pretrain_samples:
                     views_of(task.source)
+                if config.bonus != "none":
+                    env = Sb3VecEnv(task.source.stacked(1 if config.mode == "frozen" else task.motion).make(1, 0))
+                    build_bonuses(config, *_bonus_inputs(env, representation, config.mode))
+                    env.close()
                 each = config.steps // config.num_envs
                 if config.mode == "online" and representation.has_loss and representation.window > each:
                     raise UsageError(
@@ -211,6 +265,10 @@ def rehearse(configs: Sequence[RunConfig]) -> dict[str, str]:
             except Unfit as reason:
                 refused[config.repr] = str(reason)
     return refused
+
+
+def _bonus_inputs(env: Sb3VecEnv, representation: Representation, mode: str) -> tuple[gym.spaces.Dict, int]:
+    return bonus_space(env.observation_space, representation, mode), int(getattr(env.action_space, "n", 0))
 
 
 def train(config: RunConfig, run: RunDir, tracker: Tracker, progress: Progress, device: str = "auto") -> OnPolicy:
@@ -285,10 +343,12 @@ def reinforce(job: Job, representation: Representation, resumed: bool) -> OnPoli
         seed=config.seed,
         precision=job.precision,
         device=job.device,
+        bonuses=build_bonuses(config, *_bonus_inputs(env, representation, config.mode)),
     )
     if not agent.exact_env:
         print(f"{config.env} cannot save its state: a resumed run begins new episodes and is not exact")
-    components = {**agent.components(), **job.common()}
+    coverage = Coverage()
+    components = {**agent.components(), **job.common(), "coverage": coverage}
     if resumed:
         checkpoint.load(job.trained, components)
 
@@ -305,6 +365,7 @@ def reinforce(job: Job, representation: Representation, resumed: bool) -> OnPoli
         save_every=config.checkpoint_frames,
         evaluate=lambda agent, step: periodic_evaluation(job, agent, step),
         evaluate_every=config.steps / max(config.periodic_evals, 1),
+        coverage=coverage,
     )
     job.progress.stage("train", config.steps, agent.num_timesteps)
     remaining = config.steps - agent.num_timesteps

@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import difflib
 import inspect
+import textwrap
 import typing
 from collections.abc import Iterable
 from typing import Any
@@ -67,19 +68,26 @@ def parse(place: str, text: str, hint: Any) -> Any:
 
 def describe_settings(name: str, cls: Any) -> str:
     """The fields of a module's Config with their defaults and the strings under them."""
-    source = inspect.getsource(cls.Config)
     notes: dict[str, str] = {}
-    body = ast.parse(inspect.cleandoc(source) if source[0] != " " else inspect.cleandoc("\n" + source)).body[0]
-    assert isinstance(body, ast.ClassDef)
-    for line, after in zip(body.body, body.body[1:], strict=False):
-        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and isinstance(after, ast.Expr):
-            notes[line.target.id] = " ".join(str(ast.literal_eval(after.value)).split())
+    for kind in reversed([kind for kind in cls.Config.__mro__ if dataclasses.is_dataclass(kind)]):
+        notes |= _notes(kind)
     rows = [
         f"  --set {name}.{field.name}={field.default!r:<12} {notes.get(field.name, '')}"
         for field in dataclasses.fields(cls.Config)
     ]
-    modes = f"modes: {', '.join(cls.modes)} (auto: {cls.default_mode})"
-    return "\n".join([f"settings of {name}; {modes}", *(rows or ["  none"])])
+    modes = f"; modes: {', '.join(cls.modes)} (auto: {cls.default_mode})" if hasattr(cls, "modes") else ""
+    return "\n".join([f"settings of {name}{modes}", *(rows or ["  none"])])
+
+
+def _notes(config: type) -> dict[str, str]:
+    """Field -> the string under it, of the fields that this very class declares."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(config))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    return {
+        line.target.id: " ".join(str(ast.literal_eval(after.value)).split())
+        for line, after in zip(body.body, body.body[1:], strict=False)
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and isinstance(after, ast.Expr)
+    }
 
 
 def _is_union(hint: Any) -> bool:

@@ -10,6 +10,7 @@ The same command again returns what is finished and continues what is not.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import sys
 import time
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from benchmarks.settings import apply_settings, describe_settings, own_settings
 from envs.registry import UsageError
 from envs.suites import SUITES, build
 from envs.tasks import Task
+from intrinsic import BONUSES
 from representations import REPRESENTATIONS
 
 if TYPE_CHECKING:
@@ -42,6 +44,11 @@ class Args:
     """Only these tasks of the suite, as 'minigrid-doorkey'. Default: all."""
     algo: Literal["ppo", "a2c"] = "ppo"
     """The agent."""
+    bonus: tuple[str, ...] = ()
+    """Intrinsic bonuses added to the reward, as NAME or NAME:COEFFICIENT: --bonus icm:0.01 rnd:0.5. The baseline row
+    gets none, so that the table shows what they do."""
+    extrinsic: float | None = None
+    """Weight of the world's own reward beside the bonuses; 0 trains without it. Default: 1."""
     mode: Literal["auto", "frozen", "finetune", "online"] = "auto"
     """How RL and representation meet; auto takes each method's own default."""
     train_levels: tuple[int, ...] = ()
@@ -49,7 +56,7 @@ class Args:
     pretrain_on: Literal["source", "all"] = "source"
     """Looks the unsupervised frames come from; 'all' is DARLA's protocol (training levels only, reward from source)."""
     baseline: bool = True
-    """Add the end-to-end 'cnn' as the row to compare with."""
+    """Add the end-to-end 'cnn', without bonuses, as the row to compare with."""
     set: tuple[str, ...] = ()
     """Settings of a chosen module, as NAME.FIELD=VALUE: --set darla.beta=4 ppo.learning_rate=1e-3."""
 
@@ -91,15 +98,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def show_help(argv: list[str]) -> int:
-    """The base help imports no torch; with --repr NAME it adds that method's own settings."""
-    names: list[str] = []
-    if "--repr" in argv:
-        for word in argv[argv.index("--repr") + 1 :]:
-            if word.startswith("-"):
-                break
-            names.append(word)
-    for name in names:
-        REPRESENTATIONS.check(name)
+    """The base help imports no torch; with --repr NAME or --bonus NAME it adds that module's own settings."""
+    named = [(REPRESENTATIONS, name) for name in words_after("--repr", argv)]
+    named += [(BONUSES, name.partition(":")[0]) for name in words_after("--bonus", argv)]
+    for registry, name in named:
+        registry.check(name)
     try:
         tyro.cli(
             Args,
@@ -108,7 +111,8 @@ def show_help(argv: list[str]) -> int:
             description="\n\n".join(
                 (
                     str(Args.__doc__),
-                    f"Representations: {', '.join(REPRESENTATIONS)}\nSuites: {', '.join(SUITES)}",
+                    f"Representations: {', '.join(REPRESENTATIONS)}\nBonuses: {', '.join(BONUSES)}\n"
+                    f"Suites: {', '.join(SUITES)}",
                     "\n".join(["Examples:", *(s for s in str(__doc__).splitlines() if s.startswith("    python"))]),
                 )
             ),
@@ -116,9 +120,15 @@ def show_help(argv: list[str]) -> int:
     except SystemExit as stop:
         if stop.code:
             raise
-    for name in names:
-        print(describe_settings(name, REPRESENTATIONS.resolve(name)))
+    for registry, name in named:
+        print(describe_settings(name, registry.resolve(name)))
     return 0
+
+
+def words_after(flag: str, argv: list[str]) -> list[str]:
+    """The values given to ``flag``."""
+    after = argv[argv.index(flag) + 1 :] if flag in argv else []
+    return list(itertools.takewhile(lambda word: not word.startswith("-"), after))
 
 
 def transfer(args: Args) -> int:
@@ -195,7 +205,15 @@ def plan(args: Args) -> list[RunConfig]:
         UsageError: a value no run could work with.
     """
     preset = PRESETS[args.preset]
-    names = list(dict.fromkeys((*args.repr, *((BASELINE,) if args.baseline else ()))))
+    from agents.train import parse_bonuses
+
+    bonuses = parse_bonuses(args.bonus)
+    if args.extrinsic == 0 and not bonuses:
+        raise UsageError("--extrinsic 0 leaves nothing to learn from; add a --bonus")
+    # A row is a representation with its bonuses; the baseline is one without.
+    pairs = [(name, args.bonus) for name in args.repr] + ([(BASELINE, ())] if args.baseline else [])
+    pairs = list(dict.fromkeys(pairs))
+    names = list(dict.fromkeys(name for name, _ in pairs))
     for name in names:
         REPRESENTATIONS.check(name)
     seeds = args.seeds or preset.seeds
@@ -205,37 +223,49 @@ def plan(args: Args) -> list[RunConfig]:
     for flag, value in (("--steps", args.steps), ("--num-envs", args.num_envs)):
         if value is not None and value < 1:
             raise UsageError(f"{flag} {value}: give a whole number of at least 1")
-    changes = own_settings(args.set, {*names, args.algo})
+    changes = own_settings(args.set, {*names, *bonuses, args.algo})
     known = [task.env for task in build(args.suite)]
     for task_name in args.tasks:
         if task_name not in known:
             raise UsageError(f"--tasks {task_name}: suite '{args.suite}' has no such task; it has: {', '.join(known)}")
     levels = args.train_levels or (preset.train_levels,)
     return [
-        configure(args, preset, task, name, seed, changes)
+        configure(args, preset, task, name, seed, changes, bonus)
         for train_levels in dict.fromkeys(levels)
         for task in build(args.suite, train_levels)
         if not args.tasks or task.env in args.tasks
-        for name in names
+        for name, bonus in pairs
         for seed in dict.fromkeys(seeds)
     ]
 
 
 def configure(
-    args: Args, preset: Preset, task: Task, name: str, seed: int, changes: dict[str, dict[str, str]]
+    args: Args,
+    preset: Preset,
+    task: Task,
+    name: str,
+    seed: int,
+    changes: dict[str, dict[str, str]],
+    bonus: tuple[str, ...] = (),
 ) -> RunConfig:
     """One run: the method's own defaults, what suits the task, the preset, and the user's changes, in this order."""
     from agents import ALGORITHMS
-    from agents.train import RunConfig
+    from agents.train import RunConfig, parse_bonuses
     from representations.base import check_mode
 
     cls, algorithm = REPRESENTATIONS.resolve(name), ALGORITHMS.resolve(args.algo)
     # The baseline that was added unasked follows its own mode; a method the user named is held to theirs.
     asked = args.mode if name in args.repr or args.mode in cls.modes else "auto"
     mode = check_mode(name, cls, asked)
-    trunk = {"trunk": preset.trunk} if any(f.name == "trunk" for f in dataclasses.fields(cls.Config)) else {}
+    trunk = (
+        {"trunk": task.trunk or preset.trunk} if any(f.name == "trunk" for f in dataclasses.fields(cls.Config)) else {}
+    )
     settings = apply_settings(name, cls.Config, {**task.settings.get(name, {}), **trunk}, changes.get(name, {}))
     given = {**task.settings.get(args.algo, {}), **preset.algo.get(args.algo, {})}
+    if bonus and args.extrinsic is not None:
+        given["extrinsic"] = args.extrinsic
+    kinds = {one: BONUSES.resolve(one) for one in parse_bonuses(bonus)}
+    weights = {one: kinds[one].coefficient if w is None else w for one, w in parse_bonuses(bonus).items()}
     algo_settings = apply_settings(args.algo, algorithm.Config, given, changes.get(args.algo, {}))
     num_envs, steps = args.num_envs or preset.num_envs, args.steps or round(preset.steps * task.share)
     algorithm.Config(**algo_settings).check(num_envs)
@@ -250,7 +280,11 @@ def configure(
         mode=mode,
         algo=args.algo,
         algo_settings=algo_settings,
-        bonus="none",
+        bonus=" ".join(f"{one}:{weight:g}" for one, weight in weights.items()) or "none",
+        bonus_settings={
+            one: apply_settings(one, kind.Config, task.settings.get(one, {}), changes.get(one, {}))
+            for one, kind in kinds.items()
+        },
         trunk=str(settings.get("trunk", "own")),
         train_levels=task.train_levels,
         pretrain_on=args.pretrain_on if pretrained else "none",
@@ -277,7 +311,9 @@ def announce(configs: list[RunConfig], out: Path, device: str) -> str:
 
     first = configs[0]
     rows = [
-        f"  {config.repr} ({config.mode}), {config.env}, {config.train_levels} levels, seed {config.seed}: "
+        f"  {config.repr} ({config.mode})"
+        + f" with {config.bonus}" * (config.bonus != "none")
+        + f", {config.env}, {config.train_levels} levels, seed {config.seed}: "
         + (f"pre-train on {config.pretrain_samples:,} samples, then " if config.pretrain_samples else "")
         + f"{config.steps:,} frames of {config.algo.upper()}"
         for config in configs

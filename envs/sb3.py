@@ -67,6 +67,8 @@ class Sb3VecEnv(VecEnv):
         self._returns = np.zeros(vector_env.num_envs)
         self._lengths = np.zeros(vector_env.num_envs, np.int64)
         self._start = time.monotonic()
+        self.told: dict[str, Any] = {}
+        """The world's infos of the newest step, all envs at once."""
         self._actions: Array | None = None
         self._last: Any = None
         super().__init__(vector_env.num_envs, shown, vector_env.single_action_space)
@@ -103,6 +105,7 @@ class Sb3VecEnv(VecEnv):
 
     def step_wait(self) -> tuple[Any, Array, Array, list[dict[str, Any]]]:
         observation, reward, terminated, truncated, infos = self.world.step(self._actions)
+        self.told = infos
         done = terminated | truncated
         self._returns += reward
         self._lengths += 1

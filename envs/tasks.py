@@ -72,6 +72,8 @@ class Task:
     """Part of a preset's training frames that this task gets."""
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Agent or representation -> settings that fit the task better than its own defaults, which are Procgen's."""
+    trunk: str = ""
+    """Trunk of convolutional networks, "symbols" for worlds of codes; "": the preset's."""
     paired: tuple[str, ...] = ()
     """Targets that show the very states of the source, so that a policy's actions can be compared state by state."""
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from agents.coverage import Coverage
 from agents.recorder import Clock, Preempted, Recorder, Records, StopRequest
 from envs.registry import UsageError
 
@@ -26,7 +27,10 @@ class Log:
 def play(steps, log, stop=None, start=0, metrics=None, episodes=()):
     """Run the callback over rollouts that end at ``steps``; returns where it saved and where it evaluated."""
     agent = SimpleNamespace(
-        num_timesteps=start, metrics=metrics or {}, ep_info_buffer=[{"r": r, "l": n} for r, n in episodes]
+        num_timesteps=start,
+        metrics=metrics or {},
+        first_reward=700 if episodes else 0,
+        ep_info_buffer=[{"r": r, "l": n} for r, n in episodes],
     )
     saved, evaluated = [], []
     recorder = Recorder(
@@ -38,6 +42,7 @@ def play(steps, log, stop=None, start=0, metrics=None, episodes=()):
         save_every=250,
         evaluate=lambda agent, step: evaluated.append(step) or {"eval/gap": 0.5},
         evaluate_every=300.0,
+        coverage=Coverage(),
     )
     recorder.model = agent
     recorder._on_training_start()
@@ -79,6 +84,8 @@ def test_returns_are_the_mean_of_recent_episodes_and_what_is_not_finite_is_left_
     )
     assert log.records[0]["train/return"] == 5.0
     assert log.records[0]["train/episode_length"] == 6.0
+    assert log.records[0]["train/success"] == 0.5
+    assert log.records[0]["train/first_reward"] == 700
     assert log.records[0]["loss/policy"] == 0.25
     assert "train/explained_variance" not in log.records[0]
     assert log.shown[0] == (100, "return 5.00")
