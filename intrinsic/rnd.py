@@ -98,6 +98,4 @@ class Rnd(IntrinsicBonus):
     def error(self, seen: Tensor) -> Tensor:
         """(B, ...) what followed -> (B,)."""
         x = self.moments.whiten(self.sight.floats(seen), CLIP)
-        with torch.no_grad():
-            target = self.target(x)
-        return (self.predictor(x) - target).square().mean(1)
+        return (self.predictor(x) - self.target(x)).square().mean(1)

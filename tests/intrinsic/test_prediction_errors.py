@@ -12,6 +12,7 @@ from intrinsic import BONUSES
 
 SMALL = {
     "rnd": {"width": 32},
+    "icm": {"width": 32, "hidden": 64},
 }
 NAMES = list(SMALL)
 KINDS = ["pixels", "tiny", "symbols", "features"]

@@ -1,0 +1,93 @@
+"""ICM (Pathak et al. 2017, "Curiosity-driven exploration by self-supervised prediction").
+
+Features phi keep what tells which action was taken, and a forward model predicts them; the bonus is its error:
+
+    a_hat = g(phi(x_t), phi(x_{t+1})),                        L_I = -log softmax(a_hat)[a_t],  in nats
+    phi_hat = f(phi(x_t), a_t),     bonus = L_F = 1/2 sum over features of (phi_hat - phi(x_{t+1}))^2
+    loss = mean over the batch of  (1 - beta) L_I + beta L_F
+
+phi learns from L_I alone: L_F sends it no gradient, neither through its target nor through its input. Under L_F too,
+phi would have an easy way to lower it, to shrink and to forget what is hard to predict, and the bonus would fade
+everywhere without anything learnt; the paper's own code has that way open, large-scale curiosity's closes it as here.
+``feature_variance`` (mean over features of the variance over a batch) is logged to show it. As Adam takes no notice of
+a loss's scale and the two losses share no weight, beta hardly matters here.
+
+``score`` returns L_F, a sum as in the paper, in units of phi squared; the running scale outside takes the unit away.
+
+Differs from the paper: phi is ``Sight.network`` (Nature's trunk of ``width``, relu), not four convolutions of 32 with
+elu and 288 numbers; an optimizer of its own beside PPO's or A2C's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from intrinsic import base
+from intrinsic.base import IntrinsicBonus, Transitions
+from intrinsic.sight import beside_action
+
+
+@dataclass(frozen=True)
+class IcmConfig(base.Config):
+    width: int = 256
+    """Numbers of phi."""
+    hidden: int = 256
+    """Of the inverse and of the forward model, one layer each; the paper's."""
+    beta: float = 0.2
+    """Weight of L_F against L_I, 0..1; the paper's."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.width < 1 or self.hidden < 1:
+            raise ValueError(f"width={self.width}, hidden={self.hidden}: give at least 1")
+        if not 0 < self.beta < 1:
+            raise ValueError(f"beta={self.beta}: give a weight between 0 and 1; at either one model never learns")
+
+
+class Icm(IntrinsicBonus):
+    Config = IcmConfig
+    config: IcmConfig
+
+    def __init__(self, space: gym.spaces.Dict, actions: int, config: Any = None):
+        super().__init__(space, actions, config)
+        width, hidden = self.config.width, self.config.hidden
+        self.phi = self.sight.network(width)
+        self.inverse = nn.Sequential(nn.Linear(2 * width, hidden), nn.ReLU(), nn.Linear(hidden, actions))
+        self.dynamics = nn.Sequential(nn.Linear(width + actions, hidden), nn.ReLU(), nn.Linear(hidden, width))
+        self.optimizer = torch.optim.Adam(self.parameters(), self.config.learning_rate)
+
+    def score(self, batch: Transitions) -> Tensor:
+        now, following = self.features(batch)
+        return self.error(now, batch.action, following)
+
+    def learn(self, batch: Transitions, generator: torch.Generator) -> dict[str, Tensor]:
+        now, following = self.features(batch)
+        logits = self.inverse(torch.cat([now, following], 1))
+        inverse = F.cross_entropy(logits, batch.action)
+        forward = self.error(now.detach(), batch.action, following.detach()).mean()
+        beta = self.config.beta
+        self.optimizer.zero_grad()
+        ((1 - beta) * inverse + beta * forward).backward()
+        self.optimizer.step()
+        return {
+            "inverse_loss": inverse.detach(),
+            "inverse_accuracy": (logits.detach().argmax(1) == batch.action).float().mean(),
+            "forward_loss": forward.detach(),
+            "feature_variance": now.detach().var(0, unbiased=False).mean(),
+        }
+
+    def features(self, batch: Transitions) -> tuple[Tensor, Tensor]:
+        """phi(x_t) and phi(x_{t+1}), each (B, width)."""
+        now, following = self.phi(torch.cat([batch.now, batch.next])).chunk(2)
+        return now, following
+
+    def error(self, now: Tensor, action: Tensor, following: Tensor) -> Tensor:
+        """L_F (B,) of features (B, width)."""
+        predicted = self.dynamics(beside_action(now, action, self.actions))
+        return (predicted - following).square().sum(1) / 2
