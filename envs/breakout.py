@@ -125,14 +125,14 @@ class BreakoutVectorEnv(BatchedEnv):
         self.paddle_noise = np.array([rule.paddle_noise for rule in rules])
         self.stickiness = np.array([rule.sticky for rule in rules])
         self.swapped = np.array([rule.flip_actions for rule in rules])
+        self.lost_reward = np.array([float(rule.lost_reward) for rule in rules])
         self.most = np.array([1.0 if rule.clip_reward else np.inf for rule in rules])
         self.last_x = geometry.width - geometry.wall - self.board.width
         self.speeds_up = np.isin(np.arange(geometry.num_bricks + 1), SPEED_UPS)
         self.areas = np.array([rule.area_in(geometry) if rule.bricks == "target" else (0, 0, 0, 0) for rule in rules])
         self.values = np.repeat([rule.values_in(geometry) for rule in rules], geometry.columns, axis=1)
         self.wall_at = np.array([(*PLACES, "random").index(rule.wall_location) for rule in rules])
-        sides = ("none", "left", "right", "random")
-        self.negative = np.array([sides.index(rule.negative_side) for rule in rules])
+        self.negative = np.array([("none", "left", "right", "random").index(rule.negative_side) for rule in rules])
         layout_names = sorted({(rule.bricks, rule.brick_density) for rule in rules})
         self.layout_rows = [
             (name, np.array([i for i, rule in enumerate(rules) if (rule.bricks, rule.brick_density) == name]))
@@ -212,7 +212,7 @@ class BreakoutVectorEnv(BatchedEnv):
             board.fall(self.time + 1)
         over = (board.left == 0) & ~board.endless
         lost = board.take_lost()
-        reward -= lost
+        reward += lost * self.lost_reward
         if lost.any():
             self._lose_lives(over)
         reward = np.maximum(np.minimum(reward, self.most), -self.most)

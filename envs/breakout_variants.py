@@ -152,7 +152,9 @@ class Rules:
     brick_strength: int = 1
     """Hits that break a brick, 1..3; the reward comes with the last."""
     row_values: tuple[int, ...] | None = None
-    """Reward of a brick by row, lowest first; None for 1."""
+    """Reward of a brick by row, lowest first; None for 1. The episode ends when no brick above 0 is left."""
+    lost_reward: float = -1.0
+    """Reward of a lost ball."""
     clip_reward: bool = True
     """Clip the reward of a step to [-1, 1], as the original does."""
     wall_location: str = "none"
@@ -194,6 +196,8 @@ class Rules:
         for field in fields(self):
             if field.type == "bool" and not isinstance(value := getattr(self, field.name), bool):
                 raise UsageError(f"breakout: {field.name}={value!r} is not a bool; give True or False")
+        if not _number(value := self.lost_reward, (int, float)) or not -1000 <= value <= 1000:
+            raise UsageError(f"breakout: lost_reward={value!r} is not a number in [-1000, 1000]; give one that is")
         if self.brick_rows is not None and (not _number(self.brick_rows) or not 2 <= self.brick_rows <= 8):
             raise UsageError(f"breakout: brick_rows={self.brick_rows!r} must be an integer in [2, 8], or None")
 
@@ -291,6 +295,9 @@ VARIANTS: dict[str, Rules] = {
     "bricks": Rules(bricks="level"),
     "strong": Rules(brick_strength=3),
     "row_value": Rules(row_values=(1, 1, 4, 4, 7, 7), clip_reward=False),
+    # only the two rows behind all others pay: random play broke one of their bricks in 1 of 2118 episodes, the scripted
+    # player in 6 of 7
+    "sparse": Rules(row_values=(0, 0, 0, 0, 1, 1), lost_reward=0.0),
 }
 
 

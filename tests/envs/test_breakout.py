@@ -201,7 +201,7 @@ class Reference:
         while place < len(self.balls):  # the list's next ball is skipped after one was taken out
             if self.balls[place][1] <= 0:
                 del self.balls[place]
-                reward -= 1
+                reward += self.rule.lost_reward
             place += 1
         if not self.balls:
             self.lives -= 1
@@ -479,6 +479,37 @@ def test_row_values_are_paid_in_full():
     assert env.step(np.array([0]))[1][0] == 7
 
 
+def test_sparse_pays_for_the_two_top_rows_alone():
+    env = BreakoutVectorEnv(6, variant="sparse", **SCHEMA)
+    env.reset()
+    # of rows 0..5 the brick in column 5 alone stands, so each game but the last two has a brick left that pays
+    bricks = np.zeros((6, 66), bool)
+    for row in range(6):
+        bricks[row, row * 11 + 5] = True
+    bricks[:4, 65] = True
+    # rows begin at y = 88, 92, ..., 108, and the ball is 1 pixel below
+    balls = np.array([[[47, 87 + 4 * row, 0, 1]] for row in range(6)])
+    env.set_state({"bricks": bricks, "balls": balls})
+    _, reward, terminated, _, _ = env.step(np.zeros(6, int))
+    assert reward.tolist() == [0, 0, 0, 0, 1, 1]
+    assert terminated.tolist() == [False, False, False, False, True, True]
+    assert env.bricks[:4].sum(axis=1).tolist() == [1, 1, 1, 1]  # bricks of the other rows break all the same
+
+
+def test_a_lost_ball_pays_what_the_rules_say():
+    last = {"balls": np.array([[[20, 1, 0, -1]]]), "paddle": np.array([[60, 3]])}
+    for rules, paid in ({}, -1), ({"variant": "sparse"}, 0), ({"lost_reward": -0.25}, -0.25):
+        env = BreakoutVectorEnv(1, **rules, **SCHEMA)
+        rewards, ended = [], []
+        for _ in range(3):
+            env.set_state(last)
+            _, reward, terminated, _, _ = env.step(np.array([0]))
+            rewards.append(reward[0])
+            ended.append(bool(terminated[0]))
+        assert rewards == [paid] * 3
+        assert ended == [False, False, True]  # lives go all the same
+
+
 def test_layouts_of_a_level():
     def bits(rows, *tags):
         return counter_hash(rows, *tags)
@@ -559,6 +590,7 @@ def test_the_tracker_clears_bricks_and_chance_does_not():
         ({"obstacles": "some"}, "obstacles"),
         ({"brick_rows": 9}, "brick_rows"),
         ({"row_values": (1, 2)}, "row_values"),
+        ({"lost_reward": "none"}, "lost_reward"),
         ({"variant": "random_target", "target_area": (2, 60, 42, 42)}, "target"),
         ({"variant": "random_target", "target_area": (9, 9, 42, 42)}, "single place"),
         ({"clip_reward": 1}, "bool"),
