@@ -29,8 +29,7 @@ import tyro
 from numpy.typing import NDArray
 
 from benchmarks import stats, tables
-from benchmarks.presets import BASELINE
-from benchmarks.runs import Cell, Run, Summary, load, summarise, told_apart
+from benchmarks.runs import Cell, Run, Summary, is_baseline, load, summarise, told_apart
 from envs.registry import UsageError
 
 COLUMNS = ("suite", "env", "repr", "mode", "settings", "seed", "steps", "auc", "reached", "final", "commit")
@@ -182,7 +181,7 @@ def reached(frames: Array, returns: Array, threshold: float) -> float:
 def groups(summary: Summary) -> list[Group]:
     """The summary's cells with their curves: by task, the end-to-end baseline first, then best on held-out first."""
     found = [Group(cell, tuple(curve(run) for run in cell.runs)) for cell in summary.cells]
-    return sorted(found, key=lambda group: (group.task, group.cell.config["repr"] != BASELINE))
+    return sorted(found, key=lambda group: (group.task, not is_baseline(group.cell)))
 
 
 def halfway(found: Sequence[Group]) -> dict[Task, float]:
@@ -199,7 +198,7 @@ def reference(group: Group, found: Sequence[Group], against: str) -> Group | Non
     if against:
         named = [other for other in task if other.label.startswith(against)]
     else:
-        named = [other for other in task if other.cell.config["repr"] == BASELINE] or task[:1]
+        named = [other for other in task if is_baseline(other.cell)] or task[:1]
 
     def likeness(other: Group) -> tuple[bool, ...]:
         same_agent = other.cell.config["algo"] == group.cell.config["algo"]
@@ -304,7 +303,7 @@ def picture(found: Sequence[Group], thresholds: dict[Task, float]) -> bytes:
         series, _ = panels.setdefault(title, ({}, thresholds[group.task]))
         series[group.label] = figures.Curve(frames, values.mean(0), values.min(0), values.max(0))
     labels = list(dict.fromkeys(group.label for group in found))
-    baseline = next((group.label for group in found if group.cell.config["repr"] == BASELINE), "")
+    baseline = next((group.label for group in found if is_baseline(group.cell)), "")
     palette = figures.colours(labels, baseline)
     return figures.learning(panels, palette)
 

@@ -252,7 +252,7 @@ class Summary:
     @property
     def baseline(self) -> str:
         """Label of the row that others are compared with; '' without one."""
-        return next((cell.label for cell in self.cells if cell.config["repr"] == BASELINE), "")
+        return next((cell.label for cell in self.cells if is_baseline(cell)), "")
 
     def cell(self, label: str, env: str, levels: int) -> Cell | None:
         place = (label, env, levels)
@@ -263,7 +263,7 @@ class Summary:
         same = [
             other
             for other in self.cells
-            if other.config["repr"] == BASELINE
+            if is_baseline(other)
             and (other.env, other.train_levels) == (cell.env, cell.train_levels)
             and other.config["algo"] == cell.config["algo"]
         ]
@@ -298,10 +298,10 @@ def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def told_apart(runs: Sequence[Run]) -> dict[str, dict[str, str]]:
-    """Run id -> as few settings (dotted name, JSON text) as tell it from the other runs of its representation."""
+    """Run id -> as few settings (dotted name, JSON text) as tell it from the other runs of its method."""
     found: dict[str, dict[str, str]] = {}
-    for name in sorted({run.config["repr"] for run in runs}):
-        own = {run.id: _flat(run.config) for run in runs if run.config["repr"] == name}
+    for name in sorted({_method(run) for run in runs}):
+        own = {run.id: _flat(run.config) for run in runs if _method(run) == name}
         keys = sorted({key for flat in own.values() for key in flat})
         keys.sort(key=lambda key: _FIRST_TOLD.index(key) if key in _FIRST_TOLD else len(_FIRST_TOLD))
         told: list[str] = []
@@ -313,13 +313,24 @@ def told_apart(runs: Sequence[Run]) -> dict[str, dict[str, str]]:
 
 
 def _labels(runs: Sequence[Run]) -> dict[str, str]:
-    """Run id -> label: the representation alone where that is enough, else with the settings that tell it apart."""
+    """Run id -> label: the method alone where that is enough, else with the settings that tell it apart."""
     told = told_apart(runs)
     labels: dict[str, str] = {}
     for run in runs:
         parts = [f"{key.rsplit('.', 1)[-1]}={_shown(value)}" for key, value in told[run.id].items()]
-        labels[run.id] = f"{run.config['repr']} ({', '.join(parts)})" if parts else run.config["repr"]
+        labels[run.id] = f"{_method(run)} ({', '.join(parts)})" if parts else _method(run)
     return labels
+
+
+def _method(run: Run) -> str:
+    """The representation, and the bonuses beside it."""
+    bonus = run.config.get("bonus", "none")
+    return str(run.config["repr"]) if bonus == "none" else f"{run.config['repr']} + {bonus.replace(' ', ' + ')}"
+
+
+def is_baseline(cell: Cell) -> bool:
+    """The end-to-end network without bonuses, which the other rows are compared with."""
+    return cell.config["repr"] == BASELINE and cell.config.get("bonus", "none") == "none"
 
 
 def _shown(text: str) -> str:

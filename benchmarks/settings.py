@@ -79,7 +79,7 @@ def describe_settings(name: str, cls: Any) -> str:
     return "\n".join([f"settings of {name}{modes}", *(rows or ["  none"])])
 
 
-def _notes(config: type) -> dict[str, str]:
+def _notes(config: Any) -> dict[str, str]:
     """Field -> the string under it, of the fields that this very class declares."""
     body = ast.parse(textwrap.dedent(inspect.getsource(config))).body[0]
     assert isinstance(body, ast.ClassDef)

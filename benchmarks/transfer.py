@@ -13,6 +13,7 @@ import dataclasses
 import itertools
 import sys
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -133,8 +134,13 @@ def words_after(flag: str, argv: list[str]) -> list[str]:
 
 def transfer(args: Args) -> int:
     """Plan, say what will be done, run what is not finished, write and print the report."""
-    configs = plan(args)
-    out = args.out or Path("runs") / f"{args.suite}-{args.preset}"
+    from benchmarks import report
+
+    return execute(args, plan(args), args.out or Path("runs") / f"{args.suite}-{args.preset}", report.write)
+
+
+def execute(args: Args, configs: list[RunConfig], out: Path, write: Callable[[Path], str]) -> int:
+    """Bring all runs to their end, then ``write`` the report of the experiment directory and print what it returns."""
     from agents.recorder import Preempted
     from agents.run_dir import as_json, open_experiment, run_id
     from agents.train import rehearse, resolve_device
@@ -156,7 +162,7 @@ def transfer(args: Args) -> int:
             return 75
         if fresh:
             print(report.line(out / "runs" / name), flush=True)
-    text = report.write(out)
+    text = write(out)
     print(f"\n{text}\n\nreport: {out / 'report.html'}   table: {out / 'results.csv'}")
     print(f"{time.perf_counter() - started:.0f} s in all")
     return 0
@@ -198,13 +204,13 @@ def finish_run(args: Args, out: Path, config: RunConfig, title: str) -> bool:
     return True
 
 
-def plan(args: Args) -> list[RunConfig]:
+def plan(args: Args, presets: Mapping[str, Preset] = PRESETS) -> list[RunConfig]:
     """Every run of this command, checked before anything is written.
 
     Raises:
         UsageError: a value no run could work with.
     """
-    preset = PRESETS[args.preset]
+    preset = presets[args.preset]
     from agents.train import parse_bonuses
 
     bonuses = parse_bonuses(args.bonus)
