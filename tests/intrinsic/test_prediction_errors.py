@@ -13,6 +13,7 @@ from intrinsic import BONUSES
 SMALL = {
     "rnd": {"width": 32},
     "icm": {"width": 32, "hidden": 64},
+    "pixel_error": {"width": 32},
 }
 NAMES = list(SMALL)
 KINDS = ["pixels", "tiny", "symbols", "features"]

@@ -1,0 +1,78 @@
+"""Prediction error in pixels (Burda et al. 2018, "Large-scale study of curiosity-driven learning", its pixel features).
+
+A forward model predicts the next observation itself, as the change from this one:
+
+    bonus = mean over numbers of (x_t + f(x_t, a_t) - x_{t+1})^2
+
+x is the newest frame in [0, 1], averaged down to ``side`` pixels; a world of symbols' codes, one-hot; features as they
+are. ``score`` returns that mean, in squares of those units, and the model descends it. What moves by chance on a large
+part of the screen pays for ever: the weakness for which the other bonuses leave the pixels.
+
+Differs from the paper: an encoder and a decoder without the U-net's bridges; what they would carry over, the still part
+of the picture, comes from predicting the change. Frames are not whitened.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from intrinsic import base
+from intrinsic.base import IntrinsicBonus, Transitions
+from intrinsic.sight import beside_action
+from representations.nets import Decoder
+
+
+@dataclass(frozen=True)
+class PixelErrorConfig(base.Config):
+    width: int = 256
+    """Numbers between encoder and decoder."""
+    side: int = 32
+    """Most rows and columns of the predicted frame, in pixels."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.width < 1 or self.side < 1:
+            raise ValueError(f"width={self.width}, side={self.side}: give at least 1")
+
+
+class PixelError(IntrinsicBonus):
+    Config = PixelErrorConfig
+    config: PixelErrorConfig
+
+    def __init__(self, space: gym.spaces.Dict, actions: int, config: Any = None):
+        super().__init__(space, actions, config)
+        width = self.config.width
+        self.in_pixels = self.sight.pictured and not self.sight.symbolic
+        self.encoder = self.sight.network(width)
+        self.decoder: nn.Module
+        if self.in_pixels:
+            planes, rows, columns = self.sight.floats_shape
+            self.sides = (min(self.config.side, rows), min(self.config.side, columns))
+            self.decoder = Decoder(width + actions, (planes, *self.sides))
+        else:
+            numbers = math.prod(self.sight.floats_shape)
+            self.decoder = nn.Sequential(nn.Linear(width + actions, width), nn.ReLU(), nn.Linear(width, numbers))
+        self.optimizer = torch.optim.Adam(self.parameters(), self.config.learning_rate)
+
+    def score(self, batch: Transitions) -> Tensor:
+        change = self.decoder(beside_action(self.encoder(batch.now), batch.action, self.actions)).flatten(1)
+        return (self.numbers(batch.now) + change - self.numbers(batch.next)).square().mean(1)
+
+    def learn(self, batch: Transitions, generator: torch.Generator) -> dict[str, Tensor]:
+        loss = self.score(batch).mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return {"loss": loss.detach()}
+
+    def numbers(self, seen: Tensor) -> Tensor:
+        """x: what is looked at (B, ...) -> (B, numbers to predict)."""
+        x = self.sight.floats(seen)
+        return (F.adaptive_avg_pool2d(x, self.sides) if self.in_pixels else x).flatten(1)
