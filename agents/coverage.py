@@ -1,7 +1,7 @@
 """How much of a world an agent has seen, where the world tells: distinct states so far, cells reached an episode.
 
-A world tells by two infos of every step, ``state_hash`` (N,) and ``coverage`` (N,) in 0..1 (``envs.minigrid``); where
-there are none, nothing is counted.
+A world tells by infos of every step, ``state_hash`` (N,), ``coverage`` (N,) in 0..1 (``envs.minigrid``), ``tv_seen``
+(N,) bool (``envs.noisy_tv``); where there are none, nothing is counted.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ class Coverage:
         self._fresh: list[np.ndarray] = []
         self._before: np.ndarray | None = None
         self._ended: list[float] = []
+        self._watched: list[float] = []
 
     def see(self, told: dict[str, Any], done: np.ndarray) -> None:
         """Infos (N, ...) of a step, and which episodes it ended: their last known coverage is the step before's."""
@@ -28,9 +29,12 @@ class Coverage:
             if self._before is not None:
                 self._ended += self._before[done].tolist()
             self._before = told["coverage"]
+        if "tv_seen" in told:
+            self._watched.append(float(told["tv_seen"].mean()))
 
     def metrics(self) -> dict[str, float]:
-        """Distinct states since the start, and mean coverage of the episodes that ended since the last call."""
+        """Distinct states since the start; coverage of the episodes that ended, and part of the steps with the TV in
+        sight, since the last call."""
         found: dict[str, float] = {}
         if self._fresh:
             self._states = np.union1d(self._states, np.concatenate(self._fresh))
@@ -39,6 +43,9 @@ class Coverage:
         if self._ended:
             found["explore/coverage"] = float(np.mean(self._ended))
             self._ended = []
+        if self._watched:
+            found["explore/tv_seen"] = float(np.mean(self._watched))
+            self._watched = []
         return found
 
     def state_dict(self) -> dict[str, Any]:

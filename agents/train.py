@@ -215,6 +215,32 @@ def restored(run: Path, config: Mapping[str, Any]) -> tuple[Representation, dict
     Raises:
         UsageError: no whole checkpoint is there.
     """
+    _, task, representation, _ = _read_back(run, config)
+    frames = task.motion
+    while isinstance(representation, Wrapped):
+        frames = 1 if isinstance(representation, Motion) else frames
+        representation = representation.inner
+    return representation.eval(), {split: world.stacked(frames) for split, world in task.splits().items()}
+
+
+def restored_bonuses(run: Path, config: Mapping[str, Any]) -> tuple[Representation, World, list[IntrinsicBonus]]:
+    """The bonuses of a finished run, the representation as its policy holds it, and the world both learnt on.
+
+    Raises:
+        UsageError: no whole checkpoint is there.
+    """
+    known, task, representation, state = _read_back(run, config)
+    world = task.source.stacked(1 if known.mode == "frozen" else task.motion)
+    env = Sb3VecEnv(world.make(1, 0))
+    bonuses = build_bonuses(known, *_bonus_inputs(env, representation, known.mode))
+    env.close()
+    for bonus in bonuses:
+        checkpoint.restore(bonus, state[f"bonus/{bonus.name}"])
+    return representation.eval(), world, bonuses
+
+
+def _read_back(run: Path, config: Mapping[str, Any]) -> tuple[RunConfig, Task, Representation, dict[str, Any]]:
+    """A finished run's configuration, its task, its representation, and everything in its newest checkpoint."""
     known = RunConfig(**{each.name: config[each.name] for each in fields(RunConfig) if each.name in config})
     task = find_task(known)
     representation = build_representation(known, task)
@@ -224,11 +250,7 @@ def restored(run: Path, config: Mapping[str, Any]) -> tuple[Representation, dict
     weights = found[1]["policy"]["module"]
     own = {key.removeprefix("representation."): v for key, v in weights.items() if key.startswith("representation.")}
     representation.load_state_dict(own)
-    frames = task.motion
-    while isinstance(representation, Wrapped):
-        frames = 1 if isinstance(representation, Motion) else frames
-        representation = representation.inner
-    return representation.eval(), {split: world.stacked(frames) for split, world in task.splits().items()}
+    return known, task, representation, found[1]
 
 
 def rehearse(configs: Sequence[RunConfig]) -> dict[str, str]:

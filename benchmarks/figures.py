@@ -84,9 +84,12 @@ def curves(series: Mapping[str, Curve], palette: Mapping[str, str], title: str, 
 
 
 def learning(
-    panels: Mapping[str, tuple[Mapping[str, Curve], float]], palette: Mapping[str, str], band: str = ""
+    panels: Mapping[str, tuple[Mapping[str, Curve], float]],
+    palette: Mapping[str, str],
+    band: str = "",
+    ylabel: str = "return (training)",
 ) -> bytes:
-    """Return during training (PNG): a panel for each task, with the threshold return dashed, over one legend."""
+    """Return (or ``ylabel``) during training (PNG): a panel for each task, the threshold dashed, over one legend."""
     dashes = {label: list(palette.values())[:place].count(palette[label]) for place, label in enumerate(palette)}
     styles = ("solid", "dashed", "dotted", "dashdot")  # where there are more methods than colours
     across = min(len(panels), 3)
@@ -103,12 +106,30 @@ def learning(
             for label, curve in series.items():
                 style = styles[dashes[label] % len(styles)]
                 shown.setdefault(label, _line(axes, curve, color=palette[label], linestyle=style))
-            axes.set_ylabel("return (training)")
+            axes.set_ylabel(ylabel)
             _over_frames(axes)
         for axes in places[len(panels) :]:
             axes.set_axis_off()
         figure.legend(shown.values(), shown, loc="outside lower left", ncols=across, frameon=False, title=band or None)
         figure.savefig(file, format="png", dpi=110)
+        return file.getvalue()
+
+
+def heat(picture: np.ndarray, maps: Mapping[str, np.ndarray]) -> bytes:
+    """PNG: ``picture`` (h, w, 3) of a level, and beside it each map (H, W) over its cells, nan where there is none."""
+    with matplotlib.rc_context({**STYLE, "axes.grid": False}), io.BytesIO() as file:
+        figure = Figure(figsize=(3.2 * (1 + len(maps)), 3.0), layout="constrained")
+        places = figure.subplots(1, 1 + len(maps), squeeze=False).ravel()
+        places[0].imshow(picture)
+        places[0].set_title("the level")
+        for axes, (title, values) in zip(places[1:], maps.items(), strict=True):
+            shown = axes.imshow(values, cmap="viridis", vmin=0)
+            axes.set_title(title)
+            figure.colorbar(shown, ax=axes, shrink=0.8)
+        for axes in places:
+            axes.set_xticks([])
+            axes.set_yticks([])
+        figure.savefig(file, format="png", dpi=100)
         return file.getvalue()
 
 
