@@ -1,0 +1,184 @@
+"""VIC (Gregor, Rezende & Wierstra 2016, "Variational intrinsic control"), with its options drawn uniformly.
+
+Each episode draws one of N options, Omega ~ p uniform, and the policy sees it one-hot until the episode ends. From the
+episode's first and last observation, s_0 and s_f, q tells which option it was; an option is paid for ending where no
+other does:
+
+    r = log q(Omega | s_0, s_f) - log p(Omega) = log q(Omega | s_0, s_f) + log N   at the episode's last step, else 0,
+    loss of q = mean of -log q(Omega | s_0, s_f)   over recent episodes,
+
+in nats. r is at most log N, and 0 before q has learnt; its mean over episodes is a lower bound of I(Omega; s_f | s_0),
+the empowerment of s_0 by closed-loop options. An episode pays nothing where its last frame cannot be shown (all of
+Procgen's) or its first one was not seen.
+
+An episode is handed to ``score`` and ``learn`` as one transition: ``now`` s_0, ``action`` Omega, ``next`` s_f. s_0 may
+lie in an earlier rollout, so the bonus keeps that of each stream's running episode.
+
+Differs from the paper: an option ends with the world's episode, not by an action of its own, and starts where the world
+starts it; p stays uniform, as in the paper's grid, and is not learnt; the policy is PPO or A2C, not Q-learning; few
+episodes end in a rollout, so q learns from the newest ``recent`` of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from envs.steps import Steps
+from intrinsic.base import Config, IntrinsicBonus, Transitions
+from intrinsic.diayn import draw_one_hot, undecided
+
+
+@dataclass(frozen=True)
+class VicConfig(Config):
+    options: int = 8
+    """N, of which each episode draws one; the paper's grid has 30."""
+    width: int = 256
+    """Of q's dense layers."""
+    recent: int = 1024
+    """Newest finished episodes, of which q learns."""
+    reuse: int = 8
+    """Times an episode is learnt from, at least; a rollout in which none ended teaches nothing."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.options < 2:
+            raise ValueError(f"options={self.options}: one option or less has nothing to be told from")
+        if min(self.width, self.recent, self.reuse) < 1:
+            raise ValueError(f"width={self.width}, recent={self.recent}, reuse={self.reuse}: give at least 1 of each")
+
+
+class Endpoints(nn.Module):
+    """(s_0, s_f) -> logits (B, N): one trunk sees both, two dense layers compare them."""
+
+    def __init__(self, trunk: nn.Module, width: int, options: int):
+        super().__init__()
+        self.trunk = trunk
+        self.compare = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), undecided(width, options))
+
+    def forward(self, start: Tensor, end: Tensor) -> Tensor:
+        return self.compare(torch.cat([self.trunk(start), self.trunk(end)], 1))
+
+
+class Vic(IntrinsicBonus):
+    Config = VicConfig
+    config: VicConfig
+
+    def __init__(self, space: gym.spaces.Dict, actions: int, config: Any = None):
+        super().__init__(space, actions, config)
+        config = self.config
+        self.q = Endpoints(self.sight.network(config.width), config.width, config.options)
+        self.optimizer = torch.optim.Adam(self.q.parameters(), config.learning_rate)
+        seen = torch.zeros(0, *self.sight.shape, dtype=torch.uint8 if self.sight.pictured else torch.float32)
+        self.start: Tensor
+        self.known: Tensor
+        self.register_buffer("start", seen)  # s_0 of each stream's running episode; sized by the first rollout
+        self.register_buffer("known", torch.zeros(0, dtype=torch.bool))
+        self.starts: Tensor
+        self.ends: Tensor
+        self.option: Tensor
+        self.finished: Tensor
+        self.register_buffer("starts", seen.new_zeros(config.recent, *self.sight.shape))
+        self.register_buffer("ends", seen.new_zeros(config.recent, *self.sight.shape))
+        self.register_buffer("option", torch.zeros(config.recent, dtype=torch.int64))
+        self.register_buffer("finished", torch.zeros((), dtype=torch.int64))  # episodes so far; the ring's next place
+
+    @property
+    def context_dim(self) -> int:
+        return self.config.options
+
+    def draw_context(self, count: int, generator: torch.Generator | None) -> Tensor:
+        return draw_one_hot(count, self.config.options, generator)
+
+    def score(self, batch: Transitions) -> Tensor:
+        log_q = F.log_softmax(self.q(batch.now, batch.next), 1)
+        return log_q.gather(1, batch.action.unsqueeze(1)).squeeze(1) + math.log(self.config.options)
+
+    def learn(self, batch: Transitions, generator: torch.Generator) -> dict[str, Tensor]:
+        logits = self.q(batch.now, batch.next)
+        loss = F.cross_entropy(logits, batch.action)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return {"loss": loss.detach(), "accuracy": (logits.detach().argmax(1) == batch.action).float().mean()}
+
+    def update(self, steps: Steps, generator: torch.Generator) -> dict[str, float]:
+        """Keeps what ended, learns from recent episodes where any did, and moves on to the next rollout."""
+        ended = 0
+        for episodes in self.transitions(steps, self.config.recent):
+            self._keep(episodes)
+            ended += len(episodes.action)
+        updates = -(-ended * self.config.reuse // self.config.batch)
+        metrics = [self.learn(self._recall(generator), generator) for _ in range(updates)]
+        self.start, self.known = self._running(steps)
+        means = {name: float(sum(one[name] for one in metrics)) / updates for name in (metrics[0] if metrics else ())}
+        return {**means, "episodes": float(ended)}
+
+    def transitions(self, steps: Steps, size: int, generator: torch.Generator | None = None) -> Iterator[Transitions]:
+        """Finished episodes, ``size`` at a time, in the order of time; ``place`` is that of the last step."""
+        assert steps.context is not None, "the agent draws a context wherever context_dim is above 0"
+        N = steps.shape[1]
+        opened = _opened(steps.first)
+        start, known = self._before(N, steps.first.device)
+        places = (steps.done & steps.next_valid & ((opened >= 0) | known)).flatten().nonzero().squeeze(1)
+        seen, following = self.sight.of(steps.obs), self.sight.of(steps.next_obs)
+        option = steps.context.flatten(0, 1).argmax(1)
+        for part in places.split(size):
+            when, stream = opened.flatten()[part], part % N
+            within = when.clamp(min=0) * N + stream
+            begun = _choose(when >= 0, seen[within], start[stream])
+            yield Transitions(now=begun, action=option[part], next=following[part], place=part)
+
+    def _before(self, streams: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """s_0 (N, ...) of the episodes that run as a rollout begins, and whether it was seen."""
+        if len(self.known) == streams:
+            return self.start, self.known
+        unknown = torch.zeros(streams, dtype=torch.bool, device=device)
+        return self.start.new_zeros(streams, *self.sight.shape), unknown
+
+    def _running(self, steps: Steps) -> tuple[Tensor, Tensor]:
+        """The same as the rollout ends."""
+        N = steps.shape[1]
+        start, known = self._before(N, steps.first.device)
+        last = _opened(steps.first)[-1]
+        seen = self.sight.of(steps.obs)[last.clamp(min=0) * N + torch.arange(N, device=last.device)]
+        return _choose(last >= 0, seen, start), (last >= 0) | known
+
+    def _keep(self, episodes: Transitions) -> None:
+        """At most ``recent`` episodes into the ring, over the oldest."""
+        count = len(episodes.action)
+        places = (self.finished + torch.arange(count, device=self.finished.device)) % self.config.recent
+        self.starts[places], self.ends[places], self.option[places] = episodes.now, episodes.next, episodes.action
+        self.finished += count
+
+    def _recall(self, generator: torch.Generator) -> Transitions:
+        """A batch of recent episodes, drawn evenly."""
+        filled = min(int(self.finished), self.config.recent)
+        place = torch.randint(filled, (self.config.batch,), generator=generator, device=generator.device)
+        place = place.to(self.option.device)
+        return Transitions(now=self.starts[place], action=self.option[place], next=self.ends[place], place=place)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        # a bonus is built before it meets its streams: a checkpoint says how many there were
+        for name in ("start", "known"):
+            if prefix + name in state_dict:
+                setattr(self, name, getattr(self, name).new_zeros(state_dict[prefix + name].shape))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def _opened(first: Tensor) -> Tensor:
+    """(T, N) int64: when the episode of each step began; -1 before the rollout."""
+    time = torch.arange(len(first), device=first.device).unsqueeze(1)
+    return torch.where(first, time, -1).cummax(0).values
+
+
+def _choose(mask: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """Row by row (B, ...)."""
+    return torch.where(mask.view(-1, *(1,) * (one.dim() - 1)), one, other)

@@ -1,0 +1,276 @@
+"""VIC: the reward by hand, episodes across rollouts, and options that come to end apart."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from agents.checkpoint import load, restore, save, state_of
+from intrinsic import BONUSES
+from intrinsic.base import Transitions
+from intrinsic.vic import Vic
+
+LOG_4 = math.log(4)
+
+
+def episodes_of(start: torch.Tensor, end: torch.Tensor, *option: int) -> Transitions:
+    place = torch.arange(len(option))
+    return Transitions(start, torch.tensor(option), end, place)
+
+
+def options_of(option: torch.Tensor, kinds: int = 4) -> torch.Tensor:
+    """(T, N) -> (T, N, kinds)."""
+    return F.one_hot(option, kinds).float()
+
+
+def places(*ones: tuple[int, int]) -> torch.Tensor:
+    """(5, 3) bool."""
+    found = torch.zeros(5, 3, dtype=torch.bool)
+    for t, n in ones:
+        found[t, n] = True
+    return found
+
+
+def one_step_episodes(steps_of, frames, kind: str):
+    """Fifteen episodes of one step each."""
+    option = options_of(torch.arange(15).view(5, 3) % 4)
+    return steps_of(frames(5, 3, kind), frames(5, 3, kind, seed=1), done=~places(), context=option)
+
+
+@pytest.fixture
+def told(space, build):
+    """q is 0.1, 0.2, 0.3, 0.4, whatever is seen."""
+    bonus = build(Vic, space("features"), on="auto", options=4, width=8, recent=8, batch=4, reuse=2)
+    with torch.no_grad():
+        bonus.q.compare[-1].bias.copy_(torch.tensor([1.0, 2, 3, 4]).log())
+    return bonus
+
+
+@pytest.fixture
+def spied(told, monkeypatch):
+    """Pays 100 s_0 + s_f + option / 10 of an episode, so that a number tells what was paid for."""
+    monkeypatch.setattr(told, "score", lambda batch: 100 * batch.now[:, 0] + batch.next[:, 0] + batch.action / 10)
+    return told
+
+
+def numbered(rollout: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Observation (t, n) is 100 rollout + 10 t + n; what truly followed it is a half more than it."""
+    number = 100.0 * rollout + 10 * torch.arange(5.0).unsqueeze(1) + torch.arange(3.0)
+    now = number.unsqueeze(2).expand(5, 3, 6)
+    return now, now + 0.5
+
+
+def opened_again(steps, before):
+    """Where the rollout ``before`` ended episodes, this one opens them; elsewhere they go on."""
+    steps.first[0] = before.done[-1]
+    return steps
+
+
+def test_the_reward_by_hand(told, frames):
+    # log(q / p) with q = (0.1, 0.2, 0.3, 0.4) and p = 1/4: log 0.4, log 0.8, log 1.2, log 1.6
+    start, end = frames(2, 5, "features")
+    paid = told.score(episodes_of(start, end, 3, 0, 1, 2, 2)).detach()
+    torch.testing.assert_close(paid, torch.tensor([1.6, 0.4, 0.8, 1.2, 1.2]).log())
+
+
+def test_episodes_within_and_across_rollouts(spied, steps_of):
+    now, following = numbered(0)
+    option = torch.tensor([[0, 1, 2], [0, 1, 2], [3, 1, 2], [3, 1, 0], [3, 1, 1]])
+    done = places((1, 0), (4, 1), (2, 2), (3, 2))
+    one = steps_of(now, following, done=done, context=options_of(option))
+    paid = spied.compute(one)
+    # (1, 0) began at observation 0 and led to 10.5; (4, 1) at 1 to 41.5; (2, 2) at 2 to 22.5; (3, 2) at 32 to 32.5
+    expected = torch.zeros(5, 3)
+    expected[1, 0], expected[4, 1], expected[2, 2], expected[3, 2] = 10.5, 141.6, 222.7, 3232.5
+    torch.testing.assert_close(paid, expected)
+    assert spied.update(one, torch.Generator())["episodes"] == 4
+
+    now, following = numbered(1)
+    option = torch.tensor([[3, 2, 1], [0, 2, 1], [0, 2, 1], [0, 2, 3], [0, 0, 3]])
+    done = places((0, 0), (3, 1), (2, 2))
+    two = opened_again(steps_of(now, following, done=done, context=options_of(option)), one)
+    paid = spied.compute(two)
+    # (0, 0) began at 20, (2, 2) at 42, both of the first rollout; (3, 1) at 101, as the first ended with its last step
+    expected = torch.zeros(5, 3)
+    expected[0, 0], expected[3, 1], expected[2, 2] = 2000 + 100.5 + 0.3, 10100 + 131.5 + 0.2, 4200 + 122.5 + 0.1
+    torch.testing.assert_close(paid, expected)
+    spied.update(two, torch.Generator())
+
+    # over a whole rollout nothing ends in stream 0, whose episode began at 110
+    now, following = numbered(2)
+    quiet = opened_again(steps_of(now, following, context=options_of(option * 0)), two)
+    assert not spied.compute(quiet).any()
+    assert spied.update(quiet, torch.Generator()) == {"episodes": 0}
+    now, following = numbered(3)
+    late = opened_again(steps_of(now, following, done=places((1, 0)), context=options_of(option * 0 + 2)), quiet)
+    assert float(spied.compute(late)[1, 0]) == pytest.approx(11000 + 310.5 + 0.2)
+
+
+def test_what_cannot_be_known_pays_nothing(spied, steps_of):
+    now, following = numbered(0)
+    option = options_of(torch.zeros(5, 3, dtype=torch.int64))
+    valid = ~places((1, 0), (2, 1))
+    steps = steps_of(now, following, done=places((1, 0), (3, 0), (4, 2)), valid=valid, context=option)
+    steps.first[0, 2] = False  # began before anybody looked
+    paid = spied.compute(steps)
+    # the last frame of (1, 0) is lost; (3, 0) began at 20 and led to 30.5; a lost frame within an episode costs nothing
+    expected = torch.zeros(5, 3)
+    expected[3, 0] = 2030.5
+    torch.testing.assert_close(paid, expected)
+    assert spied.update(steps, torch.Generator())["episodes"] == 1
+    # stream 1 began at 1 and went on; stream 2's next episode opens the next rollout
+    assert spied.known.tolist() == [True, True, False]
+    assert spied.start[1, 0] == 1
+
+
+def test_computing_changes_nothing(told, frames, steps_of):
+    steps = one_step_episodes(steps_of, frames, "features")
+    before = copy.deepcopy(state_of(told)["module"])
+    first = told.compute(steps)
+    assert torch.equal(first, told.compute(steps))
+    assert all(torch.equal(before[name], value) for name, value in state_of(told)["module"].items())
+
+
+def test_the_ring_keeps_the_newest_and_q_learns_from_all_of_it(told, frames, steps_of, monkeypatch):
+    steps = one_step_episodes(steps_of, frames, "features")
+    met = []
+    learn = told.learn
+    monkeypatch.setattr(told, "learn", lambda batch, generator: met.append(batch) or learn(batch, generator))
+    told.update(steps, torch.Generator().manual_seed(0))
+    # 15 ended, each is due 2 readings, 4 a step: 8 steps. The ring of 8 holds the 7th to the 15th but the first.
+    assert len(met) == 8
+    assert int(told.finished) == 15
+    kept = {float(value) for value in steps.next_obs["features"].flatten(0, 1)[7:, 0]}
+    assert {float(value) for value in told.ends[:, 0]} == kept
+    drawn = {float(value) for batch in met for value in batch.next[:, 0]}
+    assert drawn == kept  # 32 draws of 8: each is missed once in 70 seeds
+    for batch in met:  # the three parts of an episode stay together
+        for start, option, end in zip(batch.now, batch.action, batch.next, strict=True):
+            ((t, n),) = (steps.next_obs["features"] == end).all(2).nonzero().tolist()
+            assert torch.equal(start, steps.obs["features"][t, n])
+            assert option == steps.context[t, n].argmax()
+
+
+def test_first_and_last_are_told_apart_and_both_count(space, build, frames):
+    bonus = build(Vic, space("features"), on="auto", options=4, width=8)
+    torch.nn.init.normal_(bonus.q.compare[-1].weight)
+    start, end = frames(2, 5, "features")
+    hidden = torch.cat([bonus.q.trunk(start), bonus.q.trunk(end)], 1)
+    first, _, last = bonus.q.compare
+    logits = (hidden @ first.weight.T + first.bias).relu() @ last.weight.T
+    by_hand = logits[torch.arange(5), torch.tensor([3, 0, 1, 2, 2])] - logits.exp().sum(1).log() + LOG_4
+    torch.testing.assert_close(bonus.score(episodes_of(start, end, 3, 0, 1, 2, 2)), by_hand)
+    assert not torch.allclose(bonus.score(episodes_of(end, start, 3, 0, 1, 2, 2)), by_hand)
+
+
+@pytest.mark.parametrize("kind", ["pixels", "symbols", "features", "tiny"])
+def test_untrained_it_pays_nothing_anywhere_and_trained_at_most_log_n(space, build, frames, steps_of, kind):
+    bonus = build(Vic, space(kind), on="auto", options=4, width=8, learning_rate=0.01, recent=16, batch=16)
+    steps = one_step_episodes(steps_of, frames, kind)
+    assert bonus.compute(steps).abs().max() < 1e-6
+    for seed in range(12):
+        metrics = bonus.update(steps, torch.Generator().manual_seed(seed))
+    paid = bonus.compute(steps)
+    assert paid.max() <= torch.tensor(LOG_4)
+    assert paid.abs().max() > 0.1
+    assert metrics["accuracy"] > 0.3
+
+
+def test_every_weight_learns_and_belongs_to_the_one_optimizer(space, build, frames):
+    bonus = build(Vic, space("pixels"), options=4, width=8)
+    start, end = frames(2, 5, "pixels")
+    episodes = episodes_of(start, end, 3, 0, 1, 2, 2)
+    assert float(bonus.learn(episodes, torch.Generator())["loss"]) == pytest.approx(LOG_4)
+    bonus.learn(episodes, torch.Generator())  # the first step reaches the zeroed last layer alone
+    held = [id(p) for group in bonus.optimizer.param_groups for p in group["params"]]
+    assert sorted(held) == sorted(id(p) for p in bonus.parameters())
+    for name, parameter in bonus.named_parameters():
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_a_checkpoint_restores_a_bonus_that_has_met_nothing(space, build, frames, steps_of, tmp_path):
+    one, other, third = (build(Vic, space(), seed=s, options=4, width=8, recent=8, batch=4) for s in range(3))
+    option = options_of(torch.arange(15).view(5, 3) % 4)
+    opening = steps_of(frames(5, 3), frames(5, 3, seed=1), done=places((1, 0), (2, 2)), context=option)
+    one.update(opening, torch.Generator().manual_seed(1))
+    restore(other, copy.deepcopy(state_of(one)))
+    save(tmp_path, 1, {"bonus": one})
+    load(tmp_path, {"bonus": third})  # from disk
+    done = places((0, 0), (3, 1), (2, 2))
+    later = steps_of(frames(5, 3, seed=2), frames(5, 3, seed=3), done=done, context=option)
+    later.first[0] = False  # all three episodes began before the checkpoint
+    paid = [bonus.compute(later) for bonus in (one, other, third)]
+    assert (paid[0] != 0).sum() == 3
+    metrics = [bonus.update(later, torch.Generator().manual_seed(2)) for bonus in (one, other, third)]
+    again = [bonus.compute(later) for bonus in (one, other, third)]
+    for k in (1, 2):
+        assert torch.equal(paid[0], paid[k])
+        assert metrics[0] == metrics[k]
+        assert torch.equal(again[0], again[k])
+
+
+def test_options_are_drawn_evenly_from_the_generator_alone(told):
+    draw = told.draw_context(4000, torch.Generator().manual_seed(0))
+    assert told.context_dim == draw.shape[1] == 4
+    # 1000 each; the standard deviation of a count is sqrt(4000 * 1/4 * 3/4) = 27
+    assert (draw.sum(0) - 1000).abs().max() < 110
+    assert torch.equal(draw, told.draw_context(4000, torch.Generator().manual_seed(0)))
+
+
+def test_options_paid_by_it_end_apart_on_a_grid(steps_of):
+    """5x5 grid, 4 moves and stay, walks of 5 steps from the centre, each step pushed at random with probability 0.1.
+
+    Policy: one preference for each option, cell and action. log 4 = 1.386 is all there is to be paid.
+    """
+    K, N, T = 4, 48, 5
+    draws = torch.Generator().manual_seed(0)
+    cells = gym.spaces.Dict({"features": gym.spaces.Box(0, 1, (25,), np.float32)})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        bonus = Vic(cells, 5, Vic.Config(on="auto", options=K, width=32, learning_rate=1e-2, recent=192, batch=96))
+    moves = torch.tensor([[-1, 0], [1, 0], [0, -1], [0, 1], [0, 0]])
+    policy = torch.zeros(K, 25, 5, requires_grad=True)
+    learner = torch.optim.Adam([policy], 0.1)
+    done = (torch.arange(T) == T - 1).unsqueeze(1).expand(T, N)
+    for _ in range(200):
+        context = bonus.draw_context(N, draws)
+        option = context.argmax(1)
+        place, chosen, visited = torch.full((N, 2), 2), [], []
+        for _t in range(T):
+            cell = place[:, 0] * 5 + place[:, 1]
+            log_pi = policy[option, cell].log_softmax(1)
+            action = torch.multinomial(log_pi.detach().exp(), 1, generator=draws).squeeze(1)
+            chosen.append((log_pi.gather(1, action.unsqueeze(1)).squeeze(1), -(log_pi.exp() * log_pi).sum(1)))
+            pushed = torch.rand(N, generator=draws) < 0.1
+            moved = torch.where(pushed, torch.randint(5, (N,), generator=draws), action)
+            place = (place + moves[moved]).clamp(0, 4)
+            visited.append((cell, place[:, 0] * 5 + place[:, 1]))
+        now, following = (F.one_hot(torch.stack(part), 25).float() for part in zip(*visited, strict=True))
+        steps = steps_of(now, following, done=done, context=context.expand(T, N, K))
+        paid = bonus.compute(steps)
+        log_pi, entropy = (torch.stack(part) for part in zip(*chosen, strict=True))
+        advantage = paid[-1] - paid[-1].mean()
+        learner.zero_grad()
+        (-(log_pi * advantage).mean() - 0.02 * entropy.mean()).backward()
+        learner.step()
+        bonus.update(steps, draws)
+    assert not paid[:-1].any()
+    assert paid[-1].mean() > 0.8 * LOG_4
+    assert paid.max() <= torch.tensor(LOG_4)
+    ends = following[-1]
+    regions = torch.stack([ends[option == k].mean(0) for k in range(K)])  # share of each option's ends, by cell
+    overlap = torch.minimum(regions.unsqueeze(0), regions.unsqueeze(1)).sum(2)
+    assert overlap[~torch.eye(K, dtype=torch.bool)].max() < 0.3
+
+
+def test_name_and_bad_settings():
+    assert BONUSES.resolve("vic") is Vic
+    for bad in ({"options": 1}, {"width": 0}, {"recent": 0}, {"reuse": 0}, {"batch": 0}, {"learning_rate": 0.0}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            Vic.Config(**bad)
