@@ -14,6 +14,7 @@ SMALL = {
     "rnd": {"width": 32},
     "icm": {"width": 32, "hidden": 64},
     "pixel_error": {"width": 32},
+    "latent_error": {"latents": 24, "width": 32, "blocks": 1},
 }
 NAMES = list(SMALL)
 KINDS = ["pixels", "tiny", "symbols", "features"]
