@@ -61,8 +61,9 @@ def run_id(config: Mapping[str, Any]) -> str:
     canonical = json.dumps(config, sort_keys=True)
     digest = hashlib.sha256(canonical.encode()).hexdigest()[:10]
     name = str(config["repr"]).split(":")[-1].lower()
+    bonuses = [word.rpartition(":")[0].split(":")[-1].lower() for word in config.get("bonus", "none").split()]
     sizes = (f"{config['train_levels']}levels", f"s{config['seed']}")
-    parts = (config["env"], name, config["mode"], config["algo"], *sizes)
+    parts = (config["env"], name, config["mode"], config["algo"], *filter(None, bonuses), *sizes)
     return "-".join((*parts, digest))
 
 
