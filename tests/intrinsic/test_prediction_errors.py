@@ -15,6 +15,7 @@ SMALL = {
     "icm": {"width": 32, "hidden": 64},
     "pixel_error": {"width": 32},
     "latent_error": {"latents": 24, "width": 32, "blocks": 1},
+    "disagreement": {"latents": 24, "width": 32, "members": 3},
 }
 NAMES = list(SMALL)
 KINDS = ["pixels", "tiny", "symbols", "features"]
@@ -77,21 +78,27 @@ def test_what_cannot_be_known_pays_nothing_and_teaches_nothing(name, made, rollo
 def test_at_an_episodes_end_it_sees_what_truly_followed(name, made, rollout):
     done = torch.zeros(5, 3, dtype=torch.bool)
     done[2, 1] = True
+    end = 2 * 3 + 1
     steps, other_reset, other_end = rollout(done=done), rollout(done=done), rollout(done=done)
     other_reset.obs["image"][3, 1] = 255  # the next episode's first frame: part of the next step alone
     other_end.next_obs["image"][2, 1] = 255
     bonus = made(name)
     bonus.compute(steps)
-    places = {}
-    for key, changed in {"reset": other_reset, "end": other_end}.items():
-        # one step at a time, as batches of another make-up differ by rounding
-        differs = [
-            not torch.equal(bonus.score(a), bonus.score(b))
-            for a, b in zip(bonus.transitions(steps, 1), bonus.transitions(changed, 1), strict=True)
-        ]
-        places[key] = [place for place, differ in enumerate(differs) if differ]
-    assert places["end"] == [2 * 3 + 1]
-    assert set(places["reset"]) <= {3 * 3 + 1}
+
+    def score_and_lesson(steps):
+        """Of each step alone, as batches of another make-up differ by rounding; and what the end's step taught."""
+        alone, twin = list(bonus.transitions(steps, 1)), copy.deepcopy(bonus)
+        lesson = twin.learn(alone[end], torch.Generator().manual_seed(0))
+        return torch.cat([bonus.score(batch) for batch in alone]), {k: float(v) for k, v in lesson.items()}
+
+    score, lesson = score_and_lesson(steps)
+    reset_score, reset_lesson = score_and_lesson(other_reset)
+    end_score, end_lesson = score_and_lesson(other_end)
+    assert set((score != reset_score).nonzero().flatten().tolist()) <= {end + 3}
+    assert reset_lesson == lesson
+    needs_next = name != "disagreement"  # whose bonus is known before the step is taken
+    assert (score != end_score).nonzero().flatten().tolist() == [end] * needs_next
+    assert end_lesson != lesson
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -130,7 +137,7 @@ def test_a_transition_seen_often_pays_a_fifth_of_one_never_seen(name, kind, made
     bonus = made(name, kind, learning_rate=3e-3, batch=15)
     often, never = rollout(kind, 0), rollout(kind, 1)
     before = bonus.compute(never).mean()
-    for step in range(150):
+    for step in range(100):
         bonus.compute(often)
         bonus.update(often, torch.Generator().manual_seed(step))
     seen, unseen = bonus.compute(often).mean(), bonus.compute(never).mean()

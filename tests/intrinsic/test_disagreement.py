@@ -1,0 +1,108 @@
+"""Disagreement: the variance over members by hand, each member's own part of the batch, and noise that pays nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from intrinsic import BONUSES
+from intrinsic.base import Transitions
+from intrinsic.disagreement import Disagreement, DisagreementConfig
+from intrinsic.latent_error import LatentError
+
+
+def batch_of(now, following, action):
+    return Transitions(now=now, action=action, next=following, place=torch.arange(len(action)))
+
+
+@pytest.fixture
+def some(frames):
+    """Eight transitions of features."""
+    return batch_of(frames(1, 8, "features")[0], frames(1, 8, "features", 1)[0], torch.arange(8) % 4)
+
+
+def test_the_bonus_by_hand(space, build, some):
+    bonus = build(Disagreement, space("features"), members=3)
+    with torch.no_grad():
+        bonus.dynamics.last.weight.zero_()
+        bonus.dynamics.last.bias.zero_()
+        bonus.dynamics.last.bias[:, 0, 1] = torch.tensor([1.0, 2, 6])  # mean 3, variance (4 + 1 + 9)/3
+        bonus.dynamics.last.bias[:, 0, 4] = 5.0
+    # one of six numbers differs over the members
+    assert bonus.score(some).tolist() == pytest.approx([14 / 3 / 6] * 8)
+
+
+def test_equal_members_give_exactly_nothing(space, build, some):
+    bonus = build(Disagreement, space("features"), members=4, width=8)
+    with torch.no_grad():
+        for parameter in bonus.dynamics.parameters():
+            parameter.copy_(parameter[:1].expand_as(parameter))
+    assert float(bonus.score(some).detach().max()) < 1e-12
+    bonus = build(Disagreement, space("features"), members=4, width=8)
+    assert float(bonus.score(some).detach().min()) > 1e-4
+
+
+def test_what_followed_does_not_matter_to_the_bonus(space, build, some):
+    bonus = build(Disagreement, space("features"), width=8)
+    other = batch_of(some.now, some.next + 100, some.action)
+    assert torch.equal(bonus.score(some), bonus.score(other))
+
+
+def test_each_member_learns_as_if_alone_from_its_own_part(space, build, some):
+    bonus = build(Disagreement, space("features"), members=3, width=8, share=0.5)
+    drawn = torch.rand(3, 8, generator=torch.Generator().manual_seed(4)) < 0.5
+    assert len({tuple(row.tolist()) for row in drawn}) == 3
+    assert 0 < int(drawn.sum()) < 24
+    loss = bonus.learn(some, torch.Generator().manual_seed(4))["loss"]
+    got = [parameter.grad.clone() for parameter in bonus.dynamics.parameters()]
+    fresh = build(Disagreement, space("features"), members=3, width=8)
+    losses = []
+    for k in range(3):
+        error = (fresh.predict(some)[k] - fresh.latent(some.next)).square().mean(1)
+        losses.append(error[drawn[k]].mean())
+        alone = torch.autograd.grad(losses[k], list(fresh.dynamics.parameters()))
+        for one, whole in zip(alone, got, strict=True):
+            assert torch.allclose(one[k], whole[k], atol=1e-6)
+            assert float(one[[j for j in range(3) if j != k]].abs().sum()) == 0
+    assert float(loss) == pytest.approx(float(torch.stack(losses).detach().mean()), rel=1e-5)
+
+
+def test_a_member_that_drew_nothing_stays_as_it_is(space, build, some):
+    bonus = build(Disagreement, space("features"), members=2, width=8, share=1e-6)
+    before = [parameter.detach().clone() for parameter in bonus.parameters()]
+    assert float(bonus.learn(some, torch.Generator().manual_seed(0))["loss"]) == 0
+    assert all(torch.equal(p, q) for p, q in zip(bonus.parameters(), before, strict=True))
+
+
+def television(size, seed):
+    """Six features: at action 1 all next ones are standard normal, at action 0 they turn by one place."""
+    draws = torch.Generator().manual_seed(seed)
+    now, action = torch.randn(size, 6, generator=draws), torch.arange(size) % 2
+    following = now.roll(1, 1)
+    following[1::2] = torch.randn(size // 2, 6, generator=draws)
+    return batch_of(now, following, action)
+
+
+def test_noise_stops_paying_while_its_error_does_not(space, build):
+    settings = {"width": 32, "blocks": 1, "learning_rate": 1e-3}
+    disagreement = build(Disagreement, space("features"), **settings)
+    error = build(LatentError, space("features"), **settings)
+    test, draws, noise, missed = television(2000, 9999), torch.Generator().manual_seed(0), [], []
+    for step in range(801):
+        if step in (0, 800):
+            noise.append(float(disagreement.score(test).detach()[1::2].mean()))
+            missed.append(float(error.score(test).detach()[1::2].mean()))
+        for bonus in (disagreement, error):
+            bonus.learn(television(256, step), draws)
+    assert noise[1] < noise[0] / 10  # measured 0.045, then 0.002
+    assert noise[1] < 0.005
+    assert missed == pytest.approx([1, 1], rel=0.1)  # the variance of the noise, before and after
+    far = batch_of(test.now * 5, test.next, test.action)
+    assert float(disagreement.score(far).detach()[1::2].mean()) > 20 * noise[1]
+
+
+def test_name_and_bad_settings():
+    assert BONUSES.resolve("disagreement") is Disagreement
+    for name, value in {"members": 1, "share": 0, "width": 0, "blocks": -1}.items():
+        with pytest.raises(ValueError, match=f"{name}={value}"):
+            DisagreementConfig(**{name: value})
