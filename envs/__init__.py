@@ -16,6 +16,7 @@
 * ``atari``          Breakout on the Atari 2600, its cartridge's modes as targets (extra ``atari``)
 * ``minigrid``       mazes of rooms, keys and doors, stepped as arrays; ``_cells`` rules, ``_tiles`` pictures,
                      ``_planner`` a policy that knows the level
+* ``noisy_tv``       minigrid's four rooms without reward, and a TV that shows noise
 * ``rooms``          walk to the object of a named colour; ``rooms_rays`` what a camera sees, ``rooms_scene`` scenes and
                      cameras drawn from seeds
 * ``sprites``        touch the target among distractors; ``sprites_scene`` the painter, ``sprites_multi`` scenes with
@@ -53,5 +54,6 @@ WORLDS = Registry(
         "sprites": "envs.sprites:SpritesVectorEnv",
         "atari-breakout": "envs.atari:AtariBreakoutVectorEnv",
         "minigrid": "envs.minigrid:MiniGridVectorEnv",
+        "noisy-tv": "envs.noisy_tv:NoisyTVVectorEnv",
     },
 )

@@ -13,6 +13,7 @@ object is the task's by identity, as there.
 from __future__ import annotations
 
 import importlib
+from typing import ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -127,7 +128,9 @@ class MiniGridVectorEnv(BatchedEnv):
 
     world = "minigrid"
     variants = {name: {"env_id": f"MiniGrid-{env_id}"} for name, env_id in LADDER.items()}
-    kept = ("grid", "cell", "direction", "carrying", "visited", "entered")
+    kept: ClassVar[tuple[str, ...]] = ("grid", "cell", "direction", "carrying", "visited", "entered")
+    goal: ClassVar[int] = cells.code("goal", cells.COLOR_TO_IDX["green"])
+    """The cell that stands where levels have their goal."""
 
     def __init__(
         self,
@@ -203,7 +206,7 @@ class MiniGridVectorEnv(BatchedEnv):
         if level not in self._layouts:
             if len(self._layouts) == LAYOUTS_KEPT:
                 del self._layouts[next(iter(self._layouts))]
-            self._layouts[level] = cells.draw_layout(self.maker, level, FAMILIES[self.family])
+            self._layouts[level] = cells.draw_layout(self.maker, level, FAMILIES[self.family], self.goal)
         return self._layouts[level]
 
     def _begin(self, rows: Array) -> None:

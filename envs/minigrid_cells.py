@@ -39,6 +39,8 @@ def code(thing: str, colour: int = 0, state: int = 0) -> int:
 
 
 EMPTY, WALL = code("empty"), code("wall", COLOR_TO_IDX["grey"])
+TV = code("agent")
+"""A thing seen past that cannot be walked into, taken or toggled. No minigrid level has it: see ``envs.noisy_tv``."""
 _CODES = np.arange(2048)
 OBJECT, COLOUR, STATE, MARK = (_CODES & 255) // 18, (_CODES & 255) // 3 % 6, (_CODES & 255) % 3, _CODES >> 8
 
@@ -129,10 +131,11 @@ class Layout:
     """``grid_hash`` of the grid."""
 
 
-def draw_layout(env: Any, level: int, borders: str) -> Layout:
+def draw_layout(env: Any, level: int, borders: str, goal: int) -> Layout:
     """Level ``level`` as ``env``, an unwrapped minigrid env, draws it from that seed.
 
     ``borders`` says what lies between rooms: "doors", "gaps" (cells between two walls), or "" where there are none.
+    ``goal`` is the cell that stands where the level has its goal.
     """
     env.reset(seed=int(level))
     height = env.height + 2 * PAD
@@ -141,9 +144,10 @@ def draw_layout(env: Any, level: int, borders: str) -> Layout:
     cells = [EMPTY if thing is None else _encode(thing, target) for thing in env.grid.grid]
     grid[PAD:-PAD, PAD:-PAD] = np.array(cells).reshape(env.height, env.width).T
     flat = grid.ravel()
+    flat[GOAL[flat]] = goal
     cell = (int(env.agent_pos[0]) + PAD) * height + int(env.agent_pos[1]) + PAD
     free = np.zeros(len(flat), bool)
-    free[_reached(flat, ~_is("wall", "lava")[flat], cell, height)] = True
+    free[_reached(flat, ~_is("wall", "lava", "agent")[flat], cell, height)] = True
     rooms = np.zeros(len(flat), np.uint8)
     if borders:
         _number_rooms(rooms, flat, free & ~(DOOR[flat] if borders == "doors" else _gaps(grid)), height)
