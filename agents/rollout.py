@@ -117,6 +117,14 @@ def bonus_space(observation_space: gym.Space, representation: Representation, mo
     return gym.spaces.Dict(spaces)
 
 
+def skilled_one(bonuses: Sequence[IntrinsicBonus]) -> IntrinsicBonus | None:
+    """The bonus that shows the policy a skill, where there is one. UsageError where there are more."""
+    skilled = [bonus for bonus in bonuses if bonus.context_dim]
+    if len(skilled) > 1:
+        raise UsageError(f"bonuses {[bonus.name for bonus in skilled]} each show the policy a skill; give one")
+    return skilled[0] if skilled else None
+
+
 def gae(reward: Tensor, value: Tensor, done: Tensor, gamma: float, gae_lambda: float) -> tuple[Tensor, Tensor]:
     """Advantages and lambda-returns (T, N) from rewards and dones (T, N) and values (T+1, N)."""
     alive = 1.0 - done.to(value.dtype)
@@ -170,10 +178,7 @@ class Rollout(OnPolicyAlgorithm):
         self.bonuses = {bonus.name: bonus for bonus in bonuses}
         if len(self.bonuses) < len(bonuses):
             raise UsageError(f"two bonuses of one class among {[bonus.name for bonus in bonuses]}; give one of each")
-        skilled = [bonus for bonus in bonuses if bonus.context_dim]
-        if len(skilled) > 1:
-            raise UsageError(f"bonuses {[bonus.name for bonus in skilled]} each show the policy a skill; give one")
-        self._skilled = skilled[0] if skilled else None
+        self._skilled = skilled_one(bonuses)
         super().__init__(
             policy=Policy,  # type: ignore[arg-type]
             env=env,

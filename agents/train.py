@@ -24,7 +24,7 @@ from agents.evaluate import Agreement, Episodes, agreement, first_episodes, wind
 from agents.on_policy import OnPolicy
 from agents.policy import PRECISIONS, Precision, keyed_space
 from agents.recorder import Clock, Progress, Recorder, Records, StopRequest
-from agents.rollout import bonus_space
+from agents.rollout import bonus_space, skilled_one
 from agents.run_dir import RunDir
 from agents.trackers import Tracker
 from envs.registry import UsageError
@@ -276,7 +276,7 @@ def rehearse(configs: Sequence[RunConfig]) -> dict[str, str]:
                     views_of(task.source)
                 if config.bonus != "none":
                     env = Sb3VecEnv(task.source.stacked(1 if config.mode == "frozen" else task.motion).make(1, 0))
-                    build_bonuses(config, *_bonus_inputs(env, representation, config.mode))
+                    skilled_one(build_bonuses(config, *_bonus_inputs(env, representation, config.mode)))
                     env.close()
                 each = config.steps // config.num_envs
                 if config.mode == "online" and representation.has_loss and representation.window > each:

@@ -23,7 +23,10 @@ Array = np.ndarray
 
 
 def draw(run: Run) -> None:
-    """Write pictures/bonus.png of a finished run, if it has bonuses that pay by the step, on cells, and no map yet."""
+    """Write pictures/bonus.png of a finished run, if it has bonuses that pay by the step, on cells, and no map yet.
+
+    A TV is shown as the goal in whose place it stands.
+    """
     from agents.checkpoint import write_aside
     from agents.train import restored_bonuses
     from benchmarks import figures
@@ -37,9 +40,10 @@ def draw(run: Run) -> None:
         return
     level = world.but(num_levels=1, start_level=0)
     found = bonus_maps(level, bonuses, representation if run.config["mode"] == "frozen" else None)
-    seen = level.but(view="rgb", full_view=True, highlight=False, tile=8).make(1, 0)
-    picture = seen.reset()[0][0]
     rows, columns = next(iter(found.values())).shape
+    env: Any = level.make(1, 0).unwrapped
+    whole = {"env_id": env.env_id, "view": "rgb", "full_view": True, "highlight": False, "tile": 8, "num_levels": 1}
+    picture = World("minigrid", whole).make(1, 0).reset()[0][0]
     path.parent.mkdir(exist_ok=True)
     data = figures.heat(picture[: 8 * rows, : 8 * columns], found)
     write_aside(path, lambda aside: aside.write_bytes(data))

@@ -1,0 +1,172 @@
+"""Rows of the exploration table, worked out by hand from a run's records; the plan; maps over a level's cells."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agents.train import parse_bonuses
+from benchmarks import explore, maps
+from benchmarks.explore import main, own_words, ranged, row
+from benchmarks.runs import Cell, Run
+from envs.registry import UsageError
+from envs.tasks import World
+from intrinsic.base import IntrinsicBonus
+
+
+def run(seed=0, bonus="none", metrics=(), returns=(0.0, 0.5, 0.9), **config):
+    told = {
+        **{"suite": "minigrid-ladder", "env": "doorkey-8x8", "repr": "cnn", "mode": "online", "algo": "ppo"},
+        **{"bonus": bonus, "algo_settings": {"extrinsic": 0.5}, "seed": seed, "steps": 1000, "train_levels": 9},
+        **{"splits": ["train", "heldout"], "normalise": None},
+        **config,
+    }
+    found = {"train": np.array(returns), "heldout": np.array([0.0, 0.1])}
+    source = {"frames_per_second": 7.0, "commit": "abc"}
+    return Run(f"{bonus}-{seed}", Path("nowhere"), "finished", "", told, source, tuple(metrics), found)
+
+
+RECORDS = (
+    {"global_step": 250, "train/success": 0.0, "explore/coverage": 0.9, "explore/states": 10},
+    {"global_step": 500, "train/success": 0.25, "train/first_reward": 420, "explore/states": 30},
+    {"global_step": 750, "train/success": 0.5, "train/first_reward": 420},
+    {"global_step": 950, "train/success": 0.75, "explore/coverage": 0.2, "train/first_reward": 420},
+    {
+        "global_step": 1000,
+        "train/success": 0.5,
+        "explore/coverage": 0.4,
+        "explore/states": 40,
+        "train/first_reward": 420,
+    },
+    {"global_step": 1000, "final/train/return": 1.0},
+)
+
+
+def test_a_row_by_hand():
+    found = row(run(metrics=RECORDS, bonus="rnd:1"))
+    assert found["success"] == pytest.approx(2 / 3)  # 0.5 and 0.9 of three returns are above 0
+    assert found["heldout_success"] == 0.5
+    assert found["first_reward"] == 420
+    assert found["half_success"] == 750
+    assert found["success_area"] == pytest.approx(0.4)  # (0 + .25 + .5 + .75 + .5) / 5
+    assert found["coverage"] == pytest.approx(0.3)  # of the records from frame 900 on
+    assert found["states"] == 40
+    assert math.isnan(found["tv"])
+    assert found["extrinsic"] == 0.5
+    assert row(run())["extrinsic"] == 1.0  # without a bonus nothing else is paid
+    assert math.isnan(row(run())["first_reward"])
+
+
+def test_ranges_count_what_was_not_reached_as_never():
+    nan = math.nan
+    assert ranged([0.5], "%") == "50%"
+    assert ranged([0.9, 0.1, 0.8], "%") == "80% [10%, 90%]"
+    assert ranged([100.0, nan, 3000.0], "frames") == "3,000 [100, never]"
+    assert ranged([100.0, nan, nan], "frames") == "never [100, never]"
+    assert ranged([nan, nan], "frames") == "never"
+    assert ranged([nan], "%") == "–"
+
+
+def test_the_table_leaves_out_what_no_world_told():
+    cells = [
+        Cell("cnn", (run(metrics=RECORDS), run(1, metrics=RECORDS))),
+        Cell("cnn + rnd:1", (run(bonus="rnd:1", returns=(1.0,)),)),
+    ]
+    header, lines = explore.table(cells)
+    assert "TV in sight" not in header
+    assert [line[1] for line in lines] == ["cnn + rnd:1", "cnn"]  # the better one first
+    assert lines[1][:4] == ["doorkey-8x8", "cnn", "2", "67% [67%, 67%]"]
+    assert lines[0][header.index("first reward")] == "never"
+    text = explore.as_csv([row(one) for cell in cells for one in cell.runs])
+    assert text.splitlines()[1].startswith(
+        "minigrid-ladder,doorkey-8x8,cnn,online,ppo,none,1.0,0,1000,0.6667,0.5,420,750"
+    )
+
+
+def test_a_row_gets_its_own_settings_only():
+    words = ("rnd.share=0.5", "icm.beta=0.1", "ppo.gamma=0.9")
+    assert own_words(words, ("rnd",), ("rnd", "icm+rnd:2")) == ("rnd.share=0.5", "ppo.gamma=0.9")
+    assert own_words(words, (), ("rnd", "icm+rnd:2")) == ("ppo.gamma=0.9",)
+    assert own_words(words, ("icm", "rnd:2"), ("rnd", "icm+rnd:2")) == words
+
+
+def test_coefficients():
+    assert parse_bonuses(["icm:0.01", "rnd", "none"]) == {"icm": 0.01, "rnd": None}
+    assert parse_bonuses(["pack.mine:Mine", "pack.mine:Other:0.5"]) == {"pack.mine:Mine": None, "pack.mine:Other": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--bonus", "rdn"], "unknown bonus 'rdn'; did you mean 'rnd'?"),
+        (["--bonus", "rnd:-1"], "give a coefficient of at least 0"),
+        (["--bonus", "rnd+rnd:2"], "'rnd' is named twice"),
+        (["--bonus", "rnd", "--set", "rnd.shape=3"], "no such field"),
+        (["--bonus", "rnd", "--set", "icm.beta=3"], "'icm' is not part of this command"),
+        (["--bonus", "rnd", "--tasks", "doorkey-9x9"], "has no such task"),
+        (["--bonus", "latent_error", "--set", "latent_error.on=features"], "finds only image here; take --mode frozen"),
+        (["--bonus", "vic+diayn"], "each show the policy a skill"),
+    ],
+)
+def test_mistakes_are_one_line(words, said, tmp_path, capsys):
+    assert main([*words, "--preset", "smoke", "--out", str(tmp_path / "new")]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.splitlines()) == 1
+    assert not (tmp_path / "new").exists()
+
+
+class Key(IntrinsicBonus):
+    """Pays 1 where the next frame shows a key (object 5)."""
+
+    def score(self, batch):
+        return (batch.next[:, 0] == 5).flatten(1).any(1).float()
+
+    def learn(self, batch, generator):
+        return {}
+
+
+def test_a_map_covers_the_cells_an_agent_can_stand_on():
+    world = World("minigrid", {"env_id": "MiniGrid-DoorKey-5x5-v0", "view": "symbolic", "num_levels": 1})
+    env = world.make(1, 0)
+    env.reset()
+    cells = maps.standing(env.unwrapped)
+    space = World("minigrid", {"view": "symbolic"}).make(1, 0).single_observation_space
+    import gymnasium as gym
+
+    box = gym.spaces.Box(0, 10, (3, 7, 7), np.uint8)
+    assert space.high.max() == 10
+    found = maps.bonus_maps(world, [Key(gym.spaces.Dict({"image": box}), 7)])["key"]
+    assert found.shape == (5, 5)
+    assert np.isfinite(found).sum() == len(cells)
+    # A 5x5 level: 3x3 inside, one column of it wall and door, one cell the key, one the goal: 3 + 3 - 2 are free.
+    assert len(cells) == 4
+    shown = found[np.isfinite(found)]
+    assert ((shown >= 0) & (shown <= 1)).all()
+    # From beside the key it is seen in some ways and not in others, whatever is done.
+    assert shown.max() > 0.2
+    assert shown.min() < shown.max()
+
+
+@pytest.mark.parametrize("suite", ["minigrid-ladder", "noisy-tv"])
+def test_smoke(suite, tmp_path, capsys):
+    words = ["--bonus", "rnd:0.5", "--suite", suite, "--preset", "smoke", "--steps", "2048", "--out", str(tmp_path)]
+    words += ["--tasks", "doorkey-8x8" if suite == "minigrid-ladder" else "noisy-tv"]
+    assert main(words) == 0
+    first = capsys.readouterr().out
+    assert "cnn + rnd:0.5" in first
+    lines = (tmp_path / "explore.csv").read_text().splitlines()
+    assert len(lines) == 3
+    assert len(list(tmp_path.glob("runs/*rnd*/pictures/bonus.png"))) == 1
+    before = (tmp_path / "explore.csv").read_bytes()
+    assert main(words) == 0
+    assert "finished before" in capsys.readouterr().out
+    assert (tmp_path / "explore.csv").read_bytes() == before
+
+
+def test_unknown_coefficients_are_refused():
+    with pytest.raises(UsageError, match="at least 0"):
+        parse_bonuses(["rnd:inf"])
