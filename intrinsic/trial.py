@@ -54,7 +54,14 @@ def own_gain(net: nn.Module, optimizer: torch.optim.Adam, loss: Loss, *samples: 
         own = grad(lambda at: loss(lambda *inputs: functional_call(net, at, inputs), *rows).squeeze(0))(weights)
         return torch.stack([(rates[name] * own[name] ** 2).sum() for name in own]).sum()
 
-    return vmap(gain, chunk_size=ROWS)(*samples)
+    return each(gain, *samples)
+
+
+def each(function: Callable[..., Tensor], *samples: Tensor) -> Tensor:
+    """(B,) a scalar function of one sample, of all of them; of none there is nothing."""
+    if not len(samples[0]):
+        return torch.zeros(0, device=samples[0].device)
+    return vmap(function, chunk_size=ROWS)(*samples)
 
 
 def _history(optimizer: torch.optim.Adam, weight: Tensor) -> tuple[Tensor, float]:
