@@ -59,6 +59,15 @@ def test_symbols_are_told_right_or_wrong_and_features_as_they_are(space, build, 
     assert float(bonus.score(batch_of(now, following)).detach()) == pytest.approx((4 + 4) / 6)
 
 
+@pytest.mark.parametrize("kind", ["pixels", "symbols", "features"])
+def test_the_change_is_told_from_this_observation_and_the_action_alone(kind, space, build, frames):
+    bonus = build(PixelError, space(kind), on="auto", width=8)
+    now, following, action = frames(1, 5, kind)[0], frames(1, 5, kind, 1)[0], torch.tensor([3, 0, 1, 1, 2])
+    change = bonus.decoder(torch.cat([bonus.encoder(now), torch.eye(4)[action]], 1)).flatten(1)
+    expected = ((bonus.numbers(now) + change - bonus.numbers(following)) ** 2).mean(1)
+    assert torch.allclose(bonus.score(batch_of(now, following, action)), expected, rtol=1e-5)
+
+
 def test_an_exact_forward_model_gives_exactly_nothing(space, build, frames):
     bonus = still(build(PixelError, space("pixels"), width=8))
     seen = frames(1, 5, "pixels")[0]
