@@ -74,6 +74,8 @@ class OnPolicy(Rollout):
             self._n_updates += 1
         self.metrics |= means.values() | {"train/explained_variance": self._explained_variance()}
         self._watch()
+        if self.visits is not None:
+            self.visits.remember(self._rollout)
         for name, bonus in self.bonuses.items():
             learnt = bonus.update(self._rollout, self.streams[f"bonus/{name}"])
             self.metrics |= {f"bonus/{name}/{metric}": value for metric, value in learnt.items()}
@@ -206,6 +208,8 @@ class OnPolicy(Rollout):
         }
         if self.reward_scale is not None:
             parts["reward_scale"] = self.reward_scale
+        if self.visits is not None:
+            parts["visits"] = self.visits
         for name, bonus in self.bonuses.items():
             parts[f"bonus/{name}"] = bonus
             parts[f"bonus_scale/{name}"] = self.bonus_scales[name]

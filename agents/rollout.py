@@ -3,6 +3,7 @@
 1. T steps; each frame is encoded once and kept in History. A step pays  r_t  (the world's), or with normalise_reward
    clip(r_t / s_t, +-10), s_t the running std of the 0.99-discounted reward sum up to and with step t.
 2. Each bonus scores the whole rollout:  b_t = sum of coefficient * raw_t / s, s the running std of its discounted sum.
+   With bonus_once a step that arrives where its episode has been before has raw_t = 0 (bonuses with skills excepted).
    The agent is paid  extrinsic * r_t + b_t.  Then
 
        delta_t = r_t + gamma V_{t+1} (1 - done_t) - V_t
@@ -39,6 +40,7 @@ from envs.steps import Obs, Steps
 from envs.streams import Streams, stream_seed
 from intrinsic.base import IntrinsicBonus
 from intrinsic.scale import DiscountedScale
+from intrinsic.visits import FirstVisits
 from representations.base import Mode, Representation, State, check_mode
 
 REWARD_CLIP = 10.0  # of the normalised reward; baselines' VecNormalize
@@ -78,6 +80,9 @@ class Config:
     """Stretches per auxiliary batch, for representations that learn from windows."""
     extrinsic: float = 1.0
     """Weight of the world's own reward; 0 trains on bonuses alone. What is logged and scored is the world's."""
+    bonus_once: bool = False
+    """Pay for a state at its first visit in an episode alone (RIDE, NovelD): on worlds drawn anew for each episode a
+    bonus otherwise stays where the view is rare."""
     bonus_head: bool = False
     """Give the bonuses a value head and a discount of their own (RND's setting)."""
     bonus_gamma: float = 0.99
@@ -243,12 +248,22 @@ class Rollout(OnPolicyAlgorithm):
         }
         for bonus in self.bonuses.values():
             bonus.to(self.device)
+        self.visits = self._first_visits() if config.bonus_once and self.bonuses else None
         self.metrics: dict[str, float] = {}
         """Charts of the newest iteration, by name."""
         self.first_reward = 0
         """Frames until the world first paid more than 0; 0 while it has not."""
         self._collapsed = False
         self._forget_streams()
+
+    def _first_visits(self) -> FirstVisits:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream_seed(self.seed or 0, "init", "visits"))
+            told = bonus_space(self.observation_space, self.representation, self.mode)
+            kept = self.history.keys
+            return FirstVisits(gym.spaces.Dict({key: box for key, box in told.spaces.items() if key in kept})).to(
+                self.device
+            )
 
     def _older_steps(self) -> int:
         """Steps before the rollout that the auxiliary loss draws from."""
@@ -404,8 +419,9 @@ class Rollout(OnPolicyAlgorithm):
         reward = self._normalised(steps) if self.reward_scale is not None else steps.reward
         self.paid = self.config.extrinsic * reward.to(self.values.dtype) + self.bootstrap
         bonus = torch.zeros_like(self.paid)
+        fresh = None if self.visits is None else self.visits(steps)
         for name, each in self.bonuses.items():
-            bonus += self._scaled(name, each, steps)
+            bonus += self._scaled(name, each, steps, None if each.context_dim else fresh)
         if self.bonus_values is None:
             self.paid += bonus
         self.history.pay(self.paid)
@@ -416,9 +432,11 @@ class Rollout(OnPolicyAlgorithm):
             advantages, self.bonus_returns = gae(bonus, self.bonus_values, ended, gamma, self.gae_lambda)
             self.advantages += advantages
 
-    def _scaled(self, name: str, bonus: IntrinsicBonus, steps: Steps) -> Tensor:
-        """What a bonus adds to the reward (T, N)."""
+    def _scaled(self, name: str, bonus: IntrinsicBonus, steps: Steps, fresh: Tensor | None) -> Tensor:
+        """What a bonus adds to the reward (T, N); only where ``fresh`` (T, N), if that is given."""
         raw, scale = bonus.compute(steps), self.bonus_scales[name]
+        if fresh is not None:
+            raw = raw * fresh
         scale.update(raw.cpu())
         paid = bonus.coefficient * raw / scale.std
         self.metrics |= {

@@ -141,6 +141,11 @@ class History:
         start = self._block * (self.n_steps + 1)
         self.paid[start : start + self.n_steps].copy_(paid)
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Observations that are kept."""
+        return tuple(self._raw)
+
     # reading ---------------------------------------------------------------------------------------------------------
 
     @property

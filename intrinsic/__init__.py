@@ -1,10 +1,11 @@
 """Intrinsic-motivation bonuses: each turns Steps into a reward of its own, added before advantages are estimated.
 
 Read in this order: ``base`` (the contract), ``sight`` (what a bonus looks at), ``scale`` (the running scale every bonus
-is divided by); then one file a bonus. Prediction error: ``pixel_error``, ``icm``, ``latent_error``, ``rnd``,
-``disagreement``. Prediction gain: ``prediction_gain`` (counts and pseudo-counts), ``learning_progress``,
-``bayesian_surprise``, ``complexity_gain``. Empowerment: ``empowerment``, ``vic``, ``diayn``. ``BONUSES`` maps names to
-classes; third parties add to it through the entry-point group ``rl_transfer.bonuses``.
+is divided by), ``visits`` (states as hashes, first visits of an episode); then one file a bonus. Prediction error:
+``pixel_error``, ``icm``, ``latent_error``, ``rnd``, ``disagreement``. Prediction gain: ``prediction_gain`` (counts and
+pseudo-counts), ``learning_progress``, ``bayesian_surprise``, ``complexity_gain``. Empowerment: ``empowerment``,
+``vic``, ``diayn``. ``BONUSES`` maps names to classes; third parties add to it through the entry-point group
+``rl_transfer.bonuses``.
 """
 
 from envs.registry import Registry

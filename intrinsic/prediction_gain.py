@@ -5,11 +5,9 @@ Ostrovski et al. 2017, "Count-based exploration with neural density models"): wh
     pixelcnn:  PG = log rho'(x) - log rho(x),   PG_n = c n^-1/2 max(0, PG),   N = 1 / (e^PG_n - 1),   b = N^-1/2
 
 rho, rho' are the likelihoods of x before and after a step on it, in nats; n is the number of frames learnt so far.
-``score`` returns b, without unit. N rises within a rollout, step by step and at one time stream by stream. Counted is a
-hash of: symbols as they are; pixels as 8x8 areas of 8 grey levels; features by the signs of random projections
-(SimHash, Tang et al. 2017). A visit is an arrival: the frame that opens an episode is not counted.
-
-``episodic`` pays only an episode's first visit to a state (RIDE, NovelD), by exact comparison of 64-bit hashes.
+``score`` returns b, without unit. N rises within a rollout, step by step and at one time stream by stream. Counted are
+the hashes of ``visits``: symbols as they are, pixels coarsely, features by signs. A visit is an arrival: the frame that
+opens an episode is not counted.
 
 Differs from the papers: exact counts of hashes stand for the CTS density; 16x16 grey frames, where they were 42x42; PG
 is to first order what a step on x alone would gain, the sum over weights of rate * (d log rho / d weight)^2. A real
@@ -25,14 +23,14 @@ from typing import Any, Literal
 
 import gymnasium as gym
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from envs.registry import UsageError
 from envs.steps import Steps
-from intrinsic.base import CHUNK, Config, IntrinsicBonus, Transitions
+from intrinsic.base import Config, IntrinsicBonus, Transitions
 from intrinsic.pixel_cnn import PixelCnn, grey_levels, negative_log_likelihood
-from intrinsic.sight import Sight
 from intrinsic.trial import own_gain, rms_adam
+from intrinsic.visits import LEVELS, Hash, earlier
 
 
 def pseudo_count(rho: Tensor, rho_after: Tensor) -> Tensor:
@@ -44,8 +42,6 @@ def pseudo_count(rho: Tensor, rho_after: Tensor) -> Tensor:
 class PredictionGainConfig(Config):
     model: Literal["auto", "counts", "pixelcnn"] = "auto"
     """'counts', 'pixelcnn' (frames of pixels alone), or 'auto': pixelcnn for frames of pixels, else counts."""
-    episodic: bool = False
-    """Pay only the first visit of each episode to a state."""
     bits: int = 20
     """2^bits counters; two of K states share one with probability K / 2^bits."""
     projections: int = 32
@@ -67,58 +63,6 @@ class PredictionGainConfig(Config):
             raise ValueError("projections, side, channels and scale must be above 0")
 
 
-LEVELS = 8
-"""Of grey, for both models."""
-COARSE = 8
-"""Areas of a side of a counted frame."""
-
-
-class Hash(nn.Module):
-    """What is seen (B, ...) -> (B,) int64: b + sum_i a_i x_i modulo 2^64, a and b random; its high bits are universal.
-
-    ``tagged`` mixes more whole numbers in.
-    """
-
-    def __init__(self, sight: Sight, projections: int):
-        super().__init__()
-        self.sight = sight
-        size = projections
-        if sight.pictured:
-            size = sight.shape[0] * sight.shape[1] * sight.shape[2] if sight.symbolic else COARSE**2
-        else:
-            self.register_buffer("directions", torch.randn(sight.shape[0], projections))
-        self.register_buffer("a", torch.randint(-(2**63), 2**63 - 1, (size,)))
-        self.register_buffer("b", torch.randint(-(2**63), 2**63 - 1, (3,)))
-        self.directions: Tensor
-        self.a: Tensor
-        self.b: Tensor
-
-    def codes(self, seen: Tensor) -> Tensor:
-        """(B, size) int64."""
-        if not self.sight.pictured:
-            return (seen @ self.directions > 0).long()
-        return seen.flatten(1).long() if self.sight.symbolic else grey_levels(seen, COARSE, LEVELS).flatten(1)
-
-    def forward(self, seen: Tensor) -> Tensor:
-        return (self.codes(seen) * self.a).sum(1) + self.b[0]
-
-    def tagged(self, key: Tensor, stream: Tensor, episode: Tensor) -> Tensor:
-        # A shift between the products, for the low bits of a sum know nothing of the high ones
-        mixed = (key ^ (key >> 29)) * (self.b[1] | 1)
-        return (mixed ^ (mixed >> 32)) + stream * (self.b[2] | 1) + episode * (self.b[0] | 1)
-
-
-def earlier(key: Tensor) -> Tensor:
-    """(B,) how many before each are equal to it."""
-    order = key.argsort(stable=True)
-    ordered = key[order]
-    position = torch.arange(len(key), device=key.device)
-    opens = torch.cat([ordered[:1] == ordered[:1], ordered[1:] != ordered[:-1]])
-    rank = torch.empty_like(position)
-    rank[order] = position - torch.where(opens, position, 0).cummax(0).values
-    return rank
-
-
 class PredictionGain(IntrinsicBonus):
     Config = PredictionGainConfig
     config: PredictionGainConfig
@@ -127,12 +71,8 @@ class PredictionGain(IntrinsicBonus):
         super().__init__(space, actions, config)
         frames = self.sight.pictured and not self.sight.symbolic
         self.counting = self.config.model == "counts" or (self.config.model == "auto" and not frames)
-        self.hash = Hash(self.sight, self.config.projections)
-        # (K, 2) stream and key of every visit of the episodes under way; it grows and shrinks with them
-        self.register_buffer("visited", torch.zeros(0, 2, dtype=torch.int64))
-        self.visited: Tensor
-        self.register_load_state_dict_pre_hook(_resize_visited)
         if self.counting:
+            self.hash = Hash(self.sight, self.config.projections)
             self.register_buffer("table", torch.zeros(2**self.config.bits, dtype=torch.int32))
             self.table: Tensor
             return
@@ -146,20 +86,13 @@ class PredictionGain(IntrinsicBonus):
     @torch.no_grad()
     def compute(self, steps: Steps) -> Tensor:
         bonus = torch.zeros(steps.action.numel(), device=steps.action.device)
-        place, key = self.arrivals(steps)
         if self.counting:
+            place, key = self.hash.arrivals(steps)
             bonus[place] = self.worth(key)
         else:
             for batch in self.transitions(steps, self.config.batch):
                 bonus[batch.place] = self.score(batch)
-        if self.config.episodic:
-            bonus[place] *= self.first_visits(steps, place, key)
         return bonus.view(steps.shape)
-
-    def update(self, steps: Steps, generator: torch.Generator) -> dict[str, float]:
-        if self.config.episodic:
-            self.remember(steps)
-        return super().update(steps, generator)
 
     def score(self, batch: Transitions) -> Tensor:
         if self.counting:
@@ -191,31 +124,3 @@ class PredictionGain(IntrinsicBonus):
         """(B,) bonus of visits in this order, the table's and the earlier ones among them counted."""
         cell = self.cell(key)
         return (self.table[cell] + earlier(cell) + 0.01) ** -0.5
-
-    def arrivals(self, steps: Steps) -> tuple[Tensor, Tensor]:
-        """Place and key of every known successor, in time order."""
-        parts = [(batch.place, self.hash(batch.next)) for batch in self.transitions(steps, CHUNK)]
-        place, key = zip(*parts, strict=True)
-        return torch.cat(place), torch.cat(key)
-
-    def first_visits(self, steps: Steps, place: Tensor, key: Tensor) -> Tensor:
-        """(B,) bool, the episode was not here before. Episode 0 of a stream is the one that came into the rollout."""
-        stream, episode = place % steps.shape[1], steps.first.long().cumsum(0).flatten()[place]
-        tag = self.hash.tagged(key, stream, episode)
-        before = self.hash.tagged(self.visited[:, 1], self.visited[:, 0], torch.zeros_like(self.visited[:, 0]))
-        return (earlier(tag) == 0) & ~torch.isin(tag, before)
-
-    @torch.no_grad()
-    def remember(self, steps: Steps) -> None:
-        """Keep the visits of the episodes that go on after this rollout."""
-        place, key = self.arrivals(steps)
-        stream, episode = place % steps.shape[1], steps.first.long().cumsum(0)
-        goes_on, came_in = ~steps.done[-1], episode[-1] == 0
-        here = (episode.flatten()[place] == episode[-1][stream]) & goes_on[stream]
-        old = self.visited[(goes_on & came_in)[self.visited[:, 0]]]
-        self.visited = torch.cat([old, torch.stack([stream, key], 1)[here]]).unique(dim=0)
-
-
-def _resize_visited(module: PredictionGain, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    saved = state[f"{prefix}visited"]
-    module.visited = torch.zeros_like(saved, device=module.visited.device)

@@ -282,6 +282,28 @@ def test_a_skill_lasts_an_episode_where_the_policy_is_played(build, world):
     assert len({tuple(agent.predict(obs)[1][-1].argmax(1)) for _ in range(30)}) > 4  # of 9 pairs
 
 
+def test_a_state_pays_once_an_episode_where_that_is_wanted(build):
+    agent = build(config={**PLAIN, "bonus_once": True}, bonuses=(Constant(2.0), Skilled(1.0)))
+    agent.bonus_scales = {"constant": Unit(), "skilled": Unit()}
+    expected = lambda fresh: 2.0 * fresh + agent.contexts.argmax(2)  # noqa: E731  a skill's reward is left alone
+    agent.visits.forward = lambda steps: torch.arange(6 * N).view(6, N) % 3 == 1
+    agent.train = lambda: None
+    agent.learn(6 * N)
+    extra = agent.paid - agent._rollout.reward - agent.bootstrap
+    torch.testing.assert_close(extra, expected(torch.arange(6 * N).view(6, N) % 3 == 1))
+
+
+def test_the_first_reward_is_dated(build):
+    agent = build()
+    agent.train = lambda: None
+    agent.learn(6 * N)
+    rewards = [agent._rollout.reward]
+    agent.learn(6 * N, reset_num_timesteps=False)
+    paying = (torch.cat([*rewards, agent._rollout.reward]) > 0).any(1)
+    assert paying.any()
+    assert agent.first_reward == (int(paying.int().argmax()) + 1) * N
+
+
 def test_truncation_bootstraps_from_the_true_last_frame(build):
     agent = build(config={**PLAIN, "gamma": 0.5})
     agent.train = lambda: None
@@ -479,7 +501,7 @@ def plain_env(agent):
         {"kind": "averaging", "mode": "frozen"},
         {"mode": "frozen", "bonuses": True},
         {"kind": "autoencoder", "window": 8},
-        {"kind": "averaging", "mode": "frozen", "bonuses": True, "config": {"bonus_head": True}},
+        {"kind": "averaging", "mode": "frozen", "bonuses": True, "config": {"bonus_head": True, "bonus_once": True}},
     ],
     ids=["ppo", "a2c", "auxiliary and bonus", "frozen with state", "frozen with bonus", "windows", "bonus head"],
 )
