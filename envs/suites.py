@@ -283,6 +283,42 @@ def _atari_breakout(levels: int) -> tuple[Task, ...]:
     )
 
 
+def _minigrid_ladder(levels: int) -> tuple[Task, ...]:
+    """Four rungs as symbols, each on its own levels: how far a bonus gets where reward is rare."""
+    rungs = {
+        "doorkey-8x8": "DoorKey-8x8-v0",
+        "multiroom-n2-s4": "MultiRoom-N2-S4-v0",
+        "multiroom-n4-s5": "MultiRoom-N4-S5-v1",
+        "keycorridor-s3r3": "KeyCorridorS3R3-v0",
+    }
+    worlds = {name: World("minigrid", {"env_id": f"MiniGrid-{env_id}"}) for name, env_id in rungs.items()}
+    # Levels come new: what is rare over all of them is soon an episode's own first room, unless that pays but once.
+    once = {algo: {**settings, "bonus_once": True} for algo, settings in SHORT_SIGHTED.items()}
+    tasks = (_symbols(name, world, levels, (0, 1)) for name, world in worlds.items())
+    return tuple(replace(task, settings=once) for task in tasks)
+
+
+def _symbols(name: str, world: World, levels: int, normalise: tuple[float, float] | None) -> Task:
+    source = world.but(view="symbolic", num_levels=levels, start_level=0)
+    targets = {"heldout": source.but(**HELDOUT)}
+    return Task(name, source, targets, (source,), normalise, levels, settings=SHORT_SIGHTED, trunk="symbols")
+
+
+def _breakout_sparse(levels: int) -> tuple[Task, ...]:
+    """First episodes are scored, not windows: whether one finds the bricks that pay at all."""
+    return (replace(_breakout_task(levels, "sparse", {}, ()), env="breakout-sparse", window=0, share=1.0),)
+
+
+def _procgen_maze(levels: int) -> tuple[Task, ...]:
+    return tuple(task for task in _procgen16(levels) if task.env == "maze-easy")
+
+
+def _noisy_tv(levels: int) -> tuple[Task, ...]:
+    """No reward at all: what a bonus makes an agent look at, by what the TV shows."""
+    shows = {"noisy-tv": "noise", "still-tv": "still", "remote-tv": "remote"}
+    return tuple(_symbols(name, World("noisy-tv", {"tv": tv}), levels, None) for name, tv in shows.items())
+
+
 SUITES: dict[str, Suite] = {
     "coinrun": Suite("CoinRun easy: unseen levels, and three other looks of the training levels", 200, _coinrun),
     "coinrun-visual": Suite(
@@ -302,6 +338,10 @@ SUITES: dict[str, Suite] = {
         "Atari Breakout: the cartridge's other games, the small paddle (extra atari)", 200, _atari_breakout
     ),
     "minigrid": Suite("MiniGrid's ladder of sparse rewards: unseen mazes, other colours", 200, _minigrid),
+    "minigrid-ladder": Suite("MiniGrid as symbols, for bonuses: four rungs of rare reward", 10_000, _minigrid_ladder),
+    "breakout-sparse": Suite("Breakout, for bonuses: the two top rows alone pay", 200, _breakout_sparse),
+    "procgen-maze": Suite("Procgen's maze, easy, for bonuses: unseen levels", 200, _procgen_maze),
+    "noisy-tv": Suite("four rooms without reward and a TV, for bonuses: noise, still, remote", 10_000, _noisy_tv),
     "rooms": Suite("walk to a named colour, fixed camera: unseen rooms, pairs and cameras", 200, _rooms),
     "rooms-moving": Suite("the same under a moving camera", 200, _rooms_moving),
     "sprites": Suite("one target among distractors: more of them, unseen pairs, other looks", 200, _sprites),

@@ -189,3 +189,39 @@ def test_paired_splits_pay_and_end_as_the_source_does(name):
             env.close()
         for split in task.paired:
             np.testing.assert_array_equal(told["train"], told[split], err_msg=f"{task.env} {split}")
+
+
+def test_the_ladder_shows_symbols_on_levels_too_many_to_remember():
+    tasks = build("minigrid-ladder")
+    assert [task.env for task in tasks] == ["doorkey-8x8", "multiroom-n2-s4", "multiroom-n4-s5", "keycorridor-s3r3"]
+    for task in tasks:
+        assert (task.trunk, task.normalise, task.share, task.train_levels) == ("symbols", (0, 1), 1.0, 10_000)
+        assert task.source.options["view"] == "symbolic"
+        assert set(task.targets) == {"heldout"}
+    assert tasks[3].source.options == {
+        "env_id": "MiniGrid-KeyCorridorS3R3-v0",
+        "view": "symbolic",
+        "num_levels": 10_000,
+        "start_level": 0,
+    }
+
+
+def test_each_tv_differs_from_the_next_in_what_it_shows_alone():
+    tasks = build("noisy-tv", 50)
+    assert {task.env: task.source.options["tv"] for task in tasks} == {
+        "noisy-tv": "noise",
+        "still-tv": "still",
+        "remote-tv": "remote",
+    }
+    assert len({str(task.source.but(tv="")) for task in tasks}) == 1
+    assert all((task.trunk, task.normalise) == ("symbols", None) for task in tasks)
+
+
+def test_sparse_breakout_is_scored_by_episodes_and_the_maze_is_procgen16s():
+    (sparse,) = build("breakout-sparse", 20)
+    assert (sparse.env, sparse.motion, sparse.window, sparse.trunk) == ("breakout-sparse", 4, 0, "")
+    assert sparse.source.options["variant"] == sparse.targets["heldout"].options["variant"] == "sparse"
+    (maze,) = build("procgen-maze")
+    assert maze in build("procgen16")
+    assert (maze.source.options["game"], maze.source.options["distribution_mode"]) == ("maze", "easy")
+    assert maze.normalise == (5, 10)
