@@ -391,7 +391,8 @@ class Rollout(OnPolicyAlgorithm):
         """True last frames by stream; on the way, gamma V(last frame) of truncated steps into ``bootstrap``."""
         known = [i for i in finished if infos[i].get("terminal_observation") is not None]
         bootstrapped = [i for i in known if truncated[i] and not self.config.timeout_is_terminal]
-        true = [i for i in known if self.history.frames and not infos[i].get("terminal_observation_is_previous", False)]
+        wants = self.history.frames or bool(self.bonuses)
+        true = [i for i in known if wants and not infos[i].get("terminal_observation_is_previous", False)]
         wanted = sorted({*bootstrapped, *true})
         if not wanted:
             return {}

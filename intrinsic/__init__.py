@@ -4,8 +4,9 @@ Read in this order: ``base`` (the contract), ``sight`` (what a bonus looks at), 
 is divided by), ``visits`` (states as hashes, first visits of an episode); then one file a bonus. Prediction error:
 ``pixel_error``, ``icm``, ``latent_error``, ``rnd``, ``disagreement``. Prediction gain: ``prediction_gain`` (counts and
 pseudo-counts), ``learning_progress``, ``bayesian_surprise``, ``complexity_gain``. Empowerment: ``empowerment``,
-``vic``, ``diayn``. ``BONUSES`` maps names to classes; third parties add to it through the entry-point group
-``rl_transfer.bonuses``.
+``vic``, ``diayn``. What several of them are made of: ``moments`` (running mean and variance), ``trial`` (what a step
+would gain), ``forward`` and ``variational`` (Bayesian forward models), ``pixel_cnn`` (a density). ``BONUSES`` maps
+names to classes; third parties add to it through the entry-point group ``rl_transfer.bonuses``.
 """
 
 from envs.registry import Registry

@@ -151,7 +151,7 @@ class IntrinsicBonus(nn.Module, ABC):
             places = places[order.to(places.device)]
         now, following = self.sight.of(steps.obs), self.sight.of(steps.next_obs)
         context = None if steps.context is None else steps.context.flatten(0, 1)
-        for part in places.split(size):
+        for part in places.split(size) if len(places) else ():
             yield Transitions(
                 now=now[part],
                 action=steps.action.flatten()[part],

@@ -1,0 +1,80 @@
+"""Every registered bonus inside both agents: paid, learnt, restored to the bit, on symbols and on features."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from agents.a2c import A2C
+from agents.policy import keyed_space
+from agents.ppo import PPO
+from agents.rollout import bonus_space
+from envs.minigrid import MiniGridVectorEnv
+from envs.sb3 import Sb3VecEnv
+from intrinsic import BONUSES
+from representations.cnn import Cnn
+from representations.random import Random
+
+N = 5
+AGENTS = {"ppo online": (PPO, Cnn, "online"), "a2c frozen": (A2C, Random, "frozen")}
+CONFIG = {"n_steps": 12, "bonus_once": True, "bonus_head": True}
+
+
+def make(name, agent, coefficient=0.5, **settings):
+    cls, representation, mode = AGENTS[agent]
+    # Episodes of 9 steps: every rollout of 12 holds an end, and so pays the bonuses that are paid there.
+    world = MiniGridVectorEnv(N, "MiniGrid-DoorKey-5x5-v0", view="symbolic", num_levels=3, max_episode_steps=9, seed=2)
+    env = Sb3VecEnv(world)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        built = representation(keyed_space(env.observation_space), representation.Config(trunk="symbols"))
+        kinds = [] if name is None else [BONUSES.resolve(name)]
+        bonuses = [kind(bonus_space(env.observation_space, built, mode), 7, kind.Config(on="auto")) for kind in kinds]
+    for bonus in bonuses:
+        bonus.coefficient = coefficient
+    config = cls.Config(**{**CONFIG, **({"minibatches": 4} if cls is PPO else {}), **settings})
+    return cls(env, built, config, mode=mode, seed=0, bonuses=bonuses)
+
+
+def weights(module):
+    return torch.cat([value.flatten().double() for value in module.state_dict().values()])
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("name", sorted(BONUSES))
+def test_it_is_paid_and_learns_and_resumes_to_the_bit(name, agent, tmp_path):
+    whole, first, second = (make(name, agent) for _ in range(3))
+    before = {key: value.clone() for key, value in whole.bonuses[name].state_dict().items()}
+    paid = []
+    train = whole.train
+    whole.train = lambda: (paid.append(whole.bonus_returns.abs().sum()), train())
+    whole.learn(4 * 12 * N)
+    after = whole.bonuses[name].state_dict()
+    assert any(not torch.equal(before[key], after[key]) for key in before if before[key].shape == after[key].shape)
+    assert sum(paid) > 0
+    assert np.isfinite([value for key, value in whole.metrics.items() if key.startswith("bonus/")]).all()
+    first.learn(2 * 12 * N)
+    first.save(tmp_path)
+    second.learn(12 * N)  # what is not restored would show
+    second.restore(tmp_path)
+    second.learn(2 * 12 * N, reset_num_timesteps=False)
+    assert torch.equal(weights(whole.policy), weights(second.policy))
+    assert torch.equal(weights(whole.bonuses[name]), weights(second.bonuses[name]))
+
+
+@pytest.mark.parametrize("name", sorted(set(BONUSES) - {"vic", "diayn"}))
+def test_a_coefficient_of_zero_is_bit_identical_to_plain_ppo(name):
+    """Bonuses with skills excepted: their policy sees one more input."""
+    plain, zero = make(None, "ppo online", bonus_head=False), make(name, "ppo online", coefficient=0, bonus_head=False)
+    for agent in (plain, zero):
+        agent.learn(2 * 12 * N)
+    assert torch.equal(weights(plain.policy), weights(zero.policy))
+
+
+def test_every_bonus_says_where_it_is_documented():
+    for name in BONUSES:
+        kind = BONUSES.resolve(name)
+        module = __import__(kind.__module__, fromlist=["__doc__"])
+        assert "Differs from" in module.__doc__, name
+        assert name in module.__file__
