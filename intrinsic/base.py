@@ -86,7 +86,7 @@ class IntrinsicBonus(nn.Module, ABC):
     """
 
     Config: ClassVar[type[Config]] = Config
-    coefficient: float = 1.0
+    coefficient: float = 0.5
     """Weight of the scaled bonus in the reward; ``--bonus NAME:0.1`` sets it."""
 
     def __init__(self, space: gym.spaces.Dict, actions: int, config: Any = None):
