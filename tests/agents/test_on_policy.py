@@ -51,6 +51,8 @@ class Constant(IntrinsicBonus):
 class Novelty(IntrinsicBonus):
     """Mean red of the next frame where it is known."""
 
+    coefficient = 1.0
+
     def __init__(self):
         super().__init__(SPACE, 4)
 
