@@ -221,7 +221,7 @@ def table(cells: Iterable[Cell]) -> tuple[list[str], list[list[str]]]:
             return ranged(values, kind)
 
         kinds = {"success": "%", "heldout_success": "%", "first_reward": "frames", "half_success": "frames"}
-        kinds |= {"coverage": "%", "states": "frames", "tv": "%", "frames_per_second": "frames"}
+        kinds |= {"coverage": "%", "states": "count", "tv": "%", "frames_per_second": "count"}
         lines.append([cell.env, cell.label, str(len(found)), *(shown(name, kind) for name, kind in kinds.items())])
     kept = [place for place in range(len(header)) if any(line[place] != "–" for line in lines)]
     return [header[place] for place in kept], [[line[place] for place in kept] for line in lines]
