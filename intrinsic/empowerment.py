@@ -1,0 +1,190 @@
+"""Empowerment (Klyubin, Polani & Nehaniv 2005), exact and as a bonus (Mohamed & Rezende 2015, "Variational information
+maximisation for intrinsically motivated reinforcement learning").
+
+    E_n(s) = max over w of I(a; s' | s),   a: n actions drawn beforehand from the source w(a|s),   s': the state after
+
+``exact_empowerment`` computes it in bits for a world that can be listed, by Blahut and Arimoto's iteration. The bonus,
+in nats, bounds it from below. For any source w and any planner q, normalised over a,
+
+    E_n(s) >= E_w[log q(a | s, s') - log w(a | s)],
+
+and given q the best source is w(a|s) = exp(m(s, a)) / Z(s) with m(s, a) = E[log q(a | s, s') | s, a]: the bound is then
+log Z(s) = logsumexp over a of m(s, a). ``score`` returns log Z at the state arrived at, s'; at most n log A, 0 before
+anything is learnt, and 0 where the episode terminated: nothing can be done from there.
+
+    q(a | s, s') proportional to w(a | s) exp(g(s, s')_a),   the planner: posterior of a under the source
+    loss of g = -log of b(a | s) exp(g_a), normalised over a,   which makes that the posterior under the behaviour b
+    loss of b = -log b(a | s)
+    loss of m = (log q(a | s, s') - m(s, a))^2,   q without gradient
+
+g alone knows the world: it is log p(s' | s, a) up to what is the same for every a, so the source may differ from what
+the policy does and no importance weight is needed. w and the bonus take m from an average of its network over the last
+steps: with the newest, the noise of m would feed itself through w. Where m is the mean of log q, or of several q as w
+moved, log Z is a lower bound (log is concave: the mean of several log q is below the log of one normalised q). An error
+of m raises log Z by at most its largest value over a; noise alone, by about half of its variance.
+
+Differs from the paper: there actions are drawn from w, here from the policy, hence b; m = log w + log Z is one network,
+there log w and a normaliser psi are fit, with 1/beta beside the entropy (here beta = 1), and not averaged; g is one
+network over all A^n sequences, not one per action in turn. Every sequence must be taken now and then: of one that the
+policy gave up, m stays as it was.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gymnasium as gym
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from envs.registry import UsageError
+from envs.steps import Steps
+from intrinsic.base import Config, IntrinsicBonus, Transitions
+from intrinsic.diayn import undecided
+
+LOG_2 = math.log(2)
+MOST = 4096
+"""Sequences of actions that networks tell apart."""
+
+
+def blahut_arimoto(channel: Tensor, tolerance: float = 1e-6) -> Tensor:
+    """Capacity (...) in bits, float64, of channels p(s' | a) (..., A, S); from below, by at most ``tolerance`` bits.
+
+    p(a) <- p(a) exp(D(a)) / Z with D(a) = KL(p(s'|a) || p(s')); log Z <= capacity <= max D. The gap falls at least as
+    log A over the number of iterations.
+    """
+    if not tolerance > 0:
+        raise ValueError(f"tolerance={tolerance}: give a number of bits above 0")
+    channel = channel.double()
+    log_p = channel.new_full(channel.shape[:-1], 1 / channel.shape[-2]).log()
+    while True:
+        following = torch.einsum("...a,...as->...s", log_p.exp(), channel)
+        # xlogy: an end that an action never leads to adds nothing
+        shared = torch.xlogy(channel, following.unsqueeze(-2))
+        divergence = (torch.xlogy(channel, channel) - shared).sum(-1)
+        log_z = (log_p + divergence).logsumexp(-1)
+        if bool((divergence.amax(-1) - log_z <= tolerance * LOG_2).all()):
+            return log_z / LOG_2
+        log_p = log_p + divergence - log_z.unsqueeze(-1)
+
+
+def exact_empowerment(transition: Tensor, n: int = 1, tolerance: float = 1e-6) -> Tensor:
+    """E_n (states,) in bits of a world p(s' | s, a) (states, actions, states)."""
+    if n < 1:
+        raise ValueError(f"n={n}: give at least 1 action")
+    step = channel = transition.double()
+    for _ in range(n - 1):
+        channel = torch.einsum("sam,mbt->sabt", channel, step).flatten(1, 2)
+    return blahut_arimoto(channel, tolerance)
+
+
+@dataclass(frozen=True)
+class EmpowermentConfig(Config):
+    horizon: int = 1
+    """n, actions in a row, chosen beforehand."""
+    width: int = 256
+    """Of the dense layers."""
+    averaging: float = 0.99
+    """Share of the average that a step keeps: m is that of the last 1 / (1 - averaging) steps or so."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.averaging < 1:
+            raise ValueError(f"averaging={self.averaging}: give a share of at least 0 and below 1")
+        if not 1 <= self.horizon <= 3 or self.width < 1:
+            raise ValueError(
+                f"horizon={self.horizon}, width={self.width}: give 1 to 3 actions and a width of 1 or more"
+            )
+
+
+class Planner(nn.Module):
+    """g (s, s') -> (B, sequences) and log b (s) -> (B, sequences), on one trunk."""
+
+    def __init__(self, trunk: nn.Module, width: int, sequences: int):
+        super().__init__()
+        self.trunk = trunk
+        self.compare = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), undecided(width, sequences))
+        self.behaviour = undecided(width, sequences)
+
+    def forward(self, now: Tensor, following: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.trunk(now)
+        g = self.compare(torch.cat([hidden, self.trunk(following)], 1))
+        return g, self.behaviour(hidden).log_softmax(1)
+
+
+class Empowerment(IntrinsicBonus):
+    Config = EmpowermentConfig
+    config: EmpowermentConfig
+
+    def __init__(self, space: gym.spaces.Dict, actions: int, config: Any = None):
+        super().__init__(space, actions, config)
+        width = self.config.width
+        self.sequences = actions**self.config.horizon
+        if self.sequences > MOST:
+            raise UsageError(f"empowerment: {actions}^{self.config.horizon} sequences of actions; give a lower horizon")
+        self.planner = Planner(self.sight.network(width), width, self.sequences)
+        self.source = nn.Sequential(self.sight.network(width), undecided(width, self.sequences))
+        trained = [*self.planner.parameters(), *self.source.parameters()]
+        self.average = copy.deepcopy(self.source).requires_grad_(False)
+        self.optimizer = torch.optim.Adam(trained, self.config.learning_rate)
+
+    def value(self, source: nn.Module, seen: Tensor) -> Tensor:
+        """m (B, sequences) in nats; that of an even q while the network gives 0."""
+        return source(seen) - math.log(self.sequences)
+
+    def score(self, batch: Transitions) -> Tensor:
+        return self.value(self.average, batch.next).clamp(max=0).logsumexp(1)  # log q is never above 0
+
+    @torch.no_grad()
+    def compute(self, steps: Steps) -> Tensor:
+        return super().compute(steps).masked_fill(steps.terminated, 0)
+
+    def update(self, steps: Steps, generator: torch.Generator) -> dict[str, float]:
+        return super().update(windows(steps, self.config.horizon, self.actions), generator)
+
+    def learn(self, batch: Transitions, generator: torch.Generator) -> dict[str, Tensor]:
+        g, log_b = self.planner(batch.now, batch.next)
+        planner = F.cross_entropy(log_b.detach() + g, batch.action)
+        behaviour = F.nll_loss(log_b, batch.action)
+        # log softmax does not see log Z, so m stands for log w
+        log_q = (self.value(self.average, batch.now) + g.detach()).log_softmax(1)
+        error = self.value(self.source, batch.now) - log_q
+        source = error.gather(1, batch.action.unsqueeze(1)).square().mean()
+        self.optimizer.zero_grad()
+        (planner + behaviour + source).backward()
+        self.optimizer.step()
+        self._follow()
+        return {"planner": planner.detach(), "behaviour": behaviour.detach(), "source": source.detach()}
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        for mean, newest in zip(self.average.parameters(), self.source.parameters(), strict=True):
+            mean.lerp_(newest, 1 - self.config.averaging)
+
+
+def windows(steps: Steps, n: int, actions: int) -> Steps:
+    """(T - n + 1, N) stretches of n steps of one episode, as steps: sequence of actions, and what followed the last.
+
+    The sequence's number has its first action as the highest digit, base ``actions``.
+    """
+    length = steps.shape[0] - n + 1
+    if length < 1:
+        raise UsageError(f"empowerment: horizon={n} needs rollouts of {n} steps or more, these have {steps.shape[0]}")
+    number = torch.zeros_like(steps.action[:length])
+    within = steps.next_valid[n - 1 :].clone()
+    for k in range(n):
+        number = number * actions + steps.action[k : k + length]
+        if k < n - 1:
+            within &= ~steps.done[k : k + length]
+    return replace(
+        steps,
+        obs={key: value[:length] for key, value in steps.obs.items()},
+        action=number,
+        next_valid=within,
+        make_next_obs=lambda: {key: value[n - 1 :] for key, value in steps.next_obs.items()},
+        context=None,
+    )
