@@ -57,8 +57,8 @@ def blahut_arimoto(channel: Tensor, tolerance: float = 1e-6) -> Tensor:
     p(a) <- p(a) exp(D(a)) / Z with D(a) = KL(p(s'|a) || p(s')); log Z <= capacity <= max D. The gap falls at least as
     log A over the number of iterations.
     """
-    if not tolerance > 0:
-        raise ValueError(f"tolerance={tolerance}: give a number of bits above 0")
+    if not tolerance >= 1e-12:  # below, rounding alone could keep the bounds apart for ever
+        raise ValueError(f"tolerance={tolerance}: give 1e-12 bits or more")
     channel = channel.double()
     log_p = channel.new_full(channel.shape[:-1], 1 / channel.shape[-2]).log()
     while True:

@@ -45,9 +45,9 @@ SIGNATURES = {
         "return": tuple[Float[Tensor, "T N"], Float[Tensor, "T N"]],
     },
     "agents.policy:log_probabilities": {"logits": Float[Tensor, "B A"], "return": Float[Tensor, "B A"]},
-    "agents.policy:Policy.heads": {
+    "agents.policy:Policy.all_heads": {
         "features": Float[Tensor, "B D"],
-        "return": tuple[Float[Tensor, "B A"], Float[Tensor, "B"]],
+        "return": tuple[Float[Tensor, "B A"], Float[Tensor, "B"], Float[Tensor, "B"] | None],
     },
     "agents.policy:Policy.draw": {"log_pi": Float[Tensor, "B A"], "return": Int[Tensor, "B"]},
     "agents.ppo:PPO.policy_loss": PER_SAMPLE,
