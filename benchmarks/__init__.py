@@ -3,7 +3,8 @@
 Read in this order: ``transfer`` (which representation generalises?), with ``presets`` (its sizes), ``settings``
 (--set) and ``estimate`` (how long); then ``runs`` (reading runs back into a table), ``stats`` (IQM and bootstrap),
 ``published`` (what papers found), and ``report`` (its files), drawn by ``tables``, ``figures`` and ``webpage``. Beside
-them ``probe`` (what can be read linearly from each run's representation) and ``speed`` (frames/s of the worlds).
+them ``probe`` (what can be read linearly from each run's representation) and ``speed``
+(frames per second and memory beside what people use: ``contenders``, with the usual loop in ``single_file``).
 """
 
 import importlib.util

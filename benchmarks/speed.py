@@ -1,150 +1,353 @@
-"""How fast is it? Frames per second of every world, alone, under random actions.
+"""How fast is it, beside what people use? Whole runs, side by side, frames per second and memory.
 
-    python -m benchmarks.speed                       all worlds that are installed here
-    python -m benchmarks.speed --only breakout       rows whose name holds the word
+    python -m benchmarks.speed                       everything (three rounds: about 40 minutes on two cores)
+    python -m benchmarks.speed --only agents         one group, or the rows whose name holds the word
+    python -m benchmarks.speed --check               the ratios again, beside the committed ones: what fell?
 
-Every row is measured in several rounds that alternate with the other rows', so that a busy moment of the machine does
-not fall on one of them; the table gives the median and the range. One process, one thread unless a world has its own.
+Groups: worlds (random actions alone), agents (our PPO, stable-baselines3's, the usual single-file loop: CoinRun, same
+network and hyperparameters), frozen (networks that only act), methods (PPO with each representation), pretraining,
+bonuses, envs (16 to 1024 of them).
+
+Every measurement is a process of its own. Rounds alternate over all rows, so that a busy moment of the machine does not
+fall on one of them; tables give the median and the range, ratios are taken within a round.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import platform
+import statistics
+import subprocess
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 import tyro
 
 from envs.registry import UsageError
 from envs.tasks import World
+from intrinsic import BONUSES
+from representations import REPRESENTATIONS
+
+if TYPE_CHECKING:
+    from benchmarks.contenders import Figures
+
+COMMITTED = Path(__file__).parent / "results" / "speed.json"
+KEPT = 0.85
+"""Part of a committed ratio that has to be left: rounds on a shared machine differ by a tenth."""
 
 
 @dataclass(frozen=True)
 class Row:
     """One measured setting."""
 
+    group: str
     name: str
-    world: World
-    num_envs: int
+    work: str
+    """A function of ``benchmarks.contenders``."""
+    options: dict[str, Any]
     floor: float | None = None
     """Frames/s that the project promises for it on one core."""
+
+    @property
+    def key(self) -> str:
+        return f"{self.group}: {self.name}"
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Frames/s of one row over those of another."""
+
+    name: str
+    above: str
+    below: str
+    promised: float | None = None
 
 
 @dataclass
 class Measured:
-    """Frames per second of each round."""
+    """Figures of each round."""
 
     row: Row
-    rounds: list[float] = field(default_factory=list)
+    rounds: list[Figures] = field(default_factory=list)
+
+    @property
+    def speeds(self) -> list[float]:
+        return [figures.frames_per_second for figures in self.rounds]
 
 
-def breakout(**options: Any) -> World:
+COINRUN = World("procgen", {"game": "coinrun", "num_levels": 200})
+
+
+def _breakout(**options: Any) -> World:
     return World("breakout", {"preset": "mini64", **options})
 
 
-ROWS = (
-    Row("breakout index, no copy", breakout(mode="index", copy=False), 2048, 1e6),
-    Row("breakout index", breakout(mode="index"), 64, 1e5),
-    Row("breakout rgb", breakout(mode="rgb", ball_px=2), 64),
-    Row("breakout rgb, 4 stacked", breakout(mode="rgb", ball_px=2).stacked(4), 64),
-    Row("procgen coinrun, easy", World("procgen", {"game": "coinrun"}), 64),
-    Row("coinrun-themes", World("coinrun-themes"), 64),
-    Row("minigrid doorkey-8x8 rgb", World("minigrid", {"env_id": "MiniGrid-DoorKey-8x8-v0"}), 64),
-    Row(
-        "minigrid doorkey-8x8 symbolic",
-        World("minigrid", {"env_id": "MiniGrid-DoorKey-8x8-v0", "view": "symbolic"}),
-        64,
-    ),
-    Row("rooms, fixed camera", World("rooms", {"camera": "fixed"}), 64),
-    Row("rooms, moving camera", World("rooms", {"camera": "moving"}), 64),
-    Row("sprites", World("sprites"), 64),
-    Row("atari breakout", World("atari-breakout"), 8),
+def _worlds() -> list[Row]:
+    doorkey = {"env_id": "MiniGrid-DoorKey-8x8-v0"}
+    listed: list[tuple[str, World, int, float | None]] = [
+        ("breakout index, no copy", _breakout(mode="index", copy=False), 2048, 1e6),
+        ("breakout index", _breakout(mode="index"), 64, 1e5),
+        ("breakout rgb", _breakout(mode="rgb", ball_px=2), 64, None),
+        ("breakout rgb, 4 stacked", _breakout(mode="rgb", ball_px=2).stacked(4), 64, None),
+        ("coinrun", COINRUN, 64, None),
+        ("coinrun-themes", World("coinrun-themes"), 64, None),
+        ("minigrid doorkey-8x8 rgb", World("minigrid", doorkey), 64, None),
+        ("minigrid doorkey-8x8 symbolic", World("minigrid", {**doorkey, "view": "symbolic"}), 64, None),
+        ("rooms, fixed camera", World("rooms", {"camera": "fixed"}), 64, None),
+        ("rooms, moving camera", World("rooms", {"camera": "moving"}), 64, None),
+        ("sprites", World("sprites"), 64, None),
+        ("atari breakout", World("atari-breakout"), 8, None),
+    ]
+    return [Row("worlds", name, "world", {"world": w, "num_envs": n}, floor) for name, w, n, floor in listed]
+
+
+def _agents() -> list[Row]:
+    rows = []
+    for trunk, n_steps in (("nature", 128), ("impala", 64)):
+        size = {"world": COINRUN, "num_envs": 64, "n_steps": n_steps, "trunk": trunk}
+        rows += [
+            Row("agents", f"{trunk}, ours", "ours", size),
+            Row("agents", f"{trunk}, ours in float32", "ours", {**size, "precision": "float32"}),
+            Row("agents", f"{trunk}, single file", "single_file", size),
+            Row("agents", f"{trunk}, stable-baselines3", "sb3", size),
+        ]
+    return rows
+
+
+def rows() -> list[Row]:
+    """All of them."""
+    size = {"world": COINRUN, "num_envs": 64, "n_steps": 64}
+    found = [*_worlds(), *_agents()]
+    for trunk in ("nature", "impala"):
+        found.append(Row("frozen", f"{trunk}, only acting", "ours", {**size, "repr": "random", "trunk": trunk}))
+    for name in REPRESENTATIONS.places:
+        cls = REPRESENTATIONS.resolve(name)
+        if "image" in cls.keys and set(cls.keys) <= {"image"}:
+            found.append(Row("methods", f"ppo over {name} ({cls.default_mode})", "ours", {**size, "repr": name}))
+        if cls.needs_pretraining:
+            scenes = World("rooms", {"camera": "moving"}) if cls.views else COINRUN
+            found.append(Row("pretraining", name, "pretraining", {"world": scenes, "repr": name, "samples": 2048}))
+    found.append(Row("bonuses", "none", "ours", size))
+    found += [Row("bonuses", name, "ours", {**size, "bonus": name}) for name in BONUSES.places]
+    for count in (16, 64, 256, 1024):
+        options = {"world": COINRUN, "num_envs": count, "n_steps": 16_384 // count, "trunk": "nature"}
+        found.append(Row("envs", f"{count} environments", "ours", options))
+    return found
+
+
+RATIOS = (
+    Ratio("impala: ours / stable-baselines3", "agents: impala, ours", "agents: impala, stable-baselines3", 4.0),
+    Ratio("impala: ours / single file", "agents: impala, ours", "agents: impala, single file", 2.5),
+    Ratio("nature: ours / stable-baselines3", "agents: nature, ours", "agents: nature, stable-baselines3", 2.0),
+    Ratio("nature: ours / single file", "agents: nature, ours", "agents: nature, single file"),
+    Ratio("frozen nature / coinrun alone", "frozen: nature, only acting", "worlds: coinrun", 0.25),
+    Ratio("frozen nature / end to end", "frozen: nature, only acting", "agents: nature, ours"),
+    Ratio("frozen impala / end to end", "frozen: impala, only acting", "agents: impala, ours"),
 )
 
 
 @dataclass(frozen=True)
 class Args:
-    """Frames per second of the worlds."""
+    """Frames per second of worlds, agents, pre-training and bonuses, beside what people use."""
 
-    only: str = ""
-    """Rows whose name holds this."""
+    only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="WORD")] = ()
+    """Groups, or words of the rows' names."""
     rounds: int = 3
     """Rounds of each row."""
-    seconds: float = 1.0
-    """Length of a round."""
+    seconds: float = 2.0
+    """A measurement repeats whole iterations for at least so long."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where networks run."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Also write the figures as JSON."""
+    check: bool = False
+    """Measure the ratios and compare them with the committed ones; exit status 1 if one fell."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = tyro.cli(Args, prog="python -m benchmarks.speed", args=sys.argv[1:] if argv is None else list(argv))
-        print(speed(args))
+        return speed(args)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
-def speed(args: Args) -> str:
-    """Measure and tabulate."""
-    chosen = [row for row in ROWS if args.only in row.name]
-    if not chosen:
-        raise UsageError(f"--only '{args.only}': no such row. Known: {', '.join(row.name for row in ROWS)}")
+def speed(args: Args) -> int:
+    """Measure and tabulate; 1 where a check finds that a ratio fell."""
     if args.rounds < 1 or args.seconds <= 0:
         raise UsageError(f"--rounds {args.rounds} --seconds {args.seconds}: give at least 1 and more than 0")
-    measured, absent = [], []
-    for row in chosen:
-        try:
-            row.world.make(1, 0).close()
-            measured.append(Measured(row))
-        except UsageError as error:
-            absent.append(f"{row.name}: {error}")
-    for number in range(args.rounds):
-        for one in measured:
-            print(f"round {number + 1}/{args.rounds}: {one.row.name}", file=sys.stderr, flush=True)
-            one.rounds.append(frames_per_second(one.row, args.seconds))
+    committed = _committed() if args.check else {}
+    chosen = [row for row in rows() if _wanted(row, args)]
+    if not chosen:
+        groups = ", ".join(dict.fromkeys(row.group for row in rows()))
+        raise UsageError(f"--only {' '.join(args.only)}: no such row. Groups: {groups}")
+    measured, absent = measure(chosen, args)
+    found = ratios(measured)
+    place = machine(args.device)
+    report = {"machine": place, "rows": [_json(one) for one in measured], "ratios": found}
     if args.out:
-        figures = [{"name": m.row.name, "num_envs": m.row.num_envs, "frames_per_second": m.rounds} for m in measured]
-        args.out.write_text(json.dumps(figures, indent=1) + "\n")
-    return "\n".join([table(measured), *absent])
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(report, indent=1) + "\n")
+    print("\n\n".join([_about(place), *tables(measured, found), *absent]))
+    if not args.check:
+        return 0
+    fallen = fell(found, committed)
+    print("\n" + ("\n".join(fallen) if fallen else f"no ratio below {KEPT:.0%} of the committed one"))
+    return 1 if fallen else 0
 
 
-def frames_per_second(row: Row, seconds: float) -> float:
-    """One round: steps of random actions for about so long, after a tenth of it to warm up."""
-    envs: Any = row.world.make(row.num_envs, 0)
-    envs.reset()
-    actions = np.random.default_rng(0).integers(envs.single_action_space.n, size=(256, row.num_envs))
-    steps, start, warm = 0, time.perf_counter(), False
-    while (passed := time.perf_counter() - start) < seconds:
-        if not warm and passed > seconds / 10:
-            steps, start, warm = 0, time.perf_counter(), True
-        envs.step(actions[steps % 256])
-        steps += 1
-    envs.close()
-    return steps * row.num_envs / passed
+def _wanted(row: Row, args: Args) -> bool:
+    if args.check:
+        return any(row.key in (ratio.above, ratio.below) for ratio in RATIOS)
+    return not args.only or any(word == row.group or word in row.name for word in args.only)
 
 
-def table(measured: Sequence[Measured]) -> str:
+def measure(chosen: Sequence[Row], args: Args) -> tuple[list[Measured], list[str]]:
+    """All rounds; what cannot be measured here is named with the reason."""
+    measured, absent = [Measured(row) for row in chosen], []
+    for number in range(args.rounds):
+        for one in list(measured):
+            print(f"round {number + 1}/{args.rounds}: {one.row.key}", file=sys.stderr, flush=True)
+            try:
+                one.rounds.append(alone(one.row, args))
+            except UsageError as error:
+                measured.remove(one)
+                absent.append(f"{one.row.key}: {error}")
+    return measured, absent
+
+
+def alone(row: Row, args: Args) -> Figures:
+    """One measurement, in a process of its own."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        try:
+            return pool.submit(_call, row, args.seconds, args.device).result()
+        except BrokenProcessPool:
+            raise UsageError("its process was killed; most likely the memory did not suffice") from None
+
+
+def _call(row: Row, seconds: float, device: str) -> Figures:
+    from benchmarks import contenders
+
+    return getattr(contenders, row.work)(seconds, device, **row.options)
+
+
+def ratios(measured: Sequence[Measured]) -> dict[str, list[float]]:
+    """Each ratio, round by round, where both rows were measured."""
+    known = {one.row.key: one.speeds for one in measured}
+    return {
+        ratio.name: [above / below for above, below in zip(known[ratio.above], known[ratio.below], strict=True)]
+        for ratio in RATIOS
+        if ratio.above in known and ratio.below in known
+    }
+
+
+def fell(found: dict[str, list[float]], committed: dict[str, list[float]]) -> list[str]:
+    """A line for each ratio whose median is below ``KEPT`` times the committed median."""
+    return [
+        f"fell: {name} is {statistics.median(now):.2f}, committed {statistics.median(committed[name]):.2f}"
+        for name, now in found.items()
+        if name in committed and statistics.median(now) < KEPT * statistics.median(committed[name])
+    ]
+
+
+def _committed() -> dict[str, list[float]]:
+    try:
+        return json.loads(COMMITTED.read_text())["ratios"]
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(
+            f"--check needs {COMMITTED} ({error}); write it by python -m benchmarks.speed --out {COMMITTED}"
+        ) from None
+
+
+def machine(device: str) -> dict[str, Any]:
+    """Where and on what this was measured."""
+    import torch
+
+    from agents.train import resolve_precision
+
+    cpu = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True)
+    return {
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if device == "cuda" else "",
+        "precision": resolve_precision("auto", device),
+        "torch": torch.__version__,
+        "commit": commit.stdout.decode().strip(),
+    }
+
+
+def _about(machine: dict[str, Any]) -> str:
+    place = " and ".join(filter(None, [f"{machine['cores']} cores of {machine['cpu']}", machine["gpu"]]))
+    return f"{place}; torch {machine['torch']}, ours in {machine['precision']}; commit {machine['commit'] or 'unknown'}"
+
+
+def _json(one: Measured) -> dict[str, Any]:
+    return {"group": one.row.group, "name": one.row.name, "rounds": [asdict(figures) for figures in one.rounds]}
+
+
+def tables(measured: Sequence[Measured], found: dict[str, list[float]]) -> list[str]:
+    """One of rows, one of ratios."""
     from benchmarks.tables import aligned
 
-    header = ["world", "envs", "frames/s", "range", "promised"]
-    rows = [
+    shares = bonus_shares(measured)
+    header = ["group", "row", "frames/s", "range", "peak MiB", "promised"]
+    body = [
         [
+            one.row.group,
             one.row.name,
-            f"{one.row.num_envs:,}",
-            f"{np.median(one.rounds):,.0f}",
-            f"{min(one.rounds):,.0f} to {max(one.rounds):,.0f}",
-            f"{one.row.floor:,.0f}" if one.row.floor else "",
+            f"{statistics.median(one.speeds):,.0f}",
+            f"{min(one.speeds):,.0f} to {max(one.speeds):,.0f}",
+            f"{max(figures.peak_mib for figures in one.rounds):,.0f}",
+            f"{one.row.floor:,.0f}" if one.row.floor else shares.get(one.row.key, ""),
         ]
         for one in measured
     ]
-    return aligned((header, rows))
+    shown = [aligned((header, body))]
+    promised = {ratio.name: ratio.promised for ratio in RATIOS}
+    if found:
+        lines = [
+            [
+                name,
+                f"{statistics.median(values):.2f}",
+                f"{min(values):.2f} to {max(values):.2f}",
+                _least(promised[name]),
+            ]
+            for name, values in found.items()
+        ]
+        shown.append(aligned((["ratio", "median", "range", "promised"], lines)))
+    return shown
+
+
+def _least(promised: float | None) -> str:
+    return "" if promised is None else f"{promised:g}"
+
+
+def bonus_shares(measured: Sequence[Measured]) -> dict[str, str]:
+    """What part of a run each bonus takes: 1 - frames/s with it over frames/s without."""
+    of = {one.row.key: one.speeds for one in measured if one.row.group == "bonuses"}
+    plain = of.get("bonuses: none")
+    if plain is None:
+        return {}
+    taken = {
+        key: statistics.median(1 - with_it / without for with_it, without in zip(speeds, plain, strict=True))
+        for key, speeds in of.items()
+        if key != "bonuses: none"
+    }
+    return {key: f"{share:.0%} of the run" for key, share in taken.items()}
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@
     python -m benchmarks.transfer --repr darla beta_vae random --seeds 0 1 2 --log wandb
     python -m benchmarks.transfer --repr darla --train-levels 10 50 200 --pretrain-on all
 
-The same command again returns what is finished and continues what is not.
+The same command again returns what is finished and continues what is not. Several processes train one run together as
+
+    torchrun --nproc-per-node 2 -m benchmarks.transfer --repr cnn
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from intrinsic import BONUSES
 from representations import REPRESENTATIONS
 
 if TYPE_CHECKING:
+    from agents.ranks import Ranks
     from agents.train import RunConfig
 
 
@@ -69,7 +72,7 @@ class Args:
     seeds: tuple[int, ...] = ()
     """One run per seed. Default: the preset's."""
     num_envs: int | None = None
-    """Parallel environments. Default: the preset's."""
+    """Parallel environments, of all processes of a torchrun together. Default: the preset's."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the networks; auto is bfloat16 where the processor has it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -140,31 +143,36 @@ def transfer(args: Args) -> int:
 
 
 def execute(args: Args, configs: list[RunConfig], out: Path, write: Callable[[Path], str]) -> int:
-    """Bring all runs to their end, then ``write`` the report of the experiment directory and print what it returns."""
+    """Bring all runs to their end, then ``write`` the report of the experiment directory and print what it returns.
+
+    Of the processes of a torchrun all go through all runs, and the first does what is not training.
+    """
+    from agents.ranks import from_torchrun
     from agents.recorder import Preempted
     from agents.run_dir import as_json, open_experiment, run_id
     from agents.train import rehearse, resolve_device
     from benchmarks import report
 
     device = resolve_device(args.device)
-    configs = fitting(configs, rehearse(configs), args.repr)
-    print(announce(configs, out, device), flush=True)
-    if args.dry_run:
-        return 0
-    out = open_experiment(out)
-    started = time.perf_counter()
-    for number, config in enumerate(configs, 1):
-        name = run_id(as_json(config))
-        try:
-            fresh = finish_run(args, out, config, f"[{number}/{len(configs)}] {name}")
-        except Preempted:
-            print(f"stopped; all of {name} up to its last rollout is saved. The same command continues.")
-            return 75
-        if fresh:
-            print(report.line(out / "runs" / name), flush=True)
-    text = write(out)
-    print(f"\n{text}\n\nreport: {out / 'report.html'}   table: {out / 'results.csv'}")
-    print(f"{time.perf_counter() - started:.0f} s in all")
+    with from_torchrun(device) as ranks:
+        configs = ranks.lead(lambda: fitting(configs, rehearse(configs, ranks), args.repr))
+        ranks.lead(lambda: print(announce(configs, out, device), flush=True))
+        if args.dry_run:
+            return 0
+        ranks.lead(lambda: open_experiment(out))
+        started = time.perf_counter()
+        for number, config in enumerate(configs, 1):
+            name = run_id(as_json(config))
+            try:
+                fresh = finish_run(args, out, config, f"[{number}/{len(configs)}] {name}", ranks)
+            except Preempted:
+                print(f"stopped; all of {name} up to its last rollout is saved. The same command continues.")
+                return 75
+            if fresh:
+                ranks.lead(lambda name=name: print(report.line(out / "runs" / name), flush=True))
+        text = ranks.lead(lambda: write(out))
+        print(f"\n{text}\n\nreport: {out / 'report.html'}   table: {out / 'results.csv'}")
+        print(f"{time.perf_counter() - started:.0f} s in all")
     return 0
 
 
@@ -182,21 +190,21 @@ def fitting(configs: list[RunConfig], refused: dict[str, str], named: tuple[str,
     return left
 
 
-def finish_run(args: Args, out: Path, config: RunConfig, title: str) -> bool:
+def finish_run(args: Args, out: Path, config: RunConfig, title: str, ranks: Ranks) -> bool:
     """Bring one run to its end; False if it already was there."""
     from agents.progress import Bar
     from agents.run_dir import RunDir, as_json
     from agents.trackers import open_tracker
     from agents.train import train
 
-    run = RunDir(out, as_json(config))
+    run = RunDir(out, as_json(config), ranks)
     try:
-        if run.done:
+        if ranks.lead(lambda: run.done):
             print(f"{title}: finished before")
             return False
-        tracker = open_tracker(args.log, run.config, run.id, run.path)
+        tracker = open_tracker(args.log if run.writes else "none", run.config, run.id, run.path)
         try:
-            train(config, run, tracker, Bar(title), args.device)
+            train(config, run, tracker, Bar(title), args.device, ranks)
         finally:
             tracker.finish()
     finally:
