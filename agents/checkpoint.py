@@ -8,6 +8,9 @@ new bonus or representation is saved without writing code for it.
 On disk, ``checkpoint/<step>.safetensors`` holds the tensors and ``checkpoint/<step>.json`` the rest and the tensors'
 hash. The JSON is written last, aside, and renamed: it *is* the commit. The two newest are kept, so that a damaged one
 costs one interval, not the run.
+
+Of several processes (``agents.ranks``) the first writes. Each has a ``Spread`` component of its own, and a checkpoint
+holds all of them; so it goes on with as many processes as made it.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from agents.ranks import ALONE, Ranks
 from envs.registry import UsageError
 
 FORMAT = 1
@@ -60,11 +64,40 @@ def _optimizers(module: nn.Module) -> dict[str, torch.optim.Optimizer]:
     }
 
 
-def save(directory: Path, step: int, components: Mapping[str, Any]) -> None:
+class Spread:
+    """A component of which each rank has its own, as one of all ranks."""
+
+    def __init__(self, component: Any, ranks: Ranks):
+        self.component, self.ranks = component, ranks
+
+    def state_dict(self) -> Any:
+        state = self.component.state_dict()
+        if self.ranks.count == 1:
+            return state
+        tensors: dict[str, Tensor] = {}
+        tree = encode(state, "", tensors)  # which copies views out of what may be a long History
+        return {"ranks": [decode(*each) for each in self.ranks.to_first((tree, tensors))]}
+
+    def load_state_dict(self, state: Any) -> None:
+        saved = state.get("ranks", [state])
+        if len(saved) != self.ranks.count:
+            raise UsageError(
+                f"this checkpoint was made by {len(saved)} processes, now there are {self.ranks.count}: go on with "
+                f"torchrun --nproc-per-node {len(saved)}, or start afresh in another directory"
+            )
+        self.component.load_state_dict(saved[self.ranks.index])
+
+
+def save(directory: Path, step: int, components: Mapping[str, Any], ranks: Ranks = ALONE) -> None:
     """Write the state of all components as checkpoint ``step`` (frames, or samples of pre-training)."""
+    states = {name: state_of(component) for name, component in components.items()}
+    ranks.lead(lambda: _write(directory, step, states))
+
+
+def _write(directory: Path, step: int, states: Mapping[str, Any]) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {}
-    tree = {name: encode(state_of(component), name, tensors) for name, component in components.items()}
+    tree = {name: encode(state, name, tensors) for name, state in states.items()}
     tensor_file = directory / f"{step:012d}.safetensors"
     write_aside(tensor_file, lambda path: save_file(tensors, path))
     body = json.dumps({"format": FORMAT, "step": step, "sha256": sha256(tensor_file), "state": tree})

@@ -10,11 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from agents.ranks import ALONE, Ranks
+
 
 class Coverage:
-    """Fed with every step's infos by ``see``; ``metrics`` sums up and begins anew what is counted by rollout."""
+    """Fed with every step's infos by ``see``; ``metrics`` sums up and begins anew what is counted by rollout.
 
-    def __init__(self) -> None:
+    ``ranks``: whose environments are counted.
+    """
+
+    def __init__(self, ranks: Ranks = ALONE) -> None:
+        self.ranks = ranks
         self._states = np.zeros(0, np.uint64)
         self._fresh: list[np.ndarray] = []
         self._before: np.ndarray | None = None
@@ -36,6 +42,8 @@ class Coverage:
         """Distinct states since the start; coverage of the episodes that ended, and part of the steps with the TV in
         sight, since the last call."""
         found: dict[str, float] = {}
+        self._fresh, self._ended = self.ranks.together(self._fresh), self.ranks.together(self._ended)
+        self._watched = self.ranks.together(self._watched)
         if self._fresh:
             self._states = np.union1d(self._states, np.concatenate(self._fresh))
             self._fresh = []

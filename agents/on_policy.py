@@ -9,10 +9,13 @@ bonus or an auxiliary loss. Per minibatch
 
 L_own is the representation's own loss (mode online). Each gradient is clipped by its own norm, the coefficient comes
 after: it weighs directions, whatever unit the own loss has. Then the bonuses learn from the rollout, once.
+
+Several processes (``agents.ranks``) share the samples of each minibatch; gradients are summed before they are clipped.
 """
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from abc import abstractmethod
@@ -27,6 +30,7 @@ from torch import Tensor
 
 from agents import checkpoint
 from agents.policy import log_probabilities
+from agents.ranks import ALONE, Ranks
 from agents.rollout import Config, Rollout
 from envs.history import FEATURES
 from envs.registry import UsageError
@@ -46,8 +50,14 @@ class Means:
         total, weights = self.sums.get(name, (torch.zeros((), device=value.device), 0.0))
         self.sums[name] = total + value.detach() * weight, weights + weight
 
-    def values(self) -> dict[str, float]:
-        return {name: float(total) / weights for name, (total, weights) in self.sums.items()}
+    def values(self, ranks: Ranks = ALONE) -> dict[str, float]:
+        """Over all ranks, of which some may lack a metric."""
+        own = [(name, float(total), weights) for name, (total, weights) in self.sums.items()]
+        pooled: dict[str, tuple[float, float]] = {}
+        for name, total, weights in ranks.together(own):
+            before = pooled.get(name, (0.0, 0.0))
+            pooled[name] = before[0] + total, before[1] + weights
+        return {name: total / weights for name, (total, weights) in pooled.items()}
 
 
 class OnPolicy(Rollout):
@@ -66,13 +76,14 @@ class OnPolicy(Rollout):
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         means = Means()
-        total = self.advantages.numel()
+        total = self.every_advantage.numel()
         for _ in range(self.config.epochs):
             order = torch.randperm(total, generator=self.streams["minibatches"], device=self.device)
             for indices in order.split(total // self.config.minibatches):
                 self._update(indices, means)
             self._n_updates += 1
-        self.metrics |= means.values() | {"train/explained_variance": self._explained_variance()}
+        self.ranks.follow(self.policy.buffers())
+        self.metrics |= means.values(self.ranks) | {"train/explained_variance": self._explained_variance()}
         self._watch()
         if self.visits is not None:
             self.visits.remember(self._rollout)
@@ -92,15 +103,17 @@ class OnPolicy(Rollout):
             self._collapsed = warn_if_collapsed(self.representation.name, spread, size, when)
 
     def _update(self, indices: Tensor, means: Means) -> None:
-        """One optimizer step on the minibatch ``indices`` (B,) of the rollout."""
+        """One optimizer step on the minibatch ``indices`` (B,) = t * N + i of the rollout, over all environments."""
         parameters, optimizer = self.policy.trainable(), self.policy.optimizer
         optimizer.zero_grad()
         self._rl_backward(indices, means)
+        self.ranks.sum_gradients(parameters)
         means.add("gradient/rl_norm", torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm))
         if self.auxiliary and self.history.length >= self.representation.window:
             rl_gradients = [parameter.grad for parameter in parameters]
             optimizer.zero_grad()
             self._auxiliary_backward(indices, means)
+            self.ranks.sum_gradients(parameters)
             means.add("gradient/auxiliary_norm", torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm))
             for parameter, rl_gradient in zip(parameters, rl_gradients, strict=True):
                 if parameter.grad is not None:
@@ -114,13 +127,16 @@ class OnPolicy(Rollout):
             self.representation.after_step()
 
     def _rl_backward(self, indices: Tensor, means: Means) -> None:
-        """Gradient of the RL loss; the sum over micro-batches is that of the whole minibatch."""
-        advantage = self.advantages.flatten()[indices]
-        if self.config.normalise_advantage and len(advantage) > 1:
-            advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        """Gradient of the RL loss; the sum over micro-batches, of all ranks, is that of the whole minibatch."""
+        own = self.ranks.own(indices, self.n_envs)
+        advantage, every = self.advantages.flatten()[own], self.every_advantage[indices]
+        if self.config.normalise_advantage and len(every) > 1:
+            advantage = (advantage - every.mean()) / (every.std() + 1e-8)
         size = len(indices) if self.frozen else self.config.micro_batch
         keys = (FEATURES,) if self.frozen else self.representation.keys
-        for part, part_advantage in zip(indices.split(size), advantage.split(size), strict=True):
+        for part, part_advantage in zip(own.split(size), advantage.split(size), strict=True):
+            if not len(part):
+                break  # all of this minibatch is other ranks'
             share = len(part) / len(indices)
             steps = self.history.minibatch(part, keys)
             if self.frozen:
@@ -152,8 +168,11 @@ class OnPolicy(Rollout):
                 means.add("representation/feature_size", features.float().square().mean().sqrt(), share)
 
     def _auxiliary_backward(self, indices: Tensor, means: Means) -> None:
-        """Gradient of the representation's own loss, on the same minibatch or on windows drawn from History."""
-        generator = self.streams["auxiliary"]
+        """Gradient of the representation's own loss, on the same minibatch or on windows drawn from History.
+
+        Each rank has noise of its own, and draws its part of the windows from its own environments.
+        """
+        generator = self.streams[f"auxiliary/{self.ranks.index}" if self.ranks.index else "auxiliary"]
 
         def heads(features: Tensor, obs: Obs) -> tuple[Tensor, Tensor]:
             # Replayed steps do not remember which skill they followed: none, then, for all of them.
@@ -161,13 +180,16 @@ class OnPolicy(Rollout):
             return self.policy.heads(features, features.new_zeros(len(features), wide) if wide else None)
 
         alone = self.representation.window == 1
-        for part in indices.split(self.config.micro_batch) if alone else (indices,):
-            share = len(part) / len(indices)
+        own = self.ranks.own(indices, self.n_envs)
+        for part in own.split(self.config.micro_batch) if alone else (indices,):
+            if not len(part):
+                break
+            share = len(part) / len(indices) if alone else 1 / self.ranks.count
             with self.policy.autocast():
                 if alone:
                     loss, metrics = self.representation.loss(self.history.minibatch(part), heads, generator)
                 else:
-                    streams = self.config.window_streams
+                    streams = -(-self.config.window_streams // self.ranks.count)
                     loss, metrics = self.representation.auxiliary(self.history, streams, heads, generator)
             (loss * share).backward()
             means.add("loss/auxiliary", loss, share)
@@ -176,15 +198,17 @@ class OnPolicy(Rollout):
 
     def _explained_variance(self) -> float:
         """1 - Var(R - V) / Var(R); nan where the returns do not vary."""
-        variance = self.returns.var()
-        return float(1 - (self.returns - self.values[:-1]).var() / variance) if variance > 0 else float("nan")
+        returns, values = self.ranks.gather(self.returns), self.ranks.gather(self.values[:-1])
+        variance = returns.var()
+        return float(1 - (returns - values).var() / variance) if variance > 0 else float("nan")
 
     def dump_logs(self, iteration: int = 0) -> None:
         """The charts that every run has; episode returns are the world's own."""
         seconds = max((time.time_ns() - self.start_time) / 1e9, sys.float_info.epsilon)
-        if self.ep_info_buffer:
-            self.logger.record("train/return", safe_mean([episode["r"] for episode in self.ep_info_buffer]))
-            self.logger.record("train/episode_length", safe_mean([episode["l"] for episode in self.ep_info_buffer]))
+        episodes = self.ranks.together(list(self.ep_info_buffer or ()))
+        if episodes:
+            self.logger.record("train/return", safe_mean([episode["r"] for episode in episodes]))
+            self.logger.record("train/episode_length", safe_mean([episode["l"] for episode in episodes]))
         frames = self.num_timesteps - self._num_timesteps_at_start
         self.logger.record("time/frames_per_second", frames / seconds)
         super().dump_logs(iteration)
@@ -200,11 +224,12 @@ class OnPolicy(Rollout):
         Loaded into a fresh agent built by the same call, ``learn(..., reset_num_timesteps=False)`` goes on bit for bit,
         if the environment gives its state. Take it between iterations: at ``on_rollout_start`` or after ``learn``.
         """
+        spread = functools.partial(checkpoint.Spread, ranks=self.ranks)
         parts: dict[str, Any] = {
             "policy": self.policy,
-            "streams": self.streams,
-            "history": self.history,
-            "counters": Counters(self),
+            "streams": spread(self.streams),
+            "history": spread(self.history),
+            "counters": spread(Counters(self)),
         }
         if self.reward_scale is not None:
             parts["reward_scale"] = self.reward_scale
@@ -214,14 +239,15 @@ class OnPolicy(Rollout):
             parts[f"bonus/{name}"] = bonus
             parts[f"bonus_scale/{name}"] = self.bonus_scales[name]
         if self.exact_env:
-            parts["env"] = self.env
+            parts["env"] = spread(self.env)
         return parts
 
     def save(self, path: Any, exclude: Any = None, include: Any = None) -> None:
         """Write a checkpoint into the directory ``path``, where stable-baselines3 would pickle into a file."""
         if exclude or include:
             raise UsageError("save(exclude=, include=): a checkpoint here always holds all components")
-        checkpoint.save(Path(path), self.num_timesteps, self.components())
+        self.ranks.agree(self.policy.parameters(), f"weights after {self.num_timesteps:,} frames")
+        checkpoint.save(Path(path), self.num_timesteps, self.components(), self.ranks)
 
     @classmethod
     def load(cls, *args: Any, **kwargs: Any) -> Any:

@@ -162,9 +162,17 @@ class Policy(BasePolicy):
             bonus = None if self.bonus_net is None else self.bonus_net(hidden).squeeze(-1)
             return self.action_net(hidden), self.value_net(hidden).squeeze(-1), bonus
 
-    def draw(self, log_pi: Tensor, generator: torch.Generator | None) -> Tensor:
-        """One action (B,) from log pi (B, A); what ``Categorical.sample`` draws from the same generator state."""
-        return torch.multinomial(log_pi.softmax(-1), 1, True, generator=generator).squeeze(-1)
+    def draw(
+        self, log_pi: Tensor, generator: torch.Generator | None, first: int = 0, total: int | None = None
+    ) -> Tensor:
+        """One action (B,) from log pi (B, A); what ``Categorical.sample`` draws from the same generator state.
+
+        With ``total``, what these rows, from ``first`` on, would get if so many were drawn together.
+        """
+        pi = log_pi.softmax(-1)
+        # The largest of p / q, q exponential, is a draw from p: torch.multinomial's own way, by rows here.
+        noise = pi.new_empty(total or len(pi), pi.shape[1]).exponential_(generator=generator)
+        return (pi / noise[first : first + len(pi)]).argmax(-1)
 
     def tensors(self, observation: np.ndarray | Mapping[str, np.ndarray]) -> Obs:
         """What a VecEnv gives -> tensors by key, without a copy: a CHW view of HWC memory stays one."""

@@ -16,6 +16,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.coverage import Coverage
 from agents.on_policy import OnPolicy
+from agents.ranks import ALONE, Ranks
 from agents.run_dir import RunDir
 from agents.trackers import Tracker
 from envs.registry import UsageError
@@ -111,10 +112,11 @@ class Recorder(BaseCallback):
         evaluate: Callable[[OnPolicy, int], dict[str, float]],
         evaluate_every: float,
         coverage: Coverage,
+        ranks: Ranks = ALONE,
     ):
-        """``save_every`` and ``evaluate_every`` count frames."""
+        """``save_every`` and ``evaluate_every`` count frames; of ``ranks`` the first evaluates and writes."""
         super().__init__()
-        self.coverage = coverage
+        self.coverage, self.ranks = coverage, ranks
         self.clock, self.records, self.progress, self.stop = clock, records, progress, stop
         self.save, self.save_every, self.evaluate, self.evaluate_every = save, save_every, evaluate, evaluate_every
 
@@ -141,24 +143,29 @@ class Recorder(BaseCallback):
         record: dict[str, float] = {"global_step": step}
         record.update({name: value for name, value in agent.metrics.items() if math.isfinite(value)})
         record["time/frames_per_second"] = step / max(self.clock.seconds["train"], 1e-9)
-        if agent.ep_info_buffer:
-            record["train/return"] = float(np.mean([info["r"] for info in agent.ep_info_buffer]))
-            record["train/episode_length"] = float(np.mean([info["l"] for info in agent.ep_info_buffer]))
-            record["train/success"] = float(np.mean([info["r"] > 0 for info in agent.ep_info_buffer]))
+        episodes = self.ranks.together(list(agent.ep_info_buffer or ()))
+        if episodes:
+            record["train/return"] = float(np.mean([info["r"] for info in episodes]))
+            record["train/episode_length"] = float(np.mean([info["l"] for info in episodes]))
+            record["train/success"] = float(np.mean([info["r"] > 0 for info in episodes]))
         if agent.first_reward:
             record["train/first_reward"] = agent.first_reward
         record.update(self.coverage.metrics())
-        if last or self._due(step, self.evaluate_every):
-            with self.clock.measure("eval"):
-                record.update(self.evaluate(agent, step))
-        self.records.log(record)
-        shown = f"return {record['train/return']:.2f}" if "train/return" in record else "no episode has ended yet"
-        self.progress.update(step, shown)
+        self.ranks.lead(lambda: self._report(record, step, last))
+        self.stop.asked = self.ranks.any(self.stop.asked)
         if last or self.stop.asked or self._due(step, self.save_every):
             self.save(step)
         self.stop.check()
         self.step_before = step
         self.resumed_at = time.perf_counter()
+
+    def _report(self, record: dict[str, float], step: int, last: bool) -> None:
+        if last or self._due(step, self.evaluate_every):
+            with self.clock.measure("eval"):
+                record.update(self.evaluate(self.agent, step))
+        self.records.log(record)
+        shown = f"return {record['train/return']:.2f}" if "train/return" in record else "no episode has ended yet"
+        self.progress.update(step, shown)
 
     def _due(self, step: int, every: float) -> bool:
         return int(step / every) > int(self.step_before / every)

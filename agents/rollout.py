@@ -34,6 +34,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from agents.policy import Policy, Precision, keyed_space, log_probabilities
+from agents.ranks import ALONE, Ranks
 from envs.history import FEATURES, History
 from envs.registry import UsageError
 from envs.steps import Obs, Steps
@@ -154,6 +155,7 @@ class Rollout(OnPolicyAlgorithm):
         seed: of this agent's own random streams; the environment is seeded by who makes it.
         precision: "bfloat16" autocasts representation and hidden layers.
         bonuses: intrinsic rewards, at most one of each class, built for ``bonus_space``.
+        ranks: the processes that train this agent; ``env`` holds this one's share of the environments.
     """
 
     Config: ClassVar[type[Config]] = Config
@@ -169,6 +171,7 @@ class Rollout(OnPolicyAlgorithm):
         seed: int = 0,
         precision: Precision = "float32",
         bonuses: Sequence[IntrinsicBonus] = (),
+        ranks: Ranks = ALONE,
         device: torch.device | str = "cpu",
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
@@ -180,7 +183,10 @@ class Rollout(OnPolicyAlgorithm):
         self.representation, self.precision = representation, precision
         self.aux_coef = representation.aux_coef if config.aux_coef is None else config.aux_coef
         self.auxiliary = self.mode == "online" and representation.has_loss and self.aux_coef > 0
+        self.ranks = ranks
         self.bonuses = {bonus.name: bonus for bonus in bonuses}
+        if bonuses:
+            ranks.refuse("bonuses")
         if len(self.bonuses) < len(bonuses):
             raise UsageError(f"two bonuses of one class among {[bonus.name for bonus in bonuses]}; give one of each")
         self._skilled = skilled_one(bonuses)
@@ -196,14 +202,16 @@ class Rollout(OnPolicyAlgorithm):
             max_grad_norm=config.max_grad_norm,
             use_sde=False,
             sde_sample_freq=-1,
-            stats_window_size=stats_window_size,
+            stats_window_size=-(-stats_window_size // ranks.count),
             tensorboard_log=tensorboard_log,
             verbose=verbose,
             seed=seed,
             device=device,
             _init_setup_model=False,
         )
-        config.check(self.n_envs)
+        self.total_envs, self.first_env = self.n_envs * ranks.count, self.n_envs * ranks.index
+        """N, the environments of all ranks, and the number of this one's first among them."""
+        config.check(self.total_envs)
         self._setup_model()
 
     @abstractmethod
@@ -242,7 +250,7 @@ class Rollout(OnPolicyAlgorithm):
         )
         self.rollout_buffer = self.history  # type: ignore[assignment]  # SB3's learn passes it to collect_rollouts
         self._setup_storage()
-        self.reward_scale = DiscountedScale(self.n_envs) if config.normalise_reward else None
+        self.reward_scale = DiscountedScale(self.total_envs) if config.normalise_reward else None
         self.bonus_scales = {
             name: DiscountedScale(self.n_envs, config.bonus_gamma, prior=False) for name in self.bonuses
         }
@@ -267,7 +275,7 @@ class Rollout(OnPolicyAlgorithm):
 
     def _older_steps(self) -> int:
         """Steps before the rollout that the auxiliary loss draws from."""
-        wanted = max(self.representation.window, -(-self.representation.memory // self.n_envs))
+        wanted = max(self.representation.window, -(-self.representation.memory // self.total_envs))
         return max(0, wanted - self.config.n_steps)
 
     def _setup_storage(self) -> None:
@@ -306,7 +314,11 @@ class Rollout(OnPolicyAlgorithm):
     # rollout ----------------------------------------------------------------------------------------------------------
 
     def collect_rollouts(self, env: VecEnv, callback: BaseCallback, rollout_buffer: Any, n_rollout_steps: int) -> bool:
-        """T steps into History, then bonuses and advantages; False where a callback asked to stop."""
+        """T steps into History, then bonuses and advantages; False where a callback asked to stop.
+
+        Several ranks can only stop together, at the end of a rollout.
+        """
+        stop = False
         assert self._last_obs is not None, "learn() resets the environment first"
         callback.on_rollout_start()  # first: a callback may evaluate, or save what lies between two rollouts
         self.policy.set_training_mode(False)
@@ -318,15 +330,16 @@ class Rollout(OnPolicyAlgorithm):
                 features, state = self._look()
                 logits, values, bonus_values = self.policy.all_heads(features, self.policy.context(state))
                 log_pi = log_probabilities(logits)
-                actions = self.policy.draw(log_pi, self.streams["policy"])
+                actions = self.policy.draw(log_pi, self.streams["policy"], self.first_env, self.total_envs)
                 self.values[t] = values
                 if self.bonus_values is not None and bonus_values is not None:
                     self.bonus_values[t] = bonus_values
                 torch.gather(log_pi, 1, actions.unsqueeze(1), out=self.log_probs[t].unsqueeze(1))
             new_obs, rewards, dones, infos = env.step(actions.cpu().numpy())
-            self.num_timesteps += env.num_envs
+            self.num_timesteps += self.total_envs
             callback.update_locals(locals())
-            if not callback.on_step():
+            stop = not callback.on_step() or stop
+            if stop and self.ranks.count == 1:
                 return False
             with torch.no_grad():
                 self._store(t, actions, rewards, dones, infos, state)
@@ -341,7 +354,7 @@ class Rollout(OnPolicyAlgorithm):
             self._pay()
         callback.update_locals(locals())
         callback.on_rollout_end()
-        return True
+        return not self.ranks.any(stop)
 
     @property
     def _first(self) -> Tensor:
@@ -414,9 +427,10 @@ class Rollout(OnPolicyAlgorithm):
         """Rewards as the agent is really paid, bonuses included; advantages and returns of those."""
         self._rollout = steps = replace(self.history.rollout(), context=self.contexts)
         self.metrics = {}
-        if not self.first_reward and bool((steps.reward > 0).any()):
-            paying = int((steps.reward > 0).any(1).int().argmax())
-            self.first_reward = self.num_timesteps - (self.n_steps - 1 - paying) * self.n_envs
+        paying = self.ranks.gather(steps.reward) > 0
+        if not self.first_reward and bool(paying.any()):
+            first = int(paying.any(1).int().argmax())
+            self.first_reward = self.num_timesteps - (self.n_steps - 1 - first) * self.total_envs
         reward = self._normalised(steps) if self.reward_scale is not None else steps.reward
         self.paid = self.config.extrinsic * reward.to(self.values.dtype) + self.bootstrap
         bonus = torch.zeros_like(self.paid)
@@ -432,6 +446,7 @@ class Rollout(OnPolicyAlgorithm):
             gamma = self.config.bonus_gamma
             advantages, self.bonus_returns = gae(bonus, self.bonus_values, ended, gamma, self.gae_lambda)
             self.advantages += advantages
+        self.every_advantage = self.ranks.gather(self.advantages).flatten()
 
     def _scaled(self, name: str, bonus: IntrinsicBonus, steps: Steps, fresh: Tensor | None) -> Tensor:
         """What a bonus adds to the reward (T, N); only where ``fresh`` (T, N), if that is given."""
@@ -450,9 +465,9 @@ class Rollout(OnPolicyAlgorithm):
     def _normalised(self, steps: Steps) -> Tensor:
         """Step by step, as published: a reward is divided by what was known up to and with its own step."""
         assert self.reward_scale is not None
-        reward, done = steps.reward.cpu(), steps.done.cpu()
+        reward, done = self.ranks.gather(steps.reward).cpu(), self.ranks.gather(steps.done).cpu()
         divisor = torch.empty(len(reward), 1)
         for t in range(len(reward)):
             self.reward_scale.update(reward[t : t + 1], done[t : t + 1])
             divisor[t] = self.reward_scale.std
-        return (reward / divisor).clamp_(-REWARD_CLIP, REWARD_CLIP).to(self.device)
+        return (steps.reward.cpu() / divisor).clamp_(-REWARD_CLIP, REWARD_CLIP).to(self.device)

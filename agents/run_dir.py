@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.checkpoint import write_aside
+from agents.ranks import ALONE, Ranks
 from envs.registry import UsageError
 
 PACKAGES = ("torch", "stable-baselines3", "gymnasium", "numpy", "procgen", "procgen-mirror")
@@ -73,12 +74,19 @@ def as_json(config: Any) -> dict[str, Any]:
 
 
 class RunDir:
-    """One run's folder. Opening it takes a lock: two processes never write to one run."""
+    """One run's folder. Opening it takes a lock: two processes never write to one run.
 
-    def __init__(self, experiment: Path, config: Mapping[str, Any]):
+    Of several ``ranks`` that train it together the first opens it, and alone may write.
+    """
+
+    def __init__(self, experiment: Path, config: Mapping[str, Any], ranks: Ranks = ALONE):
         self.config = dict(config)
         self.id = run_id(self.config)
         self.path = experiment / "runs" / self.id
+        self.writes = ranks.index == 0
+        ranks.lead(self._open)
+
+    def _open(self) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = open(self.path / "lock", "w")  # noqa: SIM115 (held for the life of the run)
         try:
@@ -126,14 +134,17 @@ class RunDir:
 
     def state_dict(self) -> dict[str, int]:
         """How much of metrics.jsonl belongs to the checkpoint being written."""
+        if not self.writes:
+            return {}
         self._metrics.flush()
         os.fsync(self._metrics.fileno())
         return {"metrics_bytes": os.path.getsize(self._metrics.name)}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Cut off the records written after the checkpoint: the run will write them again."""
-        self._metrics.flush()
-        os.truncate(self._metrics.name, state["metrics_bytes"])
+        if self.writes:
+            self._metrics.flush()
+            os.truncate(self._metrics.name, state["metrics_bytes"])
 
     def start_afresh(self) -> None:
         """No checkpoint was found: drop what an earlier start wrote before its first one."""
@@ -159,8 +170,9 @@ class RunDir:
         write_aside(self.path / "done", lambda aside: aside.write_text(""))
 
     def close(self) -> None:
-        self._metrics.close()
-        self._lock.close()
+        if self.writes:
+            self._metrics.close()
+            self._lock.close()
 
 
 def describe_source() -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 ``train(config, run, ...)`` brings one run to its end from wherever its checkpoint stands; started again after a kill,
 it ends with the same weights, to the bit, as if it had never stopped.
+
+Several processes may train one run (``agents.ranks``): the first pre-trains, evaluates and writes, the others wait.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from agents.coverage import Coverage
 from agents.evaluate import Agreement, Episodes, agreement, first_episodes, windows
 from agents.on_policy import OnPolicy
 from agents.policy import PRECISIONS, Precision, keyed_space
+from agents.ranks import ALONE, Ranks
 from agents.recorder import Clock, Progress, Recorder, Records, StopRequest
 from agents.rollout import bonus_space, skilled_one
 from agents.run_dir import RunDir
@@ -116,6 +119,7 @@ class Job:
     stop: StopRequest
     device: str
     precision: Precision
+    ranks: Ranks = ALONE
 
     @property
     def pretrained(self) -> Path:
@@ -253,18 +257,21 @@ def _read_back(run: Path, config: Mapping[str, Any]) -> tuple[RunConfig, Task, R
     return known, task, representation, found[1]
 
 
-def rehearse(configs: Sequence[RunConfig]) -> dict[str, str]:
+def rehearse(configs: Sequence[RunConfig], ranks: Ranks = ALONE) -> dict[str, str]:
     """Build the world and the representation of every run once, so that what cannot work fails before it writes.
 
     Returns:
         Representation -> why it and these worlds do not go together (an observation key that is missing).
 
     Raises:
-        UsageError: a missing package, a setting a method's networks refuse.
+        UsageError: a missing package, a setting a method's networks refuse, what several processes cannot do.
     """
     seen = set()
     refused: dict[str, str] = {}
     for config in configs:
+        ranks.share(config.num_envs)
+        if config.bonus != "none":
+            ranks.refuse("bonuses")
         told = {**config.repr_settings, "bonus": config.bonus, "bonus settings": config.bonus_settings}
         key = (config.env, config.repr, config.mode, tuple(sorted((name, str(v)) for name, v in told.items())))
         if key not in seen:
@@ -293,7 +300,14 @@ def _bonus_inputs(env: Sb3VecEnv, representation: Representation, mode: str) -> 
     return bonus_space(env.observation_space, representation, mode), int(getattr(env.action_space, "n", 0))
 
 
-def train(config: RunConfig, run: RunDir, tracker: Tracker, progress: Progress, device: str = "auto") -> OnPolicy:
+def train(
+    config: RunConfig,
+    run: RunDir,
+    tracker: Tracker,
+    progress: Progress,
+    device: str = "auto",
+    ranks: Ranks = ALONE,
+) -> OnPolicy:
     """Bring a run to its end: pre-training, training, final evaluation, pictures, ``done``.
 
     A run that was begun on one device and in one precision ends there.
@@ -301,22 +315,24 @@ def train(config: RunConfig, run: RunDir, tracker: Tracker, progress: Progress, 
     Raises:
         Preempted: SIGTERM or SIGINT came; the checkpoint was written first.
     """
-    begun = run.source
-    device = resolve_device(begun.get("device", device))
-    precision = begun.get("precision") or resolve_precision(config.precision, device)
-    run.write_source(device=device, precision=precision)
-    job = Job(
-        config, find_task(config), run, Records(run, tracker), progress, Clock(), StopRequest(), device, precision
-    )
+
+    def begin() -> tuple[str, Precision]:
+        begun = run.source
+        there = resolve_device(begun.get("device", device))
+        precision = begun.get("precision") or resolve_precision(config.precision, there)
+        run.write_source(device=there, precision=precision)
+        return there, precision
+
+    device, precision = ranks.lead(begin)
+    records, task, clock, stop = Records(run, tracker), find_task(config), Clock(), StopRequest()
+    job = Job(config, task, run, records, progress, clock, stop, device, precision, ranks)
     with job.stop.listening():
-        resumed = job.trained.exists() and checkpoint.read(job.trained) is not None
+        resumed = ranks.lead(lambda: job.trained.exists() and checkpoint.read(job.trained) is not None)
         representation = build_representation(config, job.task).to(device)
-        if not resumed and config.pretrain_samples:
-            pretrain(job, representation)
-        elif not resumed:
-            run.start_afresh()
+        if not resumed:
+            ranks.lead(lambda: pretrain(job, representation) if config.pretrain_samples else run.start_afresh())
         agent = reinforce(job, representation, resumed)
-    finish(job, agent)
+    ranks.lead(lambda: finish(job, agent))
     assert agent.env is not None
     agent.env.close()
     return agent
@@ -354,8 +370,10 @@ def pretrain(job: Job, representation: Representation) -> None:
 
 def reinforce(job: Job, representation: Representation, resumed: bool) -> OnPolicy:
     """Train the agent to the last frame."""
-    config = job.config
-    env = Sb3VecEnv(job.world(job.task.source).make(config.num_envs, job.seed("training environments")))
+    config, ranks = job.config, job.ranks
+    share = ranks.share(config.num_envs)
+    world = job.world(job.task.source)
+    env = Sb3VecEnv(world.make(len(share), job.seed("training environments"), share.start))
     algorithm = ALGORITHMS.resolve(config.algo)
     agent: OnPolicy = algorithm(
         env,
@@ -366,17 +384,21 @@ def reinforce(job: Job, representation: Representation, resumed: bool) -> OnPoli
         precision=job.precision,
         device=job.device,
         bonuses=build_bonuses(config, *_bonus_inputs(env, representation, config.mode)),
+        ranks=ranks,
     )
     if not agent.exact_env:
         print(f"{config.env} cannot save its state: a resumed run begins new episodes and is not exact")
-    coverage = Coverage()
-    components = {**agent.components(), **job.common(), "coverage": coverage}
+    coverage = Coverage(ranks)
+    components = {**agent.components(), **job.common(), "coverage": checkpoint.Spread(coverage, ranks)}
     if resumed:
         checkpoint.load(job.trained, components)
+    ranks.follow(agent.policy.state_dict().values())  # which holds what rank 0 alone has pre-trained
 
     def save(step: int) -> None:
-        checkpoint.save(job.trained, step, components)
-        shutil.rmtree(job.pretrained, ignore_errors=True)  # what it led to is in the new checkpoint
+        ranks.agree(agent.policy.parameters(), f"weights after {step:,} frames")
+        checkpoint.save(job.trained, step, components, ranks)
+        # What it led to is in the new checkpoint.
+        ranks.lead(lambda: shutil.rmtree(job.pretrained, ignore_errors=True))
 
     recorder = Recorder(
         job.clock,
@@ -388,8 +410,9 @@ def reinforce(job: Job, representation: Representation, resumed: bool) -> OnPoli
         evaluate=lambda agent, step: periodic_evaluation(job, agent, step),
         evaluate_every=config.steps / max(config.periodic_evals, 1),
         coverage=coverage,
+        ranks=ranks,
     )
-    job.progress.stage("train", config.steps, agent.num_timesteps)
+    ranks.lead(lambda: job.progress.stage("train", config.steps, agent.num_timesteps))
     remaining = config.steps - agent.num_timesteps
     if remaining > 0:
         agent.learn(remaining, callback=recorder, log_interval=None, reset_num_timesteps=not resumed)  # type: ignore[arg-type]
@@ -449,6 +472,7 @@ def finish(job: Job, agent: OnPolicy) -> None:
     job.records.log(record)
     seconds = job.clock.seconds
     run.write_source(
+        ranks=job.ranks.count,
         frames_per_second=agent.num_timesteps / max(seconds["train"], 1e-9),
         **{f"{stage}_seconds": spent for stage, spent in seconds.items()},
     )

@@ -156,7 +156,7 @@ def execute(args: Args, configs: list[RunConfig], out: Path, write: Callable[[Pa
     device = resolve_device(args.device)
     with from_torchrun(device) as ranks:
         configs = ranks.lead(lambda: fitting(configs, rehearse(configs, ranks), args.repr))
-        ranks.lead(lambda: print(announce(configs, out, device), flush=True))
+        print(ranks.lead(lambda: announce(configs, out, device)), flush=True)
         if args.dry_run:
             return 0
         ranks.lead(lambda: open_experiment(out))
@@ -169,7 +169,7 @@ def execute(args: Args, configs: list[RunConfig], out: Path, write: Callable[[Pa
                 print(f"stopped; all of {name} up to its last rollout is saved. The same command continues.")
                 return 75
             if fresh:
-                ranks.lead(lambda name=name: print(report.line(out / "runs" / name), flush=True))
+                print(report.line(out / "runs" / name), flush=True)
         text = ranks.lead(lambda: write(out))
         print(f"\n{text}\n\nreport: {out / 'report.html'}   table: {out / 'results.csv'}")
         print(f"{time.perf_counter() - started:.0f} s in all")

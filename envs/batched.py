@@ -58,6 +58,8 @@ class BatchedEnv(VectorEnv):
     """Named settings, keyword arguments by name: what listings and contact sheets show."""
     kept: ClassVar[tuple[str, ...]] = ()
     """Attributes with one row an env that make up the state, beside the counters kept here."""
+    first: int = 0
+    """Number of the first env among those of one seed, where several worlds hold a part each; set before a reset."""
 
     def __init__(
         self,
@@ -160,7 +162,7 @@ class BatchedEnv(VectorEnv):
     def _open(self, rows: Array) -> None:
         self.episode[rows] += 1
         self.time[rows] = 0
-        self._keys[rows] = counter_hash(self.seed, rows, self.episode[rows])
+        self._keys[rows] = counter_hash(self.seed, self.first + rows, self.episode[rows])
         self.level[rows] = self.start_level + below(self._keys[rows], self.num_levels)
         self._begin(rows)
 
@@ -228,7 +230,7 @@ class BatchedEnv(VectorEnv):
         for name in names:
             if name in state:
                 getattr(self, name)[...] = state[name]
-        self._keys[:] = counter_hash(self.seed, self.rows, self.episode)
+        self._keys[:] = counter_hash(self.seed, self.first + self.rows, self.episode)
         self._restored()
 
 

@@ -89,11 +89,11 @@ class CountingVectorEnv(BatchedEnv):
         frames[..., 2] = below(counter_hash(level), 256)[:, None, None]
         if self.look == "swapped":
             frames = np.ascontiguousarray(frames[..., ::-1])
-        frames[:, 0, 0] = np.stack([rows, self.episode[rows], time], axis=1) % 256
+        frames[:, 0, 0] = np.stack([self.first + rows, self.episode[rows], time], axis=1) % 256
         return frames
 
     def _advance(self, actions: Array) -> tuple[Array, Array, Array]:
-        parity = self.rows + self.episode
+        parity = self.first + self.rows + self.episode
         ended = self.time + 1 == self.episode_length + parity % 4
         cut = ended & (parity % 2 == 1)
         return actions == self.target(self.level, self.time), ended & ~cut, cut

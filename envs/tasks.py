@@ -29,9 +29,22 @@ class World:
     frames: int = 1
     """Frames stacked in the channels of an image; 1: none."""
 
-    def make(self, num_envs: int, seed: int) -> VectorEnv:
-        """Build it. UsageError where an option is bad or the world's package is missing."""
-        world = WORLDS.resolve(self.name)(num_envs=num_envs, seed=seed, **self.options)
+    def make(self, num_envs: int, seed: int, first: int = 0) -> VectorEnv:
+        """Build it. UsageError where an option is bad or the world's package is missing.
+
+        Args:
+            first: number of its first env among those of one seed, where several processes hold a part each. A world
+                that draws by counter gives the envs they are in the whole; another, as Procgen, others of the kind.
+        """
+        cls = WORLDS.resolve(self.name)
+        by_counter = hasattr(cls, "first")
+        if first and not by_counter:
+            from envs.streams import stream_seed
+
+            seed = stream_seed(seed, "from", first)
+        world = cls(num_envs=num_envs, seed=seed, **self.options)
+        if first and by_counter:
+            world.first = first
         if self.frames == 1:
             return world
         from envs.stack import StackedVectorEnv
