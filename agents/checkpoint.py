@@ -82,7 +82,7 @@ class Spread:
         saved = state.get("ranks", [state])
         if len(saved) != self.ranks.count:
             raise UsageError(
-                f"this checkpoint was made by {len(saved)} processes, now there are {self.ranks.count}: go on with "
+                f"this checkpoint's number of processes was {len(saved)}, now it is {self.ranks.count}: go on with "
                 f"torchrun --nproc-per-node {len(saved)}, or start afresh in another directory"
             )
         self.component.load_state_dict(saved[self.ranks.index])

@@ -207,13 +207,13 @@ def test_two_ranks_stopped_and_started_again_are_two_never_stopped(job):
 
 def test_a_checkpoint_goes_on_with_as_many_processes_as_made_it(job, tmp_path):
     with pytest.raises(
-        UsageError, match="made by 2 processes, now there are 1: go on with torchrun --nproc-per-node 2"
+        UsageError, match="number of processes was 2, now it is 1: go on with torchrun --nproc-per-node 2"
     ):
         build("noisy", ALONE).restore(job[2] / "checkpoint")
     agent = build("noisy", ALONE)
     agent.learn(T * N, log_interval=None)
     agent.save(tmp_path)
-    with pytest.raises(UsageError, match="made by 1 processes, now there are 2"):
+    with pytest.raises(UsageError, match="number of processes was 1, now it is 2"):
         build("noisy", Ranks(1, 2)).restore(tmp_path)
 
 
