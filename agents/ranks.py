@@ -13,7 +13,8 @@ one micro-batch as ever, and running ones rank 0's.
 
 Rank 0 alone pre-trains, evaluates and writes (``lead``) while the others wait. A rank that dies closes its connections,
 which is an error wherever another waits for it, and torchrun ends the rest; so no timeout is needed, and none would fit
-both a gradient and a final evaluation.
+both a gradient and a final evaluation. Asked to stop, all ranks do at the end of the same iteration; torchrun gives
+them 30 s to get there, after which the last checkpoint is what is left.
 """
 
 from __future__ import annotations

@@ -51,23 +51,24 @@ class Plain(Tiny):
 
 
 def build(case, ranks):
-    """An agent of ``case`` with this rank's share of N environments; in float64 but for "noisy"."""
+    """An agent of ``case`` with this rank's share of N environments, in float64 where that can be."""
     share = ranks.share(N)
     env = Sb3VecEnv(WORLD.make(len(share), 1, share.start))
     space = keyed_space(env.observation_space)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         kinds = {"auxiliary": Plain, "noisy": Autoencoder}
-        representation = kinds[case](space) if case in kinds else Tiny(space, double=True)
-    # The gradients' norms are above 0.1: the clip is active. Minibatches of 2 of 24 samples: in some, all are of one
+        representation = kinds[case](space) if case in kinds else Tiny(space, double=case not in SINGLE)
+    mode = "frozen" if case == "frozen" else "online"
+    # The gradients' norms are five times the clip and more. Minibatches of 2 of 24 samples: in some, all are of one
     # rank. The reward's scale and the advantages' mean are of all environments.
-    shared = {"learning_rate": 3e-3, "n_steps": T, "max_grad_norm": 1e-3, "normalise_reward": True}
+    shared = {"learning_rate": 3e-4, "n_steps": T, "max_grad_norm": 1e-3, "normalise_reward": True}
     if case == "a2c":
-        agent = A2C(env, representation, A2C.Config(**shared), mode="online", ranks=ranks)
+        agent = A2C(env, representation, A2C.Config(**shared), mode=mode, ranks=ranks)
     else:
         config = PPO.Config(**shared, epochs=2, minibatches=12, micro_batch=3)
-        agent = PPO(env, representation, config, mode="online", ranks=ranks)
-    if case != "noisy":
+        agent = PPO(env, representation, config, mode=mode, ranks=ranks)
+    if case not in SINGLE:
         agent.policy.double()
         agent._setup_storage()
     return agent
@@ -148,7 +149,8 @@ def meet(ranks):
     }
 
 
-CASES = ("ppo", "a2c", "auxiliary")
+CASES = ("ppo", "a2c", "auxiliary", "frozen")
+SINGLE = ("frozen", "noisy")  # features are kept in float32
 
 
 @pytest.fixture(scope="module")
@@ -181,15 +183,15 @@ def test_two_ranks_compute_one_ranks_update(job, case):
     (zero, one), _, _ = job
     alone = trained(case, ALONE)
     assert len(alone) == len(zero[case]) == len(one[case]) == UPDATES
-    before = weights(build(case, ALONE))
+    before, rounding = weights(build(case, ALONE)), 1e-5 if case in SINGLE else 1e-10
     for update, (expected, metrics) in enumerate(alone):
         assert torch.equal(zero[case][update][0], one[case][update][0])
-        torch.testing.assert_close(zero[case][update][0], expected, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(zero[case][update][0], expected, rtol=rounding, atol=rounding)
         assert (expected - before).abs().max() > 1e-3
         for name in ("gradient/rl_norm", "gradient/auxiliary_norm"):
-            assert metrics.get(name, 1) > 5e-3  # five times the clip, and more
+            assert metrics.get(name, 1) > 5e-3
         for found in (zero[case][update][1], one[case][update][1]):
-            assert found == pytest.approx(metrics | features(found), rel=1e-9)
+            assert found == pytest.approx(metrics | features(found), rel=1e-3 if case in SINGLE else 1e-9)
         before = expected
 
 
