@@ -169,10 +169,10 @@ def from_torchrun(device: str) -> Iterator[Ranks]:
         yield ALONE
         return
     if device == "cuda":
-        local, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
-        if local >= there:
-            raise UsageError(f"--nproc-per-node {local + 1} with {there} GPUs here: start one process a GPU")
-        torch.cuda.set_device(local)
+        here, there = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
+        if here > there:
+            raise UsageError(f"--nproc-per-node {here} with {there} GPUs here: start one process a GPU")
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
     ranks = Ranks(dist.get_rank(), count)
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere if ranks.index else sys.stdout):

@@ -31,6 +31,13 @@ def _choose_waiting() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "100000")
 
 
+def complain(error: Exception) -> int:
+    """Tell of a user's mistake in one line, once for all processes of a torchrun; the exit status."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"error: {error}", file=sys.stderr)
+    return 2
+
+
 def intruders(root: Path) -> list[str]:
     """Top-level packages that Python would import from somewhere else than ``root``, as 'name (place)'."""
     found = []

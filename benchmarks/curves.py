@@ -28,7 +28,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from benchmarks import stats, tables
+from benchmarks import complain, stats, tables
 from benchmarks.runs import Cell, Run, Summary, is_baseline, load, summarise, told_apart
 from envs.registry import UsageError
 
@@ -91,8 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = tyro.cli(Args, prog="python -m benchmarks.curves", args=sys.argv[1:] if argv is None else list(argv))
         print(compare(args))
     except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return complain(error)
     return 0
 
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import tyro
 
-from benchmarks import transfer
+from benchmarks import complain, transfer
 from benchmarks.presets import PRESETS
 from envs.registry import UsageError
 from intrinsic import BONUSES
@@ -109,8 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return explore(args)
     except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return complain(error)
     except KeyboardInterrupt:
         print("stopped at once; the same command continues from the last checkpoint", file=sys.stderr)
         return 130

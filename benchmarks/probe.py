@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import tyro
 
+from benchmarks import complain
 from benchmarks.runs import Run, load
 from envs.registry import UsageError
 
@@ -56,8 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = tyro.cli(Args, prog="python -m benchmarks.probe", args=sys.argv[1:] if argv is None else list(argv))
         print(probe(args))
     except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return complain(error)
     return 0
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agents.checkpoint import write_aside
-from benchmarks import tables, webpage
+from benchmarks import complain, tables, webpage
 from benchmarks.runs import Cell, load, read, score, summarise, table
 from envs.registry import UsageError
 
@@ -54,8 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         print(write(Path(argv[0])))
     except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return complain(error)
     return 0
 
 

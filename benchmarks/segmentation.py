@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import tyro
 
+from benchmarks import complain
 from benchmarks.offline import Row, fit, write
 from envs.registry import UsageError
 
@@ -57,8 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = tyro.cli(Args, prog="python -m benchmarks.segmentation", args=sys.argv[1:] if argv is None else argv)
         print(segmentation(args))
     except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return complain(error)
     return 0
 
 

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from benchmarks import complain
 from envs.registry import UsageError
 from envs.tasks import World
 from intrinsic import BONUSES
@@ -176,8 +177,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = tyro.cli(Args, prog="python -m benchmarks.speed", args=sys.argv[1:] if argv is None else list(argv))
         return speed(args)
     except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return complain(error)
 
 
 def speed(args: Args) -> int:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from benchmarks import complain
 from benchmarks.presets import BASELINE, PRESETS, Preset
 from benchmarks.settings import apply_settings, describe_settings, own_settings
 from envs.registry import UsageError
@@ -94,8 +95,7 @@ def main(argv: list[str] | None = None) -> int:
         args = tyro.cli(Args, prog="python -m benchmarks.transfer", args=argv)
         return transfer(args)
     except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return complain(error)
     except KeyboardInterrupt:
         print("stopped at once; the same command continues from the last checkpoint", file=sys.stderr)
         return 130

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import tyro
 
+from benchmarks import complain
 from benchmarks.offline import Row, fit, write
 from envs.registry import UsageError
 
@@ -65,8 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = tyro.cli(Args, prog="python -m benchmarks.views", args=sys.argv[1:] if argv is None else argv)
         print(views(args))
     except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return complain(error)
     return 0
 
 

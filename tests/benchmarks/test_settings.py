@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 import pytest
 
+from benchmarks import complain
 from benchmarks.settings import apply_settings, describe_settings, own_settings
 from envs.registry import UsageError
 
@@ -73,3 +74,11 @@ def test_help_shows_every_field_with_its_default_and_note():
     assert "Weight of the KL term; the paper's Lab value." in text
     assert "On or off." in text  # the last field's note too
     assert text.count("--set") == 6
+
+
+@pytest.mark.parametrize(("rank", "shown"), [(None, "error: so\n"), ("0", "error: so\n"), ("1", "")])
+def test_a_mistake_is_told_once_for_all_processes(rank, shown, capsys, monkeypatch):
+    if rank is not None:
+        monkeypatch.setenv("RANK", rank)
+    assert complain(UsageError("so")) == 2
+    assert capsys.readouterr().err == shown
