@@ -132,7 +132,7 @@ class OnPolicy(Rollout):
         advantage, every = self.advantages.flatten()[own], self.every_advantage[indices]
         if self.config.normalise_advantage and len(every) > 1:
             advantage = (advantage - every.mean()) / (every.std() + 1e-8)
-        size = len(indices) if self.frozen else self.config.micro_batch
+        size = len(indices) if self.frozen else self.micro_batch
         keys = (FEATURES,) if self.frozen else self.representation.keys
         for part, part_advantage in zip(own.split(size), advantage.split(size), strict=True):
             if not len(part):
@@ -181,7 +181,7 @@ class OnPolicy(Rollout):
 
         alone = self.representation.window == 1
         own = self.ranks.own(indices, self.n_envs)
-        for part in own.split(self.config.micro_batch) if alone else (indices,):
+        for part in own.split(self.micro_batch) if alone else (indices,):
             if not len(part):
                 break
             share = len(part) / len(indices) if alone else 1 / self.ranks.count

@@ -20,6 +20,7 @@ A frozen representation is encoded here and never again: updates read the kept f
 
 from __future__ import annotations
 
+import sys
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -44,6 +45,7 @@ from intrinsic.scale import DiscountedScale
 from intrinsic.visits import FirstVisits
 from representations.base import Mode, Representation, State, check_mode
 
+MICRO_BATCH = 256
 REWARD_CLIP = 10.0  # of the normalised reward; baselines' VecNormalize
 
 
@@ -71,9 +73,10 @@ class Config:
     """Divide rewards by the running std of their 0.99-discounted sum and clip to +-10 (baselines' VecNormalize)."""
     timeout_is_terminal: bool = False
     """Treat a time limit as a terminal state (published Procgen PPO does); False bootstraps from the last frame."""
-    micro_batch: int = 256
+    micro_batch: int | None = None
     """Samples per forward pass; a minibatch's gradient is summed over them. Changes speed, not the RL gradient; an
-    auxiliary loss that compares samples with each other (contrastive) sees this many at once."""
+    auxiliary loss that compares samples with each other (contrastive) sees this many at once. None: 256 on a CPU,
+    whose caches hold no more, the whole minibatch on a GPU."""
     aux_coef: float | None = None
     """Weight of the representation's own loss in mode online, whose gradient is clipped by itself; None takes the
     method's."""
@@ -97,8 +100,8 @@ class Config:
     def check(self, num_envs: int) -> None:
         """UsageError naming the field that no agent over ``num_envs`` environments could work with."""
         for name in ("n_steps", "epochs", "minibatches", "micro_batch", "window_streams"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name}={getattr(self, name)}: give a whole number of at least 1")
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UsageError(f"{name}={value}: give a whole number of at least 1")
         for name in ("gamma", "gae_lambda", "bonus_gamma"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name}={getattr(self, name)}: give a number from 0 to 1")
@@ -239,6 +242,7 @@ class Rollout(OnPolicyAlgorithm):
         self.policy.generator = self.streams["evaluation"]
         self.policy.optimizer = self.make_optimizer(self.policy.trainable())
         self.frozen = self.mode == "frozen"
+        self.micro_batch = config.micro_batch or (sys.maxsize if self.device.type == "cuda" else MICRO_BATCH)
         self.history = History(
             space,
             config.n_steps,

@@ -70,6 +70,7 @@ class History:
         if features_dim:
             self._raw[FEATURES] = torch.zeros(*shape, features_dim, device=device)
         self.frames = frames
+        self._staging: dict[str, Tensor] = {}
         self.action = torch.zeros(shape, dtype=torch.int64, device=device)
         self.reward, self.paid = torch.zeros(shape, device=device), torch.zeros(shape, device=device)
         self.terminated, self.truncated, self.next_valid, self.first = (
@@ -103,8 +104,20 @@ class History:
             order = {key: torch.channels_last if key in self._images else torch.contiguous_format for key in obs}
             return {key: value.to(self.device).contiguous(memory_format=order[key]) for key, value in obs.items()}
         for key, value in obs.items():
-            self._view(key)[row].copy_(value)
+            if self.device.type == "cuda":
+                value = self._staged(key, value)
+            self._view(key)[row].copy_(value, non_blocking=True)
         return {key: self._view(key)[row] for key in obs}
+
+    def _staged(self, key: str, value: Tensor) -> Tensor:
+        """The observation in page-locked memory, from where a GPU fetches it while the CPU goes on.
+
+        It is written anew a step later, when the actions have come back, and so the copy has been made.
+        """
+        if key not in self._staging:
+            pinned = self.device.type == "cuda"
+            self._staging[key] = torch.empty_like(self._view(key)[0], device="cpu", pin_memory=pinned)
+        return self._staging[key].copy_(value)
 
     def keep(self, features: Tensor) -> None:
         """Put features (N, D) of the newest observations beside them."""

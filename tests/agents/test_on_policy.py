@@ -368,7 +368,7 @@ def test_micro_batches_add_up_to_the_minibatch(build, size):
     indices = torch.randperm(6 * N, generator=torch.Generator().manual_seed(0))[:11]
     gradients = {}
     for micro in (size, 11):
-        object.__setattr__(agent.config, "micro_batch", micro)
+        agent.micro_batch = micro
         agent.policy.optimizer.zero_grad()
         agent._rl_backward(indices, Means())
         gradients[micro] = torch.cat([p.grad.flatten() for p in agent.policy.trainable()])

@@ -72,6 +72,17 @@ def test_rollout_is_views_of_what_was_written():
     assert steps.next_valid.int().tolist() == [[1, 1, 1], [1, 1, 1], [1, 1, 0], [1, 1, 1], [1, 1, 1]]
 
 
+def test_frames_for_a_gpu_are_staged_in_the_ring_s_own_layout_in_one_place():
+    history = History(SPACE, T, N)
+    contiguous = frame(3)["image"].contiguous()
+    first = history._staged("image", contiguous)
+    assert first.equal(frame(3)["image"])
+    assert first.stride() == history._view("image")[0].stride() != contiguous.stride()
+    again = history._staged("image", frame(4)["image"])
+    assert again.data_ptr() == first.data_ptr()
+    assert again.equal(frame(4)["image"])
+
+
 def test_next_obs_is_what_followed_never_a_reset_frame():
     history = History(SPACE, T, N)
     write(history, range(0, 5))
