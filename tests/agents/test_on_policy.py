@@ -236,6 +236,18 @@ def test_the_head_of_the_bonuses_learns_their_returns(build):
     assert sum(errors[-3:]) < 0.3 * sum(errors[:3])
 
 
+def test_the_error_of_the_bonuses_own_values_is_part_of_the_loss(build):
+    """Weight 1/2 of the mean of (V - R)^2 / 2: the head's bias gets the mean of V - R, halved."""
+    agent = build(config={"bonus_head": True, "value_clip": None, "value_coef": 0.5}, bonuses=(Novelty(),))
+    agent.train = lambda: None
+    agent.learn(6 * N)
+    agent.policy.optimizer.zero_grad()
+    agent._rl_backward(torch.arange(6 * N), Means())
+    error = (agent.bonus_values[:-1] - agent.bonus_returns).mean()
+    assert abs(error) > 0.1
+    torch.testing.assert_close(agent.policy.bonus_net.bias.grad, 0.5 * error.view(1))
+
+
 def test_a_head_without_bonuses_is_bit_identical_to_none(build):
     plain, headed = build(), build(config={"bonus_head": True})
     for agent in (plain, headed):
@@ -293,6 +305,18 @@ def test_a_state_pays_once_an_episode_where_that_is_wanted(build):
     agent.learn(6 * N)
     extra = agent.paid - agent._rollout.reward - agent.bootstrap
     torch.testing.assert_close(extra, expected(torch.arange(6 * N).view(6, N) % 3 == 1))
+
+
+def test_visits_of_one_rollout_are_known_in_the_next(build):
+    agent = build(config={"bonus_once": True}, bonuses=(Constant(),))
+    seen = []
+    agent.visits.forward = lambda steps: (seen.append(("asked", steps.reward.clone())), torch.ones(6, N))[1]
+    agent.visits.remember = lambda steps: seen.append(("told", steps.reward.clone()))
+    agent.learn(2 * 6 * N)
+    assert [kind for kind, _ in seen] == ["asked", "told"] * 2
+    assert torch.equal(seen[0][1], seen[1][1])
+    assert torch.equal(seen[2][1], seen[3][1])
+    assert not torch.equal(seen[0][1], seen[2][1])
 
 
 def test_the_first_reward_is_dated(build):
