@@ -46,7 +46,7 @@ class Registry(Mapping[str, str]):
         if ":" in name:
             return name
         near = difflib.get_close_matches(name, places, 1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
+        hint = f"; did you mean '{near[0]}'?" if near else "."
         known = ", ".join(sorted(places))
         raise UsageError(f"unknown {self.kind} '{name}'{hint} Known: {known}; or your own as 'package.module:Class'")
 
