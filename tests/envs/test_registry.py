@@ -31,7 +31,7 @@ def test_resolve_gives_the_class(registry):
     ("name", "message"),
     [
         ("aple", "unknown fruit 'aple'; did you mean 'apple'. Known: apple, pear"),
-        ("zzz", "unknown fruit 'zzz' Known: apple, pear"),
+        ("zzz", "unknown fruit 'zzz'. Known: apple, pear"),
         ("pear", "fruit 'pear': no module 'no.such.module'"),
         ("no.such:Thing", "no module 'no.such'"),
         ("collections:NoSuchClass", "module 'collections' has no 'NoSuchClass'"),
