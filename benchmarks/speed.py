@@ -207,7 +207,8 @@ def speed(args: Args) -> int:
 def _wanted(row: Row, args: Args) -> bool:
     if args.check:
         return any(row.key in (ratio.above, ratio.below) for ratio in RATIOS)
-    return not args.only or any(word == row.group or word in row.name for word in args.only)
+    groups = {each.group for each in rows()}
+    return not args.only or any(word == row.group if word in groups else word in row.name for word in args.only)
 
 
 def measure(chosen: Sequence[Row], args: Args) -> tuple[list[Measured], list[str]]:

@@ -119,6 +119,11 @@ def test_every_ratio_names_rows_and_every_method_and_bonus_has_one():
     }
 
 
+def test_a_group_s_name_chooses_the_group_and_any_other_word_looks_into_names():
+    chosen = [row.key for row in rows() if speed._wanted(row, speed.Args(only=("frozen", "coinrun-themes")))]
+    assert chosen == ["worlds: coinrun-themes", "frozen: nature, only acting", "frozen: impala, only acting"]
+
+
 def test_a_killed_process_is_named(monkeypatch):
     row = Row("worlds", "gone", "_exit", {})
     monkeypatch.setattr(speed, "_call", _die)
