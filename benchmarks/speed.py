@@ -1,6 +1,6 @@
 """How fast is it, beside what people use? Whole runs, side by side, frames per second and memory.
 
-    python -m benchmarks.speed                       everything (three rounds: about 40 minutes on two cores)
+    python -m benchmarks.speed                       everything (three rounds: more than an hour on two cores)
     python -m benchmarks.speed --only agents         one group, or the rows whose name holds the word
     python -m benchmarks.speed --check               the ratios again, beside the committed ones: what fell?
 
