@@ -139,10 +139,10 @@ class Player:
         rows = torch.from_numpy(active).to(policy.device)
         part: State = tuple(whole[rows] for whole in self.state)
         part = policy.renew(part, self.first[rows], self.generator)
-        features, part = policy.encode(_rows(self.observation, active, policy.device), part, self.first[rows])
+        _, part, (logits, *_) = policy.look(_rows(self.observation, active, policy.device), part, self.first[rows])
         for whole, new in zip(self.state, part, strict=True):
             whole[rows] = new.to(whole.dtype)
-        return log_probabilities(policy.heads(features, policy.context(part))[0])
+        return log_probabilities(logits)
 
     def advance(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Step every environment: rewards and ends (N,)."""

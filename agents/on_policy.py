@@ -20,7 +20,7 @@ import sys
 import time
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from stable_baselines3.common.utils import safe_mean
 from torch import Tensor
 
 from agents import checkpoint
+from agents.lanes import side_by_side
 from agents.policy import log_probabilities
 from agents.ranks import ALONE, Ranks
 from agents.rollout import Config, Rollout
@@ -50,6 +51,12 @@ class Means:
         total, weights = self.sums.get(name, (torch.zeros((), device=value.device), 0.0))
         self.sums[name] = total + value.detach() * weight, weights + weight
 
+    def join(self, other: Means) -> None:
+        """Take in what another has seen."""
+        for name, (total, weights) in other.sums.items():
+            before = self.sums.get(name, (torch.zeros((), device=total.device), 0.0))
+            self.sums[name] = before[0] + total, before[1] + weights
+
     def values(self, ranks: Ranks = ALONE) -> dict[str, float]:
         """Over all ranks, of which some may lack a metric."""
         own = [(name, float(total), weights) for name, (total, weights) in self.sums.items()]
@@ -58,6 +65,18 @@ class Means:
             before = pooled.get(name, (0.0, 0.0))
             pooled[name] = before[0] + total, before[1] + weights
         return {name: total / weights for name, (total, weights) in pooled.items()}
+
+
+def _sums(before: Sequence[Tensor | None], more: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Of gradients, one by one; None where no sample reached a parameter."""
+
+    def both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+        if a is None or b is None:
+            one = b if a is None else a
+            return None if one is None else one.clone()  # an expanded one cannot be clipped in place
+        return a + b
+
+    return [both(a, b) for a, b in zip(before, more, strict=True)]
 
 
 class OnPolicy(Rollout):
@@ -77,6 +96,8 @@ class OnPolicy(Rollout):
         self._update_learning_rate(self.policy.optimizer)
         means = Means()
         total = self.every_advantage.numel()
+        if self.frozen:  # they stay as they are while the heads learn
+            self._measure(self._rollout.obs[FEATURES].flatten(0, 1), 1.0, means)
         for _ in range(self.config.epochs):
             order = torch.randperm(total, generator=self.streams["minibatches"], device=self.device)
             for indices in order.split(total // self.config.minibatches):
@@ -128,44 +149,64 @@ class OnPolicy(Rollout):
 
     def _rl_backward(self, indices: Tensor, means: Means) -> None:
         """Gradient of the RL loss; the sum over micro-batches, of all ranks, is that of the whole minibatch."""
+        parameters, total = self.policy.trainable(), len(indices)
         own = self.ranks.own(indices, self.n_envs)
         advantage, every = self.advantages.flatten()[own], self.every_advantage[indices]
         if self.config.normalise_advantage and len(every) > 1:
             advantage = (advantage - every.mean()) / (every.std() + 1e-8)
-        size = len(indices) if self.frozen else self.micro_batch
-        keys = (FEATURES,) if self.frozen else self.representation.keys
-        for part, part_advantage in zip(own.split(size), advantage.split(size), strict=True):
-            if not len(part):
-                break  # all of this minibatch is other ranks'
-            share = len(part) / len(indices)
-            steps = self.history.minibatch(part, keys)
-            if self.frozen:
-                features = steps.obs[FEATURES][0]
-            else:
-                state = tuple(kept.flatten(0, 1)[part] for kept in self.states)
-                features = self.policy.encode(flatten(steps.obs), state, steps.first[0])[0]
-            context = None if self.contexts is None else self.contexts.flatten(0, 1)[part]
-            logits, value, bonus_value = self.policy.all_heads(features, context)
-            log_pi_all = log_probabilities(logits)
-            log_pi = log_pi_all.gather(1, steps.action[0].unsqueeze(1)).squeeze(1)
-            old_log_pi = self.log_probs.flatten()[part]
-            policy = self.policy_loss(log_pi, old_log_pi, part_advantage).mean()
-            value_error = self.value_loss(value, self.values[:-1].flatten()[part], self.returns.flatten()[part]).mean()
-            if self.bonus_values is not None and bonus_value is not None:
-                old, returns = (kept.flatten()[part] for kept in (self.bonus_values[:-1], self.bonus_returns))
-                bonus_error = self.value_loss(bonus_value, old, returns).mean()
-                means.add("loss/bonus_value", bonus_error, share)
-                value_error = value_error + bonus_error
-            entropy = -(log_pi_all.exp() * log_pi_all).sum(-1).mean()
-            ((policy + self.vf_coef * value_error - self.ent_coef * entropy) * share).backward()
-            means.add("loss/policy", policy, share)
-            means.add("loss/value", value_error, share)
-            means.add("loss/entropy", entropy, share)
-            with torch.no_grad():
-                log_ratio = log_pi - old_log_pi
-                means.add("train/approx_kl", (log_ratio.exp() - 1 - log_ratio).mean(), share)
-                means.add("representation/feature_std", feature_std(features), share)
-                means.add("representation/feature_size", features.float().square().mean().sqrt(), share)
+        size = min(total if self.frozen else self.micro_batch, max(1, -(-len(own) // self.lanes)))
+        parts = [part for part in zip(own.split(size), advantage.split(size), strict=True) if len(part[0])]
+        lanes = [lane for lane in (parts[k :: self.lanes] for k in range(self.lanes)) if lane]
+
+        def work(lane: list[tuple[Tensor, Tensor]]) -> tuple[list[Tensor | None], Means]:
+            sums: list[Tensor | None] = [None] * len(parameters)
+            seen = Means()
+            for part, part_advantage in lane:
+                loss = self._rl_loss(part, part_advantage, len(part) / total, seen)
+                sums = _sums(sums, torch.autograd.grad(loss, parameters, allow_unused=True))
+            return sums, seen
+
+        sums: list[Tensor | None] = [None] * len(parameters)
+        for gradients, seen in side_by_side(work, lanes):
+            sums = _sums(sums, gradients)
+            means.join(seen)
+        for parameter, gradient in zip(parameters, sums, strict=True):
+            parameter.grad = gradient
+
+    def _rl_loss(self, part: Tensor, advantage: Tensor, share: float, means: Means) -> Tensor:
+        """L of the steps ``part`` (B,) = t * N + i, times their share of the minibatch."""
+        steps = self.history.minibatch(part, (FEATURES,) if self.frozen else self.representation.keys)
+        if self.frozen:
+            features = steps.obs[FEATURES][0]
+        else:
+            state = tuple(kept.flatten(0, 1)[part] for kept in self.states)
+            features = self.policy.encode(flatten(steps.obs), state, steps.first[0])[0]
+        context = None if self.contexts is None else self.contexts.flatten(0, 1)[part]
+        logits, value, bonus_value = self.policy.all_heads(features, context)
+        log_pi_all = log_probabilities(logits)
+        log_pi = log_pi_all.gather(1, steps.action[0].unsqueeze(1)).squeeze(1)
+        old_log_pi = self.log_probs.flatten()[part]
+        policy = self.policy_loss(log_pi, old_log_pi, advantage).mean()
+        value_error = self.value_loss(value, self.values[:-1].flatten()[part], self.returns.flatten()[part]).mean()
+        if self.bonus_values is not None and bonus_value is not None:
+            old, returns = (kept.flatten()[part] for kept in (self.bonus_values[:-1], self.bonus_returns))
+            bonus_error = self.value_loss(bonus_value, old, returns).mean()
+            means.add("loss/bonus_value", bonus_error, share)
+            value_error = value_error + bonus_error
+        entropy = -(log_pi_all.exp() * log_pi_all).sum(-1).mean()
+        means.add("loss/policy", policy, share)
+        means.add("loss/value", value_error, share)
+        means.add("loss/entropy", entropy, share)
+        with torch.no_grad():
+            log_ratio = log_pi - old_log_pi
+            means.add("train/approx_kl", (log_ratio.exp() - 1 - log_ratio).mean(), share)
+            if not self.frozen:
+                self._measure(features, share, means)
+        return (policy + self.vf_coef * value_error - self.ent_coef * entropy) * share
+
+    def _measure(self, features: Tensor, share: float, means: Means) -> None:
+        means.add("representation/feature_std", feature_std(features), share)
+        means.add("representation/feature_size", features.float().square().mean().sqrt(), share)
 
     def _auxiliary_backward(self, indices: Tensor, means: Means) -> None:
         """Gradient of the representation's own loss, on the same minibatch or on windows drawn from History.

@@ -19,7 +19,7 @@ float32 always, because a value of 8 has a resolution of 1/16 in bfloat16.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
@@ -29,6 +29,7 @@ import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor, nn
 
+from agents.lanes import lanes, side_by_side
 from envs.registry import UsageError
 from envs.steps import Obs
 from representations.base import Mode, Representation, State
@@ -45,6 +46,10 @@ class Context(Protocol):
 
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
+LEAST = 16
+"""Rows that are worth a thread of their own."""
+Judged = tuple[Tensor, Tensor, Tensor | None]
+"""Logits (B, A), value (B,), and the value of the bonuses (B,) where they have a head."""
 
 
 def keyed_space(space: gym.Space) -> gym.spaces.Dict:
@@ -153,7 +158,7 @@ class Policy(BasePolicy):
         """Features (B, D), and contexts (B, K) where there are any -> logits (B, A) and values (B,)."""
         return self.all_heads(features, context)[:2]
 
-    def all_heads(self, features: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+    def all_heads(self, features: Tensor, context: Tensor | None = None) -> Judged:
         """As ``heads``, and the value of the bonuses (B,) where they have a head."""
         with self.autocast():
             hidden = self.hidden(features if context is None else torch.cat([features, context.to(features)], 1))
@@ -161,6 +166,26 @@ class Policy(BasePolicy):
             hidden = hidden.to(self.dtype)
             bonus = None if self.bonus_net is None else self.bonus_net(hidden).squeeze(-1)
             return self.action_net(hidden), self.value_net(hidden).squeeze(-1), bonus
+
+    @torch.no_grad()
+    def look(self, obs: Obs, state: State, first: Tensor) -> tuple[Tensor, State, Judged]:
+        """Encode observations (B, ...) and judge them, without gradient; rows side by side where there are enough."""
+        batch = len(first)
+        count = max(1, min(lanes(self.device), batch // LEAST))
+        rows = [slice(k * batch // count, (k + 1) * batch // count) for k in range(count)]
+
+        def work(part: slice) -> tuple[Tensor, State, Judged]:
+            some = {key: value[part] for key, value in obs.items()}
+            features, after = self.encode(some, tuple(kept[part] for kept in state), first[part])
+            return features, after, self.all_heads(features, self.context(after))
+
+        parts = side_by_side(work, rows)
+        if count == 1:
+            return parts[0]
+        features, states, judged = zip(*parts, strict=True)
+        logits, value, bonus = zip(*judged, strict=True)
+        whole = tuple(torch.cat(each) for each in zip(*states, strict=True))
+        return torch.cat(features), whole, (torch.cat(logits), torch.cat(value), _cat(bonus))
 
     def draw(
         self, log_pi: Tensor, generator: torch.Generator | None, first: int = 0, total: int | None = None
@@ -180,12 +205,11 @@ class Policy(BasePolicy):
         return {key: torch.from_numpy(value) for key, value in keyed.items()}
 
     def _choose(
-        self, obs: Tensor | Mapping[str, Tensor], state: State, first: Tensor | None, deterministic: bool
+        self, obs: Tensor | Mapping[str, Tensor], state: State, first: Tensor, deterministic: bool
     ) -> tuple[Tensor, State]:
-        if first is not None:
-            state = self.renew(state, first, self.generator)
-        features, state = self.encode(dict(obs) if isinstance(obs, Mapping) else {"image": obs}, state, first)
-        log_pi = log_probabilities(self.heads(features, self.context(state))[0])
+        state = self.renew(state, first, self.generator)
+        _, state, (logits, *_) = self.look(dict(obs) if isinstance(obs, Mapping) else {"image": obs}, state, first)
+        log_pi = log_probabilities(logits)
         return log_pi.argmax(-1) if deterministic else self.draw(log_pi, self.generator), state
 
     def _predict(self, observation: Tensor | Mapping[str, Tensor], deterministic: bool = False) -> Tensor:
@@ -236,6 +260,11 @@ class Joined(nn.Module):
         features, context = joined[:, : -self.context_dim], joined[:, -self.context_dim :]
         features = self.neck(features)
         return torch.cat([features, context.to(features)], 1)
+
+
+def _cat(parts: Sequence[Tensor | None]) -> Tensor | None:
+    found = [part for part in parts if part is not None]
+    return torch.cat(found) if found else None
 
 
 def _orthogonal(layer: nn.Linear, gain: float) -> nn.Linear:

@@ -34,7 +34,8 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from agents.policy import Policy, Precision, keyed_space, log_probabilities
+from agents.lanes import lanes, ordered
+from agents.policy import Judged, Policy, Precision, keyed_space, log_probabilities
 from agents.ranks import ALONE, Ranks
 from envs.history import FEATURES, History
 from envs.registry import UsageError
@@ -74,8 +75,8 @@ class Config:
     timeout_is_terminal: bool = False
     """Treat a time limit as a terminal state (published Procgen PPO does); False bootstraps from the last frame."""
     micro_batch: int | None = None
-    """Samples per forward pass; a minibatch's gradient is summed over them. Changes speed, not the RL gradient; an
-    auxiliary loss that compares samples with each other (contrastive) sees this many at once. None: 256 on a CPU,
+    """Samples per forward pass at most; a minibatch's gradient is summed over them. Changes speed, not the RL gradient;
+    an auxiliary loss that compares samples with each other (contrastive) sees this many at once. None: 256 on a CPU,
     whose caches hold no more, the whole minibatch on a GPU."""
     aux_coef: float | None = None
     """Weight of the representation's own loss in mode online, whose gradient is clipped by itself; None takes the
@@ -242,6 +243,7 @@ class Rollout(OnPolicyAlgorithm):
         self.policy.generator = self.streams["evaluation"]
         self.policy.optimizer = self.make_optimizer(self.policy.trainable())
         self.frozen = self.mode == "frozen"
+        self.lanes = 1 if ordered(self.policy) else lanes(self.device)
         self.micro_batch = config.micro_batch or (sys.maxsize if self.device.type == "cuda" else MICRO_BATCH)
         self.history = History(
             space,
@@ -331,8 +333,7 @@ class Rollout(OnPolicyAlgorithm):
         for t in range(n_rollout_steps):
             self._begin_episodes(t)
             with torch.no_grad():
-                features, state = self._look()
-                logits, values, bonus_values = self.policy.all_heads(features, self.policy.context(state))
+                _, state, (logits, values, bonus_values) = self._look()
                 log_pi = log_probabilities(logits)
                 actions = self.policy.draw(log_pi, self.streams["policy"], self.first_env, self.total_envs)
                 self.values[t] = values
@@ -350,11 +351,10 @@ class Rollout(OnPolicyAlgorithm):
             self._state, self._seen = state, None
             self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
         with torch.no_grad():
-            seen = self._look()
-            _, self.values[n_rollout_steps], bonus_values = self.policy.all_heads(seen[0], self.policy.context(seen[1]))
+            features, state, (_, self.values[n_rollout_steps], bonus_values) = self._look()
             if self.bonus_values is not None and bonus_values is not None:
                 self.bonus_values[n_rollout_steps] = bonus_values
-            self._seen = seen if self.frozen else None
+            self._seen = (features, state) if self.frozen else None
             self._pay()
         callback.update_locals(locals())
         callback.on_rollout_end()
@@ -372,20 +372,20 @@ class Rollout(OnPolicyAlgorithm):
         if self.contexts is not None:
             self.contexts[t].copy_(self._state[-1])
 
-    def _look(self) -> tuple[Tensor, State]:
-        """Keep and encode the newest observations: features (N, D) and the state after them."""
+    def _look(self) -> tuple[Tensor, State, Judged]:
+        """Keep the newest observations, encode and judge them: features (N, D), the state after them, heads."""
         first = self._first
         obs = self.history.see(self.policy.tensors(self._last_obs), first)  # type: ignore[arg-type]
         if self._seen is None:
-            seen = self.policy.encode(obs, self._state, first.to(self.device))
-        else:
+            features, state, judged = self.policy.look(obs, self._state, first.to(self.device))
+        else:  # the heads have learnt since
             features, state = self._seen
             if self.policy.context_dim:  # encoded before this episode's context was drawn
                 state = (*state[:-1], self._state[-1])
-            seen = features, state
+            judged = self.policy.all_heads(features, self.policy.context(state))
         if self.frozen:
-            self.history.keep(seen[0])
-        return seen
+            self.history.keep(features)
+        return features, state, judged
 
     def _store(
         self, t: int, actions: Tensor, rewards: np.ndarray, dones: np.ndarray, infos: list[dict[str, Any]], state: State

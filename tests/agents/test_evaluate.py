@@ -59,23 +59,17 @@ class Uniform:
     def set_training_mode(self, mode):
         self.training = mode
 
-    def encode(self, obs, state, first):
+    def look(self, obs, state, first):
         assert not self.training
         assert obs["image"].shape[1:] == (2, 4, 5)  # channels first for the network
         count = torch.where(first, torch.zeros_like(state[0]), state[0]) + 1
         self.asked.append((obs["image"][:, 0, 0, 0].tolist(), count.tolist()))
-        return torch.zeros(len(count), 1), (count,)
+        return torch.zeros(len(count), 1), (count,), (torch.zeros(len(count), 2), torch.zeros(len(count)), None)
 
     def renew(self, state, first, generator):
         return state
 
-    def context(self, state):
-        return None
-
     draw = Policy.draw
-
-    def heads(self, features, context):
-        return torch.zeros(len(features), 2), torch.zeros(len(features))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +100,7 @@ def test_finished_environments_are_not_encoded_and_states_follow_their_rows():
 
 
 def test_the_policy_class_offers_what_evaluation_uses():
-    for name in ("encode", "heads", "draw", "initial_state", "set_training_mode"):
+    for name in ("look", "renew", "draw", "initial_state", "set_training_mode"):
         assert callable(getattr(Policy, name))
 
 
@@ -124,13 +118,10 @@ def test_windows_sum_through_the_ends_of_episodes():
 class Bright(Uniform):
     """Two actions: the second where the frame's mean is above 10, with probability 0.75; counts frames in its state."""
 
-    def encode(self, obs, state, first):
-        mean = obs["image"].float().mean((1, 2, 3))
-        return (mean > 10).float(), (state[0] + 1,)
-
-    def heads(self, features, context):
-        p = torch.stack([0.75 - 0.5 * features, 0.25 + 0.5 * features], 1)
-        return p.log(), features
+    def look(self, obs, state, first):
+        bright = (obs["image"].float().mean((1, 2, 3)) > 10).float()
+        p = torch.stack([0.75 - 0.5 * bright, 0.25 + 0.5 * bright], 1)
+        return bright.unsqueeze(1), (state[0] + 1,), (p.log(), bright, None)
 
     def draw(self, log_pi, generator):
         return torch.multinomial(log_pi.exp(), 1, generator=generator).squeeze(1)

@@ -72,9 +72,10 @@ def test_it_is_0_at_a_minimum(build, space, frames):
     assert gain.abs().max() < 1e-10  # the eyes' rounding of a batch of 4 and of 1 aside
     linear = made(build, space, "features", model="linear")
     phi, y = linear.model.pair(Transitions(now, torch.zeros(4, dtype=torch.int64), goal, torch.arange(4)))
-    exact = phi @ torch.linalg.lstsq(phi, y).solution
-    linear.model.moment.copy_(linear.model.precision @ torch.linalg.lstsq(phi, y).solution)
-    assert refit_gain(*linear.model.leverage_and_error(phi, exact)).abs().max() < 1e-20
+    truth = torch.randn(phi.shape[1], y.shape[1], dtype=phi.dtype, generator=torch.Generator().manual_seed(0))
+    linear.model.moment.copy_(linear.model.precision @ truth)
+    assert refit_gain(*linear.model.leverage_and_error(phi, phi @ truth)).abs().max() < 1e-20
+    assert refit_gain(*linear.model.leverage_and_error(phi, phi @ truth + 0.1)).abs().min() > 1e-6
 
 
 def test_minibatches_are_equal_in_size(build, space, steps_of, frames):
