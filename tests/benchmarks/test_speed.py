@@ -26,16 +26,31 @@ def test_rows_are_measured_each_in_a_process_of_its_own_and_written(tmp_path, ca
     row = Row("worlds", "counting", "world", options, 10.0)
     absent = Row("worlds", "nowhere", "world", {"world": World("counting", {"size": 0}), "num_envs": 5})
     monkeypatch.setattr(speed, "rows", lambda: [row, absent])
-    assert speed.main(["--rounds", "2", "--seconds", "0.05", "--out", str(out)]) == 0
+    assert speed.main(["--rounds", "1", "--seconds", "0.05", "--out", str(out)]) == 0
     written = json.loads(out.read_text())
     (found,) = written["rows"]
-    assert (found["group"], found["name"], len(found["rounds"])) == ("worlds", "counting", 2)
+    assert (found["group"], found["name"], len(found["rounds"])) == ("worlds", "counting", 1)
     assert min(figures["frames_per_second"] for figures in found["rounds"]) > 10
     assert 10 < found["rounds"][0]["peak_mib"] < 10_000
     assert written["machine"]["cores"] >= 1
     shown = capsys.readouterr().out
     assert "counting" in shown
     assert "worlds: nowhere: " in shown
+
+
+def test_rows_of_ratios_have_all_rounds_the_rest_one_and_each_round_is_written(tmp_path, monkeypatch):
+    out, written = tmp_path / "speed.json", []
+    needed = Row("worlds", "coinrun", "world", {})
+    monkeypatch.setattr(speed, "rows", lambda: [Row("worlds", "other", "world", {}), needed])
+
+    def alone(row, args):
+        written.append(len(json.loads(out.read_text())["rows"][1]["rounds"]) if out.exists() else 0)
+        return Figures(1.0, 100.0)
+
+    monkeypatch.setattr(speed, "alone", alone)
+    assert speed.main(["--rounds", "3", "--out", str(out)]) == 0
+    assert [len(row["rounds"]) for row in json.loads(out.read_text())["rows"]] == [1, 3]
+    assert written == [0, 0, 1, 2]
 
 
 @pytest.mark.parametrize("work", ["ours", "sb3", "single_file"])
@@ -121,7 +136,12 @@ def test_every_ratio_names_rows_and_every_method_and_bonus_has_one():
 
 def test_a_group_s_name_chooses_the_group_and_any_other_word_looks_into_names():
     chosen = [row.key for row in rows() if speed._wanted(row, speed.Args(only=("frozen", "coinrun-themes")))]
-    assert chosen == ["worlds: coinrun-themes", "frozen: nature, only acting", "frozen: impala, only acting"]
+    assert chosen == [
+        "worlds: coinrun-themes",
+        "frozen: nature, only acting",
+        "frozen: impala, only acting",
+        "frozen: nature, only acting, 256 environments",
+    ]
 
 
 def test_a_killed_process_is_named(monkeypatch):
