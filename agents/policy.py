@@ -19,7 +19,7 @@ float32 always, because a value of 8 has a resolution of 1/16 in bfloat16.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
@@ -46,6 +46,7 @@ class Context(Protocol):
 
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
+COMPILER = "inductor"
 LEAST = 16
 """Rows that are worth a thread of their own."""
 Judged = tuple[Tensor, Tensor, Tensor | None]
@@ -110,6 +111,8 @@ class Policy(BasePolicy):
         self.action_net = _orthogonal(nn.Linear(width, int(action_space.n)), 0.01)
         self.value_net = _orthogonal(nn.Linear(width, 1), 1.0)
         self.bonus_net = _orthogonal(nn.Linear(width, 1), 1.0) if bonus_head else None
+        self._compiled: Callable[..., tuple[Tensor, State]] | None = None
+        self._compiled_for: frozenset[int] = frozenset()
         self.generator: torch.Generator | None = None
         """Draws the actions of ``predict``; None: torch's global generator."""
         if mode == "frozen":
@@ -128,6 +131,19 @@ class Policy(BasePolicy):
         """Of logits and values."""
         return self.value_net.weight.dtype
 
+    @property
+    def lanes(self) -> int:
+        """Threads that the rows of a batch are worth at most."""
+        return lanes(self.device) if self._compiled is None else 1
+
+    def compile_for(self, *rows: int) -> None:
+        """Have torch compile the representation's ``encode`` for batches of so many rows; others stay as they are.
+
+        The compiler fuses what lies between convolutions, for each number of rows anew.
+        """
+        self._compiled_for = frozenset(rows)
+        self._compiled = torch.compile(self.representation.encode, dynamic=False, backend=COMPILER)
+
     def trainable(self) -> list[nn.Parameter]:
         """What the one optimizer moves: everything that takes a gradient, so nothing of a frozen representation."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
@@ -138,8 +154,11 @@ class Policy(BasePolicy):
     def encode(self, obs: Obs, state: State = (), first: Tensor | None = None) -> tuple[Tensor, State]:
         """Observations (B, ...) -> features (B, D) and the next state, its context as it was."""
         kept = state[-1:] if self.context_dim else ()
+        encode = self.representation.encode
+        if self._compiled is not None and len(next(iter(obs.values()))) in self._compiled_for:
+            encode = self._compiled
         with self.autocast():
-            features, state = self.representation.encode(obs, state[: len(state) - len(kept)], first)
+            features, state = encode(obs, state[: len(state) - len(kept)], first)
         return features.to(self.dtype), (*state, *kept)
 
     def context(self, state: State) -> Tensor | None:
@@ -171,7 +190,7 @@ class Policy(BasePolicy):
     def look(self, obs: Obs, state: State, first: Tensor) -> tuple[Tensor, State, Judged]:
         """Encode observations (B, ...) and judge them, without gradient; rows side by side where there are enough."""
         batch = len(first)
-        count = max(1, min(lanes(self.device), batch // LEAST))
+        count = max(1, min(self.lanes, batch // LEAST))
         rows = [slice(k * batch // count, (k + 1) * batch // count) for k in range(count)]
 
         def work(part: slice) -> tuple[Tensor, State, Judged]:
