@@ -30,7 +30,7 @@ def _settle() -> None:
     if platform.libc_ver()[0] == "glibc":
         arenas, trim, mapped = -8, -1, -3  # M_ARENA_MAX, M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
         libc = ctypes.CDLL(None)
-        if libc.mallopt(mapped, 2**30):  # refused by an old one, to which the others would do harm
+        if libc.mallopt(mapped, 2**27):  # refused by an old one, to which the others would do harm
             libc.mallopt(trim, 2**31 - 1)
             libc.mallopt(arenas, 1)
 
