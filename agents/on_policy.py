@@ -1,8 +1,8 @@
 """On-policy learning around a representation: the update that PPO and A2C share, and what a checkpoint holds.
 
 A subclass of stable-baselines3's on-policy algorithm: ``learn``, callbacks, loggers, ``predict``, ``evaluate_policy``
-and ``EvalCallback`` are its own. Rollout (``agents.rollout``) and update are ours, because its have no place for a
-bonus or an auxiliary loss. Per minibatch
+and ``EvalCallback`` are its own. Rollout (``agents.rollout``, ``agents.paying``) and update are ours, because its have
+no place for a bonus or an auxiliary loss. Per minibatch
 
     L = policy loss + value_coef * value loss - entropy_coef * H
     step along  clip(grad L) + aux_coef * clip(grad L_own)
@@ -29,10 +29,11 @@ from stable_baselines3.common.utils import safe_mean
 from torch import Tensor
 
 from agents import checkpoint
+from agents.config import Config
 from agents.lanes import side_by_side
+from agents.paying import Paid
 from agents.policy import log_probabilities
 from agents.ranks import ALONE, Ranks
-from agents.rollout import Config, Rollout
 from envs.history import FEATURES
 from envs.registry import UsageError
 from envs.steps import Obs, flatten
@@ -79,7 +80,7 @@ def _sums(before: Sequence[Tensor | None], more: Sequence[Tensor | None]) -> lis
     return [both(a, b) for a, b in zip(before, more, strict=True)]
 
 
-class OnPolicy(Rollout):
+class OnPolicy(Paid):
     """Base of PPO and A2C; arguments as in ``Rollout``."""
 
     @abstractmethod

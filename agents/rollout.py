@@ -1,19 +1,7 @@
-"""Acting and being paid: the half of an iteration in which nothing is learnt.
+"""Acting: T steps, each frame encoded once and kept in History with what was done and what came of it.
 
-1. T steps; each frame is encoded once and kept in History. A step pays  r_t  (the world's), or with normalise_reward
-   clip(r_t / s_t, +-10), s_t the running std of the 0.99-discounted reward sum up to and with step t.
-2. Each bonus scores the whole rollout:  b_t = sum of coefficient * raw_t / s, s the running std of its discounted sum.
-   With bonus_once a step that arrives where its episode has been before has raw_t = 0 (bonuses with skills excepted).
-   The agent is paid  extrinsic * r_t + b_t.  Then
-
-       delta_t = r_t + gamma V_{t+1} (1 - done_t) - V_t
-       A_t = delta_t + gamma lambda (1 - done_t) A_{t+1},   R_t = A_t + V_t
-
-   With bonus_head the bonuses are a stream of their own (Burda et al. 2018, RND): b_t has its own value head and
-   bonus_gamma, runs on through the ends of episodes unless bonus_episodic, and its advantage is added to A_t.
-
-   A truncated step gets gamma V(final frame) on top of r_t, unless timeout_is_terminal. Where the world cannot show its
-   final frame, ``terminal_observation`` is the frame before it, and V of that one is taken.
+A truncated step has gamma V(final frame) in ``bootstrap``, unless timeout_is_terminal. Where the world cannot show its
+final frame, ``terminal_observation`` is the frame before it, and V of that one is taken.
 
 A frozen representation is encoded here and never again: updates read the kept features.
 """
@@ -23,10 +11,8 @@ from __future__ import annotations
 import sys
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import gymnasium as gym
 import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
@@ -34,122 +20,22 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
+from agents.config import Config, skilled_one
 from agents.lanes import lanes, ordered
 from agents.policy import Judged, Policy, Precision, keyed_space, log_probabilities
 from agents.ranks import ALONE, Ranks
 from envs.history import FEATURES, History
 from envs.registry import UsageError
-from envs.steps import Obs, Steps
+from envs.steps import Obs
 from envs.streams import Streams, stream_seed
 from intrinsic.base import IntrinsicBonus
-from intrinsic.scale import DiscountedScale
-from intrinsic.visits import FirstVisits
 from representations.base import Mode, Representation, State, check_mode
 
 MICRO_BATCH = 256
-REWARD_CLIP = 10.0  # of the normalised reward; baselines' VecNormalize
-
-
-@dataclass(frozen=True)
-class Config:
-    """Settings that PPO and A2C share."""
-
-    learning_rate: float = 5e-4
-    """Constant step size of the one optimizer."""
-    n_steps: int = 256
-    """T, steps of each environment per rollout."""
-    gamma: float = 0.999
-    """Discount (train-procgen)."""
-    gae_lambda: float = 0.95
-    """Lambda of generalised advantage estimation; 1 gives Monte-Carlo returns with a bootstrapped end."""
-    entropy_coef: float = 0.01
-    """Weight of the policy's entropy, nats (train-procgen)."""
-    value_coef: float = 0.5
-    """Weight of the value loss (train-procgen, stable-baselines3)."""
-    max_grad_norm: float = 0.5
-    """Norm that the RL gradient and the auxiliary gradient are each clipped to (train-procgen)."""
-    normalise_advantage: bool = False
-    """Advantages of a minibatch to mean 0 and std 1."""
-    normalise_reward: bool = False
-    """Divide rewards by the running std of their 0.99-discounted sum and clip to +-10 (baselines' VecNormalize)."""
-    timeout_is_terminal: bool = False
-    """Treat a time limit as a terminal state (published Procgen PPO does); False bootstraps from the last frame."""
-    micro_batch: int | None = None
-    """Samples per forward pass at most; a minibatch's gradient is summed over them. Changes speed, not the RL gradient;
-    an auxiliary loss that compares samples with each other (contrastive) sees this many at once. None: 256 on a CPU,
-    whose caches hold no more, the whole minibatch on a GPU."""
-    aux_coef: float | None = None
-    """Weight of the representation's own loss in mode online, whose gradient is clipped by itself; None takes the
-    method's."""
-    window_streams: int = 16
-    """Stretches per auxiliary batch, for representations that learn from windows."""
-    extrinsic: float = 1.0
-    """Weight of the world's own reward; 0 trains on bonuses alone. What is logged and scored is the world's."""
-    bonus_once: bool = False
-    """Pay for a state at its first visit in an episode alone (RIDE, NovelD): on worlds drawn anew for each episode a
-    bonus otherwise stays where the view is rare."""
-    bonus_head: bool = False
-    """Give the bonuses a value head and a discount of their own (RND's setting)."""
-    bonus_gamma: float = 0.99
-    """Discount of the bonuses under their own head, and of the sum that scales them in any case."""
-    bonus_episodic: bool = False
-    """Whether the end of an episode ends the bonuses' stream, too, under their own head."""
-
-    epochs = 1  # not fields: A2C makes one step on each rollout
-    minibatches = 1
-
-    def check(self, num_envs: int) -> None:
-        """UsageError naming the field that no agent over ``num_envs`` environments could work with."""
-        for name in ("n_steps", "epochs", "minibatches", "micro_batch", "window_streams"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise UsageError(f"{name}={value}: give a whole number of at least 1")
-        for name in ("gamma", "gae_lambda", "bonus_gamma"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"{name}={getattr(self, name)}: give a number from 0 to 1")
-        for name in ("learning_rate", "max_grad_norm"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name}={getattr(self, name)}: give a number above 0")
-        if self.extrinsic < 0:
-            raise UsageError(f"extrinsic={self.extrinsic}: give a number of at least 0; 0 trains on bonuses alone")
-        if self.aux_coef is not None and self.aux_coef < 0:
-            raise UsageError(f"aux_coef={self.aux_coef}: give a number of at least 0")
-        if (self.n_steps * num_envs) % self.minibatches:
-            raise UsageError(
-                f"{self.n_steps} steps x {num_envs} environments do not divide into {self.minibatches} minibatches"
-            )
-
-
-def bonus_space(observation_space: gym.Space, representation: Representation, mode: str) -> gym.spaces.Dict:
-    """What the Steps of an agent hold, by key, for its bonuses: observations, and features where they are frozen."""
-    spaces = dict(keyed_space(observation_space).spaces)
-    if mode == "frozen":
-        spaces[FEATURES] = gym.spaces.Box(-np.inf, np.inf, (representation.features_dim,), np.float32)
-    return gym.spaces.Dict(spaces)
-
-
-def skilled_one(bonuses: Sequence[IntrinsicBonus]) -> IntrinsicBonus | None:
-    """The bonus that shows the policy a skill, where there is one. UsageError where there are more."""
-    skilled = [bonus for bonus in bonuses if bonus.context_dim]
-    if len(skilled) > 1:
-        raise UsageError(f"bonuses {[bonus.name for bonus in skilled]} each show the policy a skill; give one")
-    return skilled[0] if skilled else None
-
-
-def gae(reward: Tensor, value: Tensor, done: Tensor, gamma: float, gae_lambda: float) -> tuple[Tensor, Tensor]:
-    """Advantages and lambda-returns (T, N) from rewards and dones (T, N) and values (T+1, N)."""
-    alive = 1.0 - done.to(value.dtype)
-    delta = reward + gamma * value[1:] * alive - value[:-1]
-    decay = gamma * gae_lambda * alive
-    advantage = torch.empty_like(delta)
-    carried = torch.zeros_like(delta[0])
-    for t in range(len(delta) - 1, -1, -1):
-        torch.addcmul(delta[t], decay[t], carried, out=advantage[t])
-        carried = advantage[t]
-    return advantage, advantage + value[:-1]
 
 
 class Rollout(OnPolicyAlgorithm):
-    """What acts, with its storage; see the module docstring. ``OnPolicy`` adds the update.
+    """What acts, with its storage; ``agents.paying`` adds what steps are worth, ``OnPolicy`` the update.
 
     Args:
         env: VecEnv with Discrete actions, images (C, H, W) uint8 or a Dict of keys.
@@ -222,6 +108,10 @@ class Rollout(OnPolicyAlgorithm):
     def make_optimizer(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
         """The one optimizer of everything the policy trains."""
 
+    @abstractmethod
+    def _pay(self) -> None:
+        """Once a rollout is complete: what its steps are worth."""
+
     # set-up -----------------------------------------------------------------------------------------------------------
 
     def _setup_model(self) -> None:
@@ -256,28 +146,8 @@ class Rollout(OnPolicyAlgorithm):
         )
         self.rollout_buffer = self.history  # type: ignore[assignment]  # SB3's learn passes it to collect_rollouts
         self._setup_storage()
-        self.reward_scale = DiscountedScale(self.total_envs) if config.normalise_reward else None
-        self.bonus_scales = {
-            name: DiscountedScale(self.n_envs, config.bonus_gamma, prior=False) for name in self.bonuses
-        }
-        for bonus in self.bonuses.values():
-            bonus.to(self.device)
-        self.visits = self._first_visits() if config.bonus_once and self.bonuses else None
-        self.metrics: dict[str, float] = {}
-        """Charts of the newest iteration, by name."""
-        self.first_reward = 0
-        """Frames until the world first paid more than 0; 0 while it has not."""
         self._collapsed = False
         self._forget_streams()
-
-    def _first_visits(self) -> FirstVisits:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(stream_seed(self.seed or 0, "init", "visits"))
-            told = bonus_space(self.observation_space, self.representation, self.mode)
-            kept = self.history.keys
-            return FirstVisits(gym.spaces.Dict({key: box for key, box in told.spaces.items() if key in kept})).to(
-                self.device
-            )
 
     def _older_steps(self) -> int:
         """Steps before the rollout that the auxiliary loss draws from."""
@@ -320,7 +190,7 @@ class Rollout(OnPolicyAlgorithm):
     # rollout ----------------------------------------------------------------------------------------------------------
 
     def collect_rollouts(self, env: VecEnv, callback: BaseCallback, rollout_buffer: Any, n_rollout_steps: int) -> bool:
-        """T steps into History, then bonuses and advantages; False where a callback asked to stop.
+        """T steps into History, then what they are worth; False where a callback asked to stop.
 
         Several ranks can only stop together, at the end of a rollout.
         """
@@ -426,52 +296,3 @@ class Rollout(OnPolicyAlgorithm):
                 if i in bootstrapped:
                     self.bootstrap[t, i] = self.gamma * value[place]
         return {i: {key: final[place] for key, final in finals.items()} for place, i in enumerate(wanted) if i in true}
-
-    def _pay(self) -> None:
-        """Rewards as the agent is really paid, bonuses included; advantages and returns of those."""
-        self._rollout = steps = replace(self.history.rollout(), context=self.contexts)
-        self.metrics = {}
-        paying = self.ranks.gather(steps.reward) > 0
-        if not self.first_reward and bool(paying.any()):
-            first = int(paying.any(1).int().argmax())
-            self.first_reward = self.num_timesteps - (self.n_steps - 1 - first) * self.total_envs
-        reward = self._normalised(steps) if self.reward_scale is not None else steps.reward
-        self.paid = self.config.extrinsic * reward.to(self.values.dtype) + self.bootstrap
-        bonus = torch.zeros_like(self.paid)
-        fresh = None if self.visits is None else self.visits(steps)
-        for name, each in self.bonuses.items():
-            bonus += self._scaled(name, each, steps, None if each.context_dim else fresh)
-        if self.bonus_values is None:
-            self.paid += bonus
-        self.history.pay(self.paid)
-        self.advantages, self.returns = gae(self.paid, self.values, steps.done, self.gamma, self.gae_lambda)
-        if self.bonus_values is not None:
-            ended = steps.done & self.config.bonus_episodic
-            gamma = self.config.bonus_gamma
-            advantages, self.bonus_returns = gae(bonus, self.bonus_values, ended, gamma, self.gae_lambda)
-            self.advantages += advantages
-        self.every_advantage = self.ranks.gather(self.advantages).flatten()
-
-    def _scaled(self, name: str, bonus: IntrinsicBonus, steps: Steps, fresh: Tensor | None) -> Tensor:
-        """What a bonus adds to the reward (T, N); only where ``fresh`` (T, N), if that is given."""
-        raw, scale = bonus.compute(steps), self.bonus_scales[name]
-        if fresh is not None:
-            raw = raw * fresh
-        scale.update(raw.cpu())
-        paid = bonus.coefficient * raw / scale.std
-        self.metrics |= {
-            f"bonus/{name}/raw": float(raw.mean()),
-            f"bonus/{name}/scale": scale.std,
-            f"bonus/{name}/paid": float(paid.mean()),
-        }
-        return paid
-
-    def _normalised(self, steps: Steps) -> Tensor:
-        """Step by step, as published: a reward is divided by what was known up to and with its own step."""
-        assert self.reward_scale is not None
-        reward, done = self.ranks.gather(steps.reward).cpu(), self.ranks.gather(steps.done).cpu()
-        divisor = torch.empty(len(reward), 1)
-        for t in range(len(reward)):
-            self.reward_scale.update(reward[t : t + 1], done[t : t + 1])
-            divisor[t] = self.reward_scale.std
-        return (steps.reward.cpu() / divisor).clamp_(-REWARD_CLIP, REWARD_CLIP).to(self.device)

@@ -21,13 +21,13 @@ import torch
 from PIL import Image
 
 from agents import ALGORITHMS, checkpoint
+from agents.config import bonus_space, skilled_one
 from agents.coverage import Coverage
 from agents.evaluate import Agreement, Episodes, agreement, first_episodes, windows
 from agents.on_policy import OnPolicy
 from agents.policy import PRECISIONS, Precision, keyed_space
 from agents.ranks import ALONE, Ranks
 from agents.recorder import Clock, Progress, Recorder, Records, StopRequest
-from agents.rollout import bonus_space, skilled_one
 from agents.run_dir import RunDir
 from agents.trackers import Tracker
 from envs.registry import UsageError
@@ -174,7 +174,7 @@ def build_bonuses(config: RunConfig, space: gym.spaces.Dict, actions: int) -> li
     """The bonuses of a run, each as the seed and its own name make it.
 
     Args:
-        space: what the agent's Steps hold (``agents.rollout.bonus_space``).
+        space: what the agent's Steps hold (``agents.config.bonus_space``).
     """
     bonuses = []
     for name, coefficient in parse_bonuses(config.bonus.split()).items():

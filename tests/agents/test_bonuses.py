@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from agents.a2c import A2C
+from agents.config import bonus_space
 from agents.policy import keyed_space
 from agents.ppo import PPO
-from agents.rollout import bonus_space
 from envs.minigrid import MiniGridVectorEnv
 from envs.sb3 import Sb3VecEnv
 from intrinsic import BONUSES

@@ -14,8 +14,8 @@ from torch import nn
 from agents import checkpoint
 from agents.a2c import A2C
 from agents.on_policy import Means
+from agents.paying import gae
 from agents.ppo import PPO
-from agents.rollout import gae
 from envs.registry import UsageError
 from envs.streams import Streams
 from intrinsic.base import IntrinsicBonus

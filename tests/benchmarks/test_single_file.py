@@ -8,9 +8,9 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecEnvWrapper
 from torch import nn
 
+from agents.paying import gae
 from agents.policy import keyed_space
 from agents.ppo import PPO, PPOConfig
-from agents.rollout import gae
 from benchmarks.single_file import Agent, RunningReward, Settings, SingleFile, advantages_of
 from envs.dummy import CountingVectorEnv
 from envs.sb3 import Sb3VecEnv

@@ -1,0 +1,100 @@
+"""Settings that PPO and A2C share, and what an agent's bonuses are built for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import gymnasium as gym
+import numpy as np
+
+from agents.policy import keyed_space
+from envs.history import FEATURES
+from envs.registry import UsageError
+from intrinsic.base import IntrinsicBonus
+from representations.base import Representation
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings that PPO and A2C share."""
+
+    learning_rate: float = 5e-4
+    """Constant step size of the one optimizer."""
+    n_steps: int = 256
+    """T, steps of each environment per rollout."""
+    gamma: float = 0.999
+    """Discount (train-procgen)."""
+    gae_lambda: float = 0.95
+    """Lambda of generalised advantage estimation; 1 gives Monte-Carlo returns with a bootstrapped end."""
+    entropy_coef: float = 0.01
+    """Weight of the policy's entropy, nats (train-procgen)."""
+    value_coef: float = 0.5
+    """Weight of the value loss (train-procgen, stable-baselines3)."""
+    max_grad_norm: float = 0.5
+    """Norm that the RL gradient and the auxiliary gradient are each clipped to (train-procgen)."""
+    normalise_advantage: bool = False
+    """Advantages of a minibatch to mean 0 and std 1."""
+    normalise_reward: bool = False
+    """Divide rewards by the running std of their 0.99-discounted sum and clip to +-10 (baselines' VecNormalize)."""
+    timeout_is_terminal: bool = False
+    """Treat a time limit as a terminal state (published Procgen PPO does); False bootstraps from the last frame."""
+    micro_batch: int | None = None
+    """Samples per forward pass at most; a minibatch's gradient is summed over them. Changes speed, not the RL gradient;
+    an auxiliary loss that compares samples with each other (contrastive) sees this many at once. None: 256 on a CPU,
+    whose caches hold no more, the whole minibatch on a GPU."""
+    aux_coef: float | None = None
+    """Weight of the representation's own loss in mode online, whose gradient is clipped by itself; None takes the
+    method's."""
+    window_streams: int = 16
+    """Stretches per auxiliary batch, for representations that learn from windows."""
+    extrinsic: float = 1.0
+    """Weight of the world's own reward; 0 trains on bonuses alone. What is logged and scored is the world's."""
+    bonus_once: bool = False
+    """Pay for a state at its first visit in an episode alone (RIDE, NovelD): on worlds drawn anew for each episode a
+    bonus otherwise stays where the view is rare."""
+    bonus_head: bool = False
+    """Give the bonuses a value head and a discount of their own (RND's setting)."""
+    bonus_gamma: float = 0.99
+    """Discount of the bonuses under their own head, and of the sum that scales them in any case."""
+    bonus_episodic: bool = False
+    """Whether the end of an episode ends the bonuses' stream, too, under their own head."""
+
+    epochs = 1  # not fields: A2C makes one step on each rollout
+    minibatches = 1
+
+    def check(self, num_envs: int) -> None:
+        """UsageError naming the field that no agent over ``num_envs`` environments could work with."""
+        for name in ("n_steps", "epochs", "minibatches", "micro_batch", "window_streams"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UsageError(f"{name}={value}: give a whole number of at least 1")
+        for name in ("gamma", "gae_lambda", "bonus_gamma"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name}={getattr(self, name)}: give a number from 0 to 1")
+        for name in ("learning_rate", "max_grad_norm"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{name}={getattr(self, name)}: give a number above 0")
+        if self.extrinsic < 0:
+            raise UsageError(f"extrinsic={self.extrinsic}: give a number of at least 0; 0 trains on bonuses alone")
+        if self.aux_coef is not None and self.aux_coef < 0:
+            raise UsageError(f"aux_coef={self.aux_coef}: give a number of at least 0")
+        if (self.n_steps * num_envs) % self.minibatches:
+            raise UsageError(
+                f"{self.n_steps} steps x {num_envs} environments do not divide into {self.minibatches} minibatches"
+            )
+
+
+def bonus_space(observation_space: gym.Space, representation: Representation, mode: str) -> gym.spaces.Dict:
+    """What the Steps of an agent hold, by key, for its bonuses: observations, and features where they are frozen."""
+    spaces = dict(keyed_space(observation_space).spaces)
+    if mode == "frozen":
+        spaces[FEATURES] = gym.spaces.Box(-np.inf, np.inf, (representation.features_dim,), np.float32)
+    return gym.spaces.Dict(spaces)
+
+
+def skilled_one(bonuses: Sequence[IntrinsicBonus]) -> IntrinsicBonus | None:
+    """The bonus that shows the policy a skill, where there is one. UsageError where there are more."""
+    skilled = [bonus for bonus in bonuses if bonus.context_dim]
+    if len(skilled) > 1:
+        raise UsageError(f"bonuses {[bonus.name for bonus in skilled]} each show the policy a skill; give one")
+    return skilled[0] if skilled else None
