@@ -165,13 +165,20 @@ class Policy(BasePolicy):
         """The context (B, K) in a state; None where there is none."""
         return state[-1] if self.context_dim else None
 
-    def renew(self, state: State, first: Tensor, generator: torch.Generator | None) -> State:
-        """The state with a new context where ``first`` (B,) says that an episode begins."""
+    def contexts(self, count: int, generator: torch.Generator | None) -> Tensor | None:
+        """New contexts (count, K); None where there are none."""
+        return None if self.draw_context is None else self.draw_context(count, generator)
+
+    def renew(self, state: State, first: Tensor, drawn: Tensor | torch.Generator | None) -> State:
+        """The state with a new context where ``first`` (B,) says that an episode begins.
+
+        ``drawn``: rows of ``contexts`` (B, K), or a generator.
+        """
         if self.draw_context is None:
             return state
         *rest, context = state
-        drawn = self.draw_context(len(first), generator).to(context)
-        return (*rest, torch.where(first.unsqueeze(1), drawn, context))
+        new = drawn if isinstance(drawn, Tensor) else self.draw_context(len(first), drawn)
+        return (*rest, torch.where(first.unsqueeze(1), new.to(context), context))
 
     def heads(self, features: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Features (B, D), and contexts (B, K) where there are any -> logits (B, A) and values (B,)."""
@@ -206,17 +213,22 @@ class Policy(BasePolicy):
         whole = tuple(torch.cat(each) for each in zip(*states, strict=True))
         return torch.cat(features), whole, (torch.cat(logits), torch.cat(value), _cat(bonus))
 
-    def draw(
-        self, log_pi: Tensor, generator: torch.Generator | None, first: int = 0, total: int | None = None
-    ) -> Tensor:
-        """One action (B,) from log pi (B, A); what ``Categorical.sample`` draws from the same generator state.
+    def noise(self, count: int, generator: torch.Generator | None) -> Tensor:
+        """What ``draw`` takes for ``count`` actions (count, A), a row an action."""
+        weight = self.action_net.weight
+        return torch.empty(count, len(weight), dtype=weight.dtype, device=weight.device).exponential_(
+            generator=generator
+        )
 
-        With ``total``, what these rows, from ``first`` on, would get if so many were drawn together.
+    def draw(self, log_pi: Tensor, drawn: Tensor | torch.Generator | None) -> Tensor:
+        """One action (B,) from log pi (B, A), with rows of ``noise`` (B, A) or a generator.
+
+        With a generator, what ``Categorical.sample`` draws from the same state of it.
         """
         pi = log_pi.softmax(-1)
         # The largest of p / q, q exponential, is a draw from p: torch.multinomial's own way, by rows here.
-        noise = pi.new_empty(total or len(pi), pi.shape[1]).exponential_(generator=generator)
-        return (pi / noise[first : first + len(pi)]).argmax(-1)
+        noise = drawn if isinstance(drawn, Tensor) else torch.empty_like(pi).exponential_(generator=drawn)
+        return (pi / noise).argmax(-1)
 
     def tensors(self, observation: np.ndarray | Mapping[str, np.ndarray]) -> Obs:
         """What a VecEnv gives -> tensors by key, without a copy: a CHW view of HWC memory stays one."""

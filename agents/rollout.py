@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,8 +22,10 @@ from torch import Tensor
 
 from agents.config import Config, skilled_one
 from agents.lanes import lanes, ordered
+from agents.parts import Part, in_turn
 from agents.policy import Judged, Policy, Precision, keyed_space, log_probabilities
 from agents.ranks import ALONE, Ranks
+from envs.halves import Halves, Whole
 from envs.history import FEATURES, History
 from envs.registry import UsageError
 from envs.steps import Obs
@@ -200,62 +202,83 @@ class Rollout(OnPolicyAlgorithm):
         self.policy.set_training_mode(False)
         self.history.begin()
         self.bootstrap.zero_()
-        for t in range(n_rollout_steps):
-            self._begin_episodes(t)
-            with torch.no_grad():
-                _, state, (logits, values, bonus_values) = self._look()
-                log_pi = log_probabilities(logits)
-                actions = self.policy.draw(log_pi, self.streams["policy"], self.first_env, self.total_envs)
-                self.values[t] = values
-                if self.bonus_values is not None and bonus_values is not None:
-                    self.bonus_values[t] = bonus_values
-                torch.gather(log_pi, 1, actions.unsqueeze(1), out=self.log_probs[t].unsqueeze(1))
-            new_obs, rewards, dones, infos = env.step(actions.cpu().numpy())
-            self.num_timesteps += self.total_envs
-            callback.update_locals(locals())
-            stop = not callback.on_step() or stop
-            if stop and self.ranks.count == 1:
-                return False
-            with torch.no_grad():
-                self._store(t, actions, rewards, dones, infos, state)
-            self._state, self._seen = state, None
-            self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
+        worlds = env if isinstance(env, Halves) else Whole(env)
+        steps = in_turn(worlds, [self._part(rows) for rows in worlds.rows], n_rollout_steps, self._draw, self._act)
+        try:
+            for t, (actions, state, new_obs, rewards, dones, infos) in enumerate(steps):
+                self.num_timesteps += self.total_envs
+                callback.update_locals(locals())
+                stop = not callback.on_step() or stop
+                if stop and self.ranks.count == 1:
+                    return False
+                with torch.no_grad():
+                    self._store(t, actions, rewards, dones, infos, state)
+                self._state, self._seen = state, None
+                self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
+        finally:
+            if worlds.settle():  # broken off, where some parts were a step ahead: learn() then begins new episodes
+                self._last_obs = None
         with torch.no_grad():
-            features, state, (_, self.values[n_rollout_steps], bonus_values) = self._look()
+            part = self._part(slice(0, self.n_envs))
+            features, (_, self.values[n_rollout_steps], bonus_values) = self._look(n_rollout_steps, part)
             if self.bonus_values is not None and bonus_values is not None:
                 self.bonus_values[n_rollout_steps] = bonus_values
-            self._seen = (features, state) if self.frozen else None
+            self._seen = (features, part.state) if self.frozen else None
             self._pay()
         callback.update_locals(locals())
         callback.on_rollout_end()
         return not self.ranks.any(stop)
 
-    @property
-    def _first(self) -> Tensor:
-        return torch.from_numpy(np.asarray(self._last_episode_starts, dtype=bool))
+    def _part(self, rows: slice) -> Part:
+        """Where the environments ``rows`` stand between two rollouts."""
+        obs: Any = self._last_obs
+        return Part(
+            rows,
+            {key: value[rows] for key, value in obs.items()} if isinstance(obs, Mapping) else obs[rows],
+            np.asarray(self._last_episode_starts, dtype=bool)[rows],
+            tuple(kept[rows] for kept in self._state),
+            self._seen and (self._seen[0][rows], tuple(kept[rows] for kept in self._seen[1])),
+        )
 
-    def _begin_episodes(self, t: int) -> None:
-        """Draw contexts for the episodes that begin, and keep what step t starts from."""
-        self._state = self.policy.renew(self._state, self._first.to(self.device), self.streams["context"])
-        for kept, part in zip(self.states, self._state, strict=False):
-            kept[t].copy_(part)
+    def _draw(self) -> tuple[Tensor, Tensor | None]:
+        """For one step of all environments here: noise of their actions (N, A), contexts (N, K)."""
+        noise = self.policy.noise(self.total_envs, self.streams["policy"])
+        contexts = self.policy.contexts(self.n_envs, self.streams["context"])
+        return noise[self.first_env : self.first_env + self.n_envs], contexts
+
+    @torch.no_grad()
+    def _act(self, t: int, part: Part, drawn: tuple[Tensor, Tensor | None]) -> Tensor:
+        """A part's actions in step t, from its rows of what was drawn."""
+        rows, (noise, contexts) = part.rows, drawn
+        if contexts is not None:  # for the episodes that begin
+            part.state = self.policy.renew(part.state, torch.from_numpy(part.first).to(self.device), contexts[rows])
+        for kept, carried in zip(self.states, part.state, strict=False):
+            kept[t, rows].copy_(carried)
         if self.contexts is not None:
-            self.contexts[t].copy_(self._state[-1])
+            self.contexts[t, rows].copy_(part.state[-1])
+        _, (logits, values, bonus_values) = self._look(t, part)
+        log_pi = log_probabilities(logits)
+        actions = self.policy.draw(log_pi, noise[rows])
+        self.values[t, rows] = values
+        if self.bonus_values is not None and bonus_values is not None:
+            self.bonus_values[t, rows] = bonus_values
+        torch.gather(log_pi, 1, actions.unsqueeze(1), out=self.log_probs[t, rows].unsqueeze(1))
+        return actions
 
-    def _look(self) -> tuple[Tensor, State, Judged]:
-        """Keep the newest observations, encode and judge them: features (N, D), the state after them, heads."""
-        first = self._first
-        obs = self.history.see(self.policy.tensors(self._last_obs), first)  # type: ignore[arg-type]
-        if self._seen is None:
-            features, state, judged = self.policy.look(obs, self._state, first.to(self.device))
+    def _look(self, t: int, part: Part) -> tuple[Tensor, Judged]:
+        """Keep what the part shows at step t, encode and judge it: features (n, D), heads; its state moves on."""
+        first = torch.from_numpy(part.first)
+        obs = self.history.see(self.policy.tensors(part.obs), first, t, part.rows)
+        if part.seen is None:
+            features, part.state, judged = self.policy.look(obs, part.state, first.to(self.device))
         else:  # the heads have learnt since
-            features, state = self._seen
+            features, state = part.seen
             if self.policy.context_dim:  # encoded before this episode's context was drawn
-                state = (*state[:-1], self._state[-1])
-            judged = self.policy.all_heads(features, self.policy.context(state))
+                state = (*state[:-1], part.state[-1])
+            part.state, judged = state, self.policy.all_heads(features, self.policy.context(state))
         if self.frozen:
-            self.history.keep(features)
-        return features, state, judged
+            self.history.keep(features, t, part.rows)
+        return features, judged
 
     def _store(
         self, t: int, actions: Tensor, rewards: np.ndarray, dones: np.ndarray, infos: list[dict[str, Any]], state: State

@@ -256,7 +256,7 @@ def test_a_rank_draws_the_actions_that_its_rows_get_among_all():
         one, other, torchs = (torch.Generator().manual_seed(seed) for _ in range(3))
         expected = torch.multinomial(log_pi.softmax(-1), 1, True, generator=torchs).squeeze(1)
         assert torch.equal(policy.draw(log_pi, one), expected)
-        assert torch.equal(policy.draw(log_pi[2:5], other, 2, 7), expected[2:5])
+        assert torch.equal(policy.draw(log_pi[2:5], policy.noise(7, other)[2:5]), expected[2:5])
         assert torch.equal(one.get_state(), torchs.get_state())
         assert torch.equal(one.get_state(), other.get_state())
 
