@@ -78,5 +78,10 @@ def _joined(parts: Sequence[Step]) -> Step:
     """A step of several parts as one of all environments; of one part, that one itself."""
     if len(parts) == 1:
         return parts[0]
-    state = tuple(torch.cat(each) for each in zip(*(part.state for part in parts), strict=True))
-    return Step(torch.cat([part.actions for part in parts]), state, *joined([part[2:] for part in parts]))
+    actions, state = torch.cat([part.actions for part in parts]), joined_state([part.state for part in parts])
+    return Step(actions, state, *joined([part[2:] for part in parts]))
+
+
+def joined_state(parts: Sequence[State]) -> State:
+    """States of several parts as one of all environments; of one part, that one itself."""
+    return parts[0] if len(parts) == 1 else tuple(torch.cat(each) for each in zip(*parts, strict=True))

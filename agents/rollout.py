@@ -22,8 +22,8 @@ from torch import Tensor
 
 from agents.config import Config, skilled_one
 from agents.lanes import lanes, ordered
-from agents.parts import Part, in_turn
-from agents.policy import Judged, Policy, Precision, keyed_space, log_probabilities
+from agents.parts import Part, in_turn, joined_state
+from agents.policy import Policy, Precision, keyed_space, log_probabilities
 from agents.ranks import ALONE, Ranks
 from envs.halves import Halves, Whole
 from envs.history import FEATURES, History
@@ -203,7 +203,8 @@ class Rollout(OnPolicyAlgorithm):
         self.history.begin()
         self.bootstrap.zero_()
         worlds = env if isinstance(env, Halves) else Whole(env)
-        steps = in_turn(worlds, [self._part(rows) for rows in worlds.rows], n_rollout_steps, self._draw, self._act)
+        parts = [self._part(rows) for rows in worlds.rows]
+        steps = in_turn(worlds, parts, n_rollout_steps, self._draw, self._act)
         try:
             for t, (actions, state, new_obs, rewards, dones, infos) in enumerate(steps):
                 self.num_timesteps += self.total_envs
@@ -219,11 +220,9 @@ class Rollout(OnPolicyAlgorithm):
             if worlds.settle():  # broken off, where some parts were a step ahead: learn() then begins new episodes
                 self._last_obs = None
         with torch.no_grad():
-            part = self._part(slice(0, self.n_envs))
-            features, (_, self.values[n_rollout_steps], bonus_values) = self._look(n_rollout_steps, part)
-            if self.bonus_values is not None and bonus_values is not None:
-                self.bonus_values[n_rollout_steps] = bonus_values
-            self._seen = (features, part.state) if self.frozen else None
+            # By parts again: a restored agent encodes these anew, and must round as this one does.
+            features = torch.cat([self._look(n_rollout_steps, part)[0] for part in parts])
+            self._seen = (features, joined_state([part.state for part in parts])) if self.frozen else None
             self._pay()
         callback.update_locals(locals())
         callback.on_rollout_end()
@@ -237,7 +236,8 @@ class Rollout(OnPolicyAlgorithm):
             {key: value[rows] for key, value in obs.items()} if isinstance(obs, Mapping) else obs[rows],
             np.asarray(self._last_episode_starts, dtype=bool)[rows],
             tuple(kept[rows] for kept in self._state),
-            self._seen and (self._seen[0][rows], tuple(kept[rows] for kept in self._seen[1])),
+            # Copied, as where a matrix begins in memory decides how its products round.
+            self._seen and (self._seen[0][rows].clone(), tuple(kept[rows].clone() for kept in self._seen[1])),
         )
 
     def _draw(self) -> tuple[Tensor, Tensor | None]:
@@ -256,17 +256,13 @@ class Rollout(OnPolicyAlgorithm):
             kept[t, rows].copy_(carried)
         if self.contexts is not None:
             self.contexts[t, rows].copy_(part.state[-1])
-        _, (logits, values, bonus_values) = self._look(t, part)
-        log_pi = log_probabilities(logits)
+        log_pi = log_probabilities(self._look(t, part)[1])
         actions = self.policy.draw(log_pi, noise[rows])
-        self.values[t, rows] = values
-        if self.bonus_values is not None and bonus_values is not None:
-            self.bonus_values[t, rows] = bonus_values
         torch.gather(log_pi, 1, actions.unsqueeze(1), out=self.log_probs[t, rows].unsqueeze(1))
         return actions
 
-    def _look(self, t: int, part: Part) -> tuple[Tensor, Judged]:
-        """Keep what the part shows at step t, encode and judge it: features (n, D), heads; its state moves on."""
+    def _look(self, t: int, part: Part) -> tuple[Tensor, Tensor]:
+        """Keep what a part shows at step t, encode and judge it: features (n, D), logits (n, A). Its state moves on."""
         first = torch.from_numpy(part.first)
         obs = self.history.see(self.policy.tensors(part.obs), first, t, part.rows)
         if part.seen is None:
@@ -278,7 +274,10 @@ class Rollout(OnPolicyAlgorithm):
             part.state, judged = state, self.policy.all_heads(features, self.policy.context(state))
         if self.frozen:
             self.history.keep(features, t, part.rows)
-        return features, judged
+        logits, self.values[t, part.rows], bonus_values = judged
+        if self.bonus_values is not None and bonus_values is not None:
+            self.bonus_values[t, part.rows] = bonus_values
+        return features, logits
 
     def _store(
         self, t: int, actions: Tensor, rewards: np.ndarray, dones: np.ndarray, infos: list[dict[str, Any]], state: State

@@ -68,9 +68,15 @@ def run_id(config: Mapping[str, Any]) -> str:
     return "-".join((*parts, digest))
 
 
+UNNAMED = {"named": False}
+"""Metadata of a field that came later: at its default it is left out, so that runs from before keep their names."""
+
+
 def as_json(config: Any) -> dict[str, Any]:
-    """A dataclass as what JSON gives back: tuples become lists."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
+    """A dataclass as what JSON gives back: tuples become lists. Fields marked ``UNNAMED`` only where they are set."""
+    later = {each.name: each.default for each in dataclasses.fields(config) if not each.metadata.get("named", True)}
+    told = dataclasses.asdict(config)
+    return json.loads(json.dumps({name: value for name, value in told.items() if later.get(name, ...) != value}))
 
 
 class RunDir:

@@ -19,6 +19,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 from PIL import Image
+from stable_baselines3.common.vec_env import VecEnv
 
 from agents import ALGORITHMS, checkpoint
 from agents.config import bonus_space, skilled_one
@@ -28,8 +29,9 @@ from agents.on_policy import OnPolicy
 from agents.policy import PRECISIONS, Precision, keyed_space
 from agents.ranks import ALONE, Ranks
 from agents.recorder import Clock, Progress, Recorder, Records, StopRequest
-from agents.run_dir import RunDir
+from agents.run_dir import UNNAMED, RunDir
 from agents.trackers import Tracker
+from envs.halves import Halves, halved
 from envs.registry import UsageError
 from envs.sb3 import Sb3VecEnv
 from envs.sheet import moments, strip
@@ -82,6 +84,9 @@ class RunConfig:
     splits: tuple[str, ...]
     bonus_settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Settings of each bonus in ``bonus``, which lists them as NAME:COEFFICIENT, or "none"."""
+    overlap: bool = field(default=False, metadata=UNNAMED)
+    """Step one half of the environments while the other is looked at; a world that does not draw by counter then has
+    other levels."""
 
 
 def resolve_precision(name: str, device: str = "cpu") -> Precision:
@@ -269,7 +274,9 @@ def rehearse(configs: Sequence[RunConfig], ranks: Ranks = ALONE) -> dict[str, st
     seen = set()
     refused: dict[str, str] = {}
     for config in configs:
-        ranks.share(config.num_envs)
+        share = ranks.share(config.num_envs)
+        if config.overlap:
+            halved(share)
         if config.bonus != "none":
             ranks.refuse("bonuses")
         told = {**config.repr_settings, "bonus": config.bonus, "bonus settings": config.bonus_settings}
@@ -296,7 +303,7 @@ def rehearse(configs: Sequence[RunConfig], ranks: Ranks = ALONE) -> dict[str, st
     return refused
 
 
-def _bonus_inputs(env: Sb3VecEnv, representation: Representation, mode: str) -> tuple[gym.spaces.Dict, int]:
+def _bonus_inputs(env: VecEnv, representation: Representation, mode: str) -> tuple[gym.spaces.Dict, int]:
     return bonus_space(env.observation_space, representation, mode), int(getattr(env.action_space, "n", 0))
 
 
@@ -373,7 +380,8 @@ def reinforce(job: Job, representation: Representation, resumed: bool) -> OnPoli
     config, ranks = job.config, job.ranks
     share = ranks.share(config.num_envs)
     world = job.world(job.task.source)
-    env = Sb3VecEnv(world.make(len(share), job.seed("training environments"), share.start))
+    seed = job.seed("training environments")
+    env = Halves.of(world, seed, share) if config.overlap else Sb3VecEnv(world.make(len(share), seed, share.start))
     algorithm = ALGORITHMS.resolve(config.algo)
     agent: OnPolicy = algorithm(
         env,

@@ -78,6 +78,8 @@ class Args:
     """Arithmetic of the networks; auto is bfloat16 where the processor has it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where networks run; auto is the GPU where torch sees one. Only the CPU resumes to the bit."""
+    overlap: bool = False
+    """Step one half of the environments while the GPU looks at the other; on Procgen the halves have other levels."""
 
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Experiment directory; more names or seeds extend its table. Default: runs/SUITE-PRESET."""
@@ -308,6 +310,7 @@ def configure(
         steps=steps,
         num_envs=num_envs,
         precision=args.precision,
+        overlap=args.overlap,
         eval_envs=preset.windows if window else preset.eval_envs,
         window=window,
         periodic_evals=preset.periodic_evals,
