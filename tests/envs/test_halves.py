@@ -159,6 +159,24 @@ def test_a_seed_is_one_whole_worlds_and_never_gives_the_halves_the_same_levels()
     env.close()
 
 
+@pytest.mark.procgen
+def test_halves_of_procgen_are_two_worlds_of_the_kind():
+    world = World("procgen", {"game": "coinrun", "num_levels": 500})
+    env, alone = Halves.of(world, 7, range(4)), Sb3VecEnv(world.make(2, 7))
+    first, expected = env.reset(), alone.reset()
+    same(first[:2], expected)
+    assert not {frame.tobytes() for frame in first[:2]} & {frame.tobytes() for frame in first[2:]}
+    for t in range(50):
+        seen = env.step(actions(4, t))
+        same(tuple(each[:2] for each in seen), alone.step(actions(4, t)[:2]))
+    kept, ahead = env.state_dict(), [env.step(actions(4, t)) for t in range(20)]
+    env.load_state_dict(kept)
+    for t in range(20):
+        same(env.step(actions(4, t)), ahead[t])
+    env.close()
+    alone.close()
+
+
 def test_state_goes_on_exactly():
     env, other = (Halves.of(COUNTING, seed, range(6)) for seed in (7, 8))
     env.reset()
@@ -209,6 +227,7 @@ def test_what_is_in_flight_is_waited_for_and_dropped():
     assert env.parts[1].world.time.tolist() == [1, 1]
     env.send(0, np.zeros(2, int))
     assert (env.reset()[:, 2, 0, 0] == 0).all()  # blue of pixel (0, 0) counts steps
+    assert (env.step(np.zeros(4, int))[0][:, 2, 0, 0] == 1).all()
     env.close()
 
 
