@@ -40,7 +40,8 @@ class Rollout(OnPolicyAlgorithm):
     """What acts, with its storage; ``agents.paying`` adds what steps are worth, ``OnPolicy`` the update.
 
     Args:
-        env: VecEnv with Discrete actions, images (C, H, W) uint8 or a Dict of keys.
+        env: VecEnv with Discrete actions, images (C, H, W) uint8 or a Dict of keys. Of ``Halves`` one is looked at
+            while the other steps (``agents.parts``).
         representation: built by the caller, pre-trained where its mode asks for it.
         config: of the subclass; None takes its defaults.
         mode: "frozen", "finetune" or "online"; None takes the representation's default.
@@ -241,10 +242,9 @@ class Rollout(OnPolicyAlgorithm):
         )
 
     def _draw(self) -> tuple[Tensor, Tensor | None]:
-        """For one step of all environments here: noise of their actions (N, A), contexts (N, K)."""
+        """For one step: noise of the actions of all ranks' environments (N, A), contexts of those here (n, K)."""
         noise = self.policy.noise(self.total_envs, self.streams["policy"])
-        contexts = self.policy.contexts(self.n_envs, self.streams["context"])
-        return noise[self.first_env : self.first_env + self.n_envs], contexts
+        return noise, self.policy.contexts(self.n_envs, self.streams["context"])
 
     @torch.no_grad()
     def _act(self, t: int, part: Part, drawn: tuple[Tensor, Tensor | None]) -> Tensor:
@@ -257,7 +257,7 @@ class Rollout(OnPolicyAlgorithm):
         if self.contexts is not None:
             self.contexts[t, rows].copy_(part.state[-1])
         log_pi = log_probabilities(self._look(t, part)[1])
-        actions = self.policy.draw(log_pi, noise[rows])
+        actions = self.policy.draw(log_pi, noise[self.first_env + rows.start : self.first_env + rows.stop])
         torch.gather(log_pi, 1, actions.unsqueeze(1), out=self.log_probs[t, rows].unsqueeze(1))
         return actions
 
