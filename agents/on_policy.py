@@ -180,7 +180,8 @@ class OnPolicy(Paid):
         if self.frozen:
             features = steps.obs[FEATURES][0]
         else:
-            state = tuple(kept.flatten(0, 1)[part] for kept in self.states)
+            carried = (*self.states, *(() if self.contexts is None else (self.contexts,)))
+            state = tuple(kept.flatten(0, 1)[part] for kept in carried)
             features = self.policy.encode(flatten(steps.obs), state, steps.first[0])[0]
         context = None if self.contexts is None else self.contexts.flatten(0, 1)[part]
         logits, value, bonus_value = self.policy.all_heads(features, context)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -21,11 +21,11 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from agents.config import Config, skilled_one
-from agents.lanes import lanes, ordered
+from agents.lanes import ordered
 from agents.parts import Part, in_turn, joined_state
 from agents.policy import Policy, Precision, keyed_space, log_probabilities
 from agents.ranks import ALONE, Ranks
-from envs.halves import Halves, Whole
+from envs.halves import parts_of
 from envs.history import FEATURES, History
 from envs.registry import UsageError
 from envs.steps import Obs
@@ -49,6 +49,7 @@ class Rollout(OnPolicyAlgorithm):
         precision: "bfloat16" autocasts representation and hidden layers.
         bonuses: intrinsic rewards, at most one of each class, built for ``bonus_space``.
         ranks: the processes that train this agent; ``env`` holds this one's share of the environments.
+        compiled: have torch compile the representation for the batch sizes of rollout and update.
     """
 
     Config: ClassVar[type[Config]] = Config
@@ -65,6 +66,7 @@ class Rollout(OnPolicyAlgorithm):
         precision: Precision = "float32",
         bonuses: Sequence[IntrinsicBonus] = (),
         ranks: Ranks = ALONE,
+        compiled: bool = False,
         device: torch.device | str = "cpu",
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
@@ -73,7 +75,7 @@ class Rollout(OnPolicyAlgorithm):
         self.config = config = self.Config() if config is None else config
         name = representation.name
         self.mode: Mode = check_mode(name, type(representation), mode or "auto")
-        self.representation, self.precision = representation, precision
+        self.representation, self.precision, self.compiled = representation, precision, compiled
         self.aux_coef = representation.aux_coef if config.aux_coef is None else config.aux_coef
         self.auxiliary = self.mode == "online" and representation.has_loss and self.aux_coef > 0
         self.ranks = ranks
@@ -136,8 +138,12 @@ class Rollout(OnPolicyAlgorithm):
         self.policy.generator = self.streams["evaluation"]
         self.policy.optimizer = self.make_optimizer(self.policy.trainable())
         self.frozen = self.mode == "frozen"
-        self.lanes = 1 if ordered(self.policy) else lanes(self.device)
         self.micro_batch = config.micro_batch or (sys.maxsize if self.device.type == "cuda" else MICRO_BATCH)
+        if self.compiled:
+            minibatch = config.n_steps * self.n_envs // config.minibatches
+            looked_at = [len(range(self.n_envs)[rows]) for rows in parts_of(cast(VecEnv, self.env)).rows]
+            self.policy.compile_for(*looked_at, min(minibatch, self.micro_batch))
+        self.lanes = 1 if ordered(self.policy) else self.policy.lanes
         self.history = History(
             space,
             config.n_steps,
@@ -203,7 +209,7 @@ class Rollout(OnPolicyAlgorithm):
         self.policy.set_training_mode(False)
         self.history.begin()
         self.bootstrap.zero_()
-        worlds = env if isinstance(env, Halves) else Whole(env)
+        worlds = parts_of(env)
         parts = [self._part(rows) for rows in worlds.rows]
         steps = in_turn(worlds, parts, n_rollout_steps, self._draw, self._act)
         try:

@@ -87,6 +87,8 @@ class RunConfig:
     overlap: bool = field(default=False, metadata=UNNAMED)
     """Step one half of the environments while the other is looked at; a world that does not draw by counter then has
     other levels."""
+    compile: bool = field(default=False, metadata=UNNAMED)
+    """Have torch compile the representation for the batch sizes of the run; it rounds differently."""
 
 
 def resolve_precision(name: str, device: str = "cpu") -> Precision:
@@ -390,6 +392,7 @@ def reinforce(job: Job, representation: Representation, resumed: bool) -> OnPoli
         mode=config.mode,
         seed=config.seed,
         precision=job.precision,
+        compiled=config.compile,
         device=job.device,
         bonuses=build_bonuses(config, *_bonus_inputs(env, representation, config.mode)),
         ranks=ranks,

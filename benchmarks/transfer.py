@@ -80,6 +80,8 @@ class Args:
     """Where networks run; auto is the GPU where torch sees one. Only the CPU resumes to the bit."""
     overlap: bool = False
     """Step one half of the environments while the GPU looks at the other; on Procgen the halves have other levels."""
+    compile: bool = False
+    """Compile the representation (torch.compile): for a GPU; a CPU is slower with it."""
 
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Experiment directory; more names or seeds extend its table. Default: runs/SUITE-PRESET."""
@@ -311,6 +313,7 @@ def configure(
         num_envs=num_envs,
         precision=args.precision,
         overlap=args.overlap,
+        compile=args.compile,
         eval_envs=preset.windows if window else preset.eval_envs,
         window=window,
         periodic_evals=preset.periodic_evals,

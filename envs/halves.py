@@ -192,6 +192,11 @@ class Whole:
         return False
 
 
+def parts_of(env: VecEnv) -> Halves | Whole:
+    """The environments as what steps by parts."""
+    return env if isinstance(env, Halves) else Whole(env)
+
+
 def halved(share: range) -> tuple[range, range]:
     """The two halves of a process's environments. UsageError where it has an odd number of them."""
     if len(share) % 2 or not share:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+import agents.policy
 from agents.policy import keyed_space
 from envs.dummy import CountingVectorEnv
 from envs.sb3 import Sb3VecEnv
@@ -54,6 +55,13 @@ class Autoencoder(Tiny):
         self.steps += 1
 
 
+class Plain(Tiny):
+    """Tiny without its count: a compiler would take every new number for another function."""
+
+    def encode(self, obs, state=(), first=None):
+        return self.net(obs["image"].float() / 255), state
+
+
 class Averaging(Tiny):
     """Carries s' = s/2 + features, s = 0 at the first frame of an episode; features are s'."""
 
@@ -79,9 +87,24 @@ def world():
 
 
 @pytest.fixture
+def compiled(monkeypatch):
+    """Instead of a compiler, one that changes nothing; the list of the batch sizes it was given."""
+    sizes: list[int] = []
+
+    def backend(graph, inputs):
+        sizes.extend(len(each) for each in inputs if each.dtype == torch.uint8)
+        return graph.forward
+
+    monkeypatch.setattr(agents.policy, "COMPILER", backend)
+    torch._dynamo.reset()
+    yield sizes
+    torch._dynamo.reset()
+
+
+@pytest.fixture
 def representation():
     """``representation(env, kind)``: one of the classes above, always drawn from the same seed."""
-    kinds = {cls.__name__.lower(): cls for cls in (Tiny, Autoencoder, Averaging)}
+    kinds = {cls.__name__.lower(): cls for cls in (Tiny, Plain, Autoencoder, Averaging)}
 
     def make(env, kind: str = "tiny", **arguments):
         with torch.random.fork_rng(devices=[]):

@@ -280,6 +280,27 @@ def test_a_skill_lasts_an_episode_and_is_seen_by_the_policy(build, mode):
     assert abs(ratios.values()["train/approx_kl"]) < 1e-6
 
 
+def test_a_skill_goes_with_a_carried_state_in_the_update_too(build):
+    """At the start of an update the policy is the one that acted: no step's probability has changed."""
+    agent = build(kind="averaging", config=PLAIN, bonuses=(Skilled(),))
+    agent.train = lambda: None
+    agent.learn(6 * N)
+    ratios = Means()
+    agent._rl_backward(torch.arange(6 * N), ratios)
+    assert agent.states[0][1:].abs().max() > 0.1
+    assert abs(ratios.values()["train/approx_kl"]) < 1e-6
+
+
+def test_the_compiler_gets_the_batches_of_rollout_and_update(build, compiled):
+    agents = build(kind="plain"), build(kind="plain", compiled=True)
+    for agent in agents:
+        agent.learn(2 * 6 * N)
+    # Rows: acting N = 3, a minibatch 6 * 3 / 3 = 6 in micro-batches of 4 and 2, of which 4 is compiled. Acting is
+    # without gradients, the update with them.
+    assert sorted(compiled) == [3, 4]
+    assert torch.equal(*map(weights, agents))
+
+
 def test_a_skill_lasts_an_episode_where_the_policy_is_played(build, world):
     agent = build(bonuses=(Skilled(),))
     state, start, seen = None, np.ones(2, dtype=bool), []
