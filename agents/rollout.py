@@ -32,6 +32,7 @@ from envs.steps import Obs
 from envs.streams import Streams, stream_seed
 from intrinsic.base import IntrinsicBonus
 from representations.base import Mode, Representation, State, check_mode
+from representations.memory import keep_freed_memory
 
 MICRO_BATCH = 256
 
@@ -121,6 +122,8 @@ class Rollout(OnPolicyAlgorithm):
 
     def _setup_model(self) -> None:
         self._setup_lr_schedule()
+        if self.device.type == "cpu":
+            keep_freed_memory()
         config, space = self.config, keyed_space(self.observation_space)
         self.streams = Streams(self.seed or 0, self.device)
         with torch.random.fork_rng(devices=[]):  # heads are drawn on the CPU, whatever the device

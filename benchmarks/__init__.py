@@ -7,32 +7,21 @@ them ``probe`` (what can be read linearly from each run's representation) and ``
 (frames per second and memory beside what people use: ``contenders``, with the usual loop in ``single_file``).
 """
 
-import ctypes
 import importlib.util
 import os
-import platform
 import sys
 from pathlib import Path
 
 FOLDERS = ("agents", "representations", "envs", "intrinsic", "benchmarks")
 
 
-def _settle() -> None:
-    """What a process that trains on CPU cores should have settled before torch is loaded.
+def _let_threads_sleep() -> None:
+    """torch's threads sleep while they wait for each other; read when torch is loaded, so chosen before.
 
-    torch's OpenMP threads sleep while they wait for each other: spinning ones would take the cores from the threads of
-    ``agents.lanes``, and lose a factor of four where another process wants one.
-
-    glibc keeps the memory that was freed, in one arena for all threads: giving every micro-batch's activations back to
-    the kernel, and taking them anew page by page, is a tenth of IMPALA's training time.
+    Spinning ones would take the cores from the threads of ``agents.lanes``, and lose a factor of four where another
+    process wants one.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if platform.libc_ver()[0] == "glibc":
-        arenas, trim, mapped = -8, -1, -3  # M_ARENA_MAX, M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
-        libc = ctypes.CDLL(None)
-        if libc.mallopt(mapped, 2**27):  # refused by an old one, to which the others would do harm
-            libc.mallopt(trim, 2**31 - 1)
-            libc.mallopt(arenas, 1)
 
 
 def complain(error: Exception) -> int:
@@ -66,4 +55,4 @@ def _guard() -> None:
 
 
 _guard()
-_settle()
+_let_threads_sleep()

@@ -34,6 +34,7 @@ from envs.tasks import World
 from intrinsic import BONUSES
 from representations import REPRESENTATIONS
 from representations.base import Representation
+from representations.memory import keep_freed_memory
 from representations.nets import Nature
 from representations.pretrain import Pretrainer, collect
 
@@ -130,8 +131,12 @@ def _representation(name: str, space: gym.spaces.Dict, **told: Any) -> Represent
     return cls(space, cls.Config(**{key: value for key, value in told.items() if value and key in known}))
 
 
-def sb3(seconds: float, device: str, *, world: World, num_envs: int, n_steps: int, trunk: str) -> Figures:
-    """stable-baselines3's PPO on the usual network."""
+def sb3(
+    seconds: float, device: str, *, world: World, num_envs: int, n_steps: int, trunk: str, kept: bool = False
+) -> Figures:
+    """stable-baselines3's PPO on the usual network; ``kept`` with freed memory kept, as ours does."""
+    if kept:
+        keep_freed_memory()
     env = VecNormalize(Sb3VecEnv(world.make(num_envs, 0)), norm_obs=False, gamma=0.99)
     settings = PPOConfig()
     agent = stable_baselines3.PPO(
@@ -159,8 +164,12 @@ def sb3(seconds: float, device: str, *, world: World, num_envs: int, n_steps: in
     return repeated(_iteration(agent, n_steps * num_envs), n_steps * num_envs, seconds, device)
 
 
-def single_file(seconds: float, device: str, *, world: World, num_envs: int, n_steps: int, trunk: str) -> Figures:
-    """The loop of the usual single-file implementations on the usual network."""
+def single_file(
+    seconds: float, device: str, *, world: World, num_envs: int, n_steps: int, trunk: str, kept: bool = False
+) -> Figures:
+    """The loop of the usual single-file implementations on the usual network; ``kept`` as above."""
+    if kept:
+        keep_freed_memory()
     envs = world.make(num_envs, 0)
     image = keyed_space(Sb3VecEnv(envs).observation_space)["image"]
     torch.manual_seed(0)

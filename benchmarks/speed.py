@@ -8,6 +8,9 @@ Groups: worlds (random actions alone), agents (our PPO, stable-baselines3's, the
 network and hyperparameters), frozen (networks that only act), methods (PPO with each representation), pretraining,
 bonuses, envs (16 to 1024 of them).
 
+The other loops run as they come, and once more with the one setting of ours that they could have for a line: freed
+memory kept (``representations.memory``).
+
 Every measurement is a process of its own. Rows that a ratio needs are measured in every round, one after the other, so
 that a busy moment of the machine does not fall on one of them, the rest in the first; tables give the median and the
 range, ratios are taken within a round.
@@ -119,6 +122,8 @@ def _agents() -> list[Row]:
             Row("agents", f"{trunk}, ours in float32", "ours", {**size, "precision": "float32"}),
             Row("agents", f"{trunk}, single file", "single_file", size),
             Row("agents", f"{trunk}, stable-baselines3", "sb3", size),
+            Row("agents", f"{trunk}, single file, memory kept", "single_file", {**size, "kept": True}),
+            Row("agents", f"{trunk}, stable-baselines3, memory kept", "sb3", {**size, "kept": True}),
         ]
     return rows
 

@@ -4,8 +4,8 @@ Read in this order: ``base`` (the contract), ``nets`` (trunks and decoders that 
 end-to-end baseline), ``random`` (a frozen random network), ``vae`` (VAE and beta-VAE), ``darla``, ``monet`` (slots),
 ``gqn`` (scenes from several views), ``cpc`` (what comes next), ``unreal`` (auxiliary tasks of the agent), ``augment``
 (random changes of images) and what learns from them, ``simclr``, ``curl`` and ``drac``; then ``pretrain`` (offline
-fit), ``wrappers`` (motion, and numbers beside the image) and ``frozen`` (a frozen representation in front of any
-stable-baselines3 algorithm).
+fit), ``memory`` (what malloc is asked for), ``wrappers`` (motion, and numbers beside the image) and ``frozen`` (a
+frozen representation in front of any stable-baselines3 algorithm).
 ``REPRESENTATIONS`` maps names to classes; third parties add to it through the entry-point group
 ``rl_transfer.representations``, or name a class as ``--repr mypkg.mine:Mine``.
 """

@@ -22,6 +22,7 @@ from envs.registry import UsageError
 from envs.steps import Obs, Steps
 from envs.streams import stream_seed
 from representations.base import Representation, Unfit, feature_std, warn_if_collapsed
+from representations.memory import keep_freed_memory
 from representations.wrappers import unwrapped
 
 HOLD = 8
@@ -165,6 +166,8 @@ class Pretrainer:
         batch_size: int = 64,
         precision: Literal["float32", "bfloat16"] = "float32",
     ):
+        if generator.device.type == "cpu":
+            keep_freed_memory()
         self.representation, self.generator = representation, generator
         self.precision = precision
         self._rows = {key: channels_last(value) for key, value in frames.items()}  # gathered from memory as it lies
