@@ -42,7 +42,8 @@ def test_parts_are_worked_on_at_the_same_time_and_come_back_in_order(two_cores):
     assert (cores, more) == (1, 1)
 
 
-def test_the_caller_and_threads_to_come_keep_their_cores(two_cores):
+def test_the_caller_and_threads_to_come_keep_their_cores(two_cores, monkeypatch):
+    monkeypatch.setattr("agents.lanes._pools", {})  # it is when lanes begin that others could be told
     side_by_side(str, [1, 2])
     assert torch.get_num_threads() == 2
     found = []
