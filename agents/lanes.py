@@ -1,8 +1,8 @@
 """Parts of a batch side by side, each in a thread that has one core to itself.
 
 torch splits every operation over the cores and waits for the slowest after each; two threads that only meet at the end
-of a minibatch train 1.3 to 1.4 times as many samples on two cores, and do not mind another process that wants one
-(`python -m benchmarks.speed`). On a GPU everything is one part.
+of a minibatch train 1.4 times as many samples on two cores (by hand, EPYC with AVX512-bf16, IMPALA and Nature in
+micro-batches of 256), and do not mind another process that wants one. On a GPU everything is one part.
 """
 
 from __future__ import annotations
