@@ -122,9 +122,10 @@ class Representation(nn.Module, ABC):
     def encode(self, obs: Obs, state: State = (), first: Tensor | None = None) -> tuple[Tensor, State]:
         """Features (B, features_dim) float32 of observations (B, ...), and the state for the next frame.
 
-        ``first`` (B,) bool marks rows that open an episode: a stateful encoder resets those before encoding. Rows may be
-        encoded in several threads at once, so nothing is written to the module here and no random number is drawn;
-        torch's own BatchNorm and Dropout are known, and then parts of a minibatch come one after the other.
+        ``first`` (B,) bool marks rows that open an episode: a stateful encoder resets those before encoding.
+
+        Rows may be encoded in several threads at once, so nothing is written to the module here and no random number is
+        drawn; torch's own BatchNorm and Dropout are known, and then parts of a minibatch come one after the other.
         """
 
     @property
