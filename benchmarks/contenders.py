@@ -25,9 +25,9 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor, nn
 
+from agents.build import resolve_precision
 from agents.policy import keyed_space
 from agents.ppo import PPO, PPOConfig
-from agents.train import resolve_precision
 from benchmarks.single_file import Agent, Settings, SingleFile
 from envs.sb3 import Sb3VecEnv
 from envs.tasks import World

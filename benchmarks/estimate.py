@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from agents.train import resolve_precision
+from agents.build import resolve_precision
 from envs.steps import Steps
 from representations.nets import TRUNKS, make_trunk
 
 if TYPE_CHECKING:
-    from agents.train import RunConfig
+    from agents.build import RunConfig
     from representations.base import Representation
 
 ENV_SECONDS = 1 / 30_000  # CoinRun on two cores, frames/s measured by `python -m benchmarks.speed`'s bare loop
@@ -52,7 +52,7 @@ def own_seconds(config: Hashable) -> tuple[float, float]:
 
     ``config`` is a RunConfig in a ``Timed``; 0 where there is no such loss.
     """
-    from agents.train import build_representation, find_task
+    from agents.build import build_representation, find_task
     from representations.wrappers import unwrapped
 
     run = config.run  # type: ignore[attr-defined]

@@ -147,7 +147,7 @@ def explore(args: Args) -> int:
 
 def own_words(words: Sequence[str], bonus: Sequence[str], every: Sequence[str]) -> tuple[str, ...]:
     """The ``--set`` words of one row: those of other rows' bonuses left out."""
-    from agents.train import parse_bonuses
+    from agents.build import parse_bonuses
 
     mine = set(parse_bonuses(bonus))
     others = {name for word in every for name in parse_bonuses(word.split("+"))} - mine

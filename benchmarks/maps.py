@@ -27,8 +27,8 @@ def draw(run: Run) -> None:
 
     A TV is shown as the goal in whose place it stands.
     """
+    from agents.build import restored_bonuses
     from agents.checkpoint import write_aside
-    from agents.train import restored_bonuses
     from benchmarks import figures
 
     path = run.path / "pictures" / "bonus.png"

@@ -77,8 +77,8 @@ def fit(
     import torch
 
     from agents import checkpoint
+    from agents.build import resolve_precision
     from agents.progress import Bar
-    from agents.train import resolve_precision
     from envs.streams import stream_seed
     from representations.pretrain import Pretrainer
 

@@ -88,7 +88,7 @@ def probe_run(run: Run, frames: int, seed: int) -> list[Row]:
     Raises:
         UsageError: the run's world tells no ground truth.
     """
-    from agents.train import restored
+    from agents.build import restored
     from envs.streams import stream_seed
 
     representation, worlds = restored(run.path, run.config)

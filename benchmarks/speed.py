@@ -282,7 +282,7 @@ def machine(device: str) -> dict[str, Any]:
     """Where and on what this was measured."""
     import torch
 
-    from agents.train import resolve_precision
+    from agents.build import resolve_precision
 
     cpu = platform.processor() or platform.machine()
     try:

@@ -32,8 +32,8 @@ from intrinsic import BONUSES
 from representations import REPRESENTATIONS
 
 if TYPE_CHECKING:
+    from agents.build import RunConfig
     from agents.ranks import Ranks
-    from agents.train import RunConfig
 
 
 @dataclass(frozen=True)
@@ -151,10 +151,10 @@ def execute(args: Args, configs: list[RunConfig], out: Path, write: Callable[[Pa
 
     Of the processes of a torchrun all go through all runs, and the first does what is not training.
     """
+    from agents.build import rehearse, resolve_device
     from agents.ranks import from_torchrun
     from agents.recorder import Preempted
     from agents.run_dir import as_json, open_experiment, run_id
-    from agents.train import rehearse, resolve_device
     from benchmarks import report
 
     device = resolve_device(args.device)
@@ -223,7 +223,7 @@ def plan(args: Args, presets: Mapping[str, Preset] = PRESETS) -> list[RunConfig]
         UsageError: a value no run could work with.
     """
     preset = presets[args.preset]
-    from agents.train import parse_bonuses
+    from agents.build import parse_bonuses
 
     bonuses = parse_bonuses(args.bonus)
     if args.extrinsic == 0 and not bonuses:
@@ -268,7 +268,7 @@ def configure(
 ) -> RunConfig:
     """One run: the method's own defaults, what suits the task, the preset, and the user's changes, in this order."""
     from agents import ALGORITHMS
-    from agents.train import RunConfig, parse_bonuses
+    from agents.build import RunConfig, parse_bonuses
     from representations.base import check_mode
 
     cls, algorithm = REPRESENTATIONS.resolve(name), ALGORITHMS.resolve(args.algo)

@@ -157,7 +157,7 @@ def painted(model: Gqn, rooms: dict[str, Tensor], count: int, mean: Tensor | Non
     """
     import torch
 
-    from agents.train import resolve_precision
+    from agents.build import resolve_precision
 
     generator = torch.Generator().manual_seed(0)
     halved = resolve_precision("auto") == "bfloat16"

@@ -13,10 +13,10 @@ from torch.utils._pytree import tree_map
 
 from agents import checkpoint
 from agents.a2c import A2C
+from agents.build import rehearse
 from agents.policy import Policy, keyed_space
 from agents.ppo import PPO
 from agents.run_dir import as_json, run_id
-from agents.train import rehearse
 from benchmarks.transfer import Args, main, plan
 from envs.dummy import CountingVectorEnv
 from envs.halves import Halves

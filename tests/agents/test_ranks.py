@@ -21,10 +21,10 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.a2c import A2C
+from agents.build import rehearse
 from agents.policy import keyed_space, log_probabilities
 from agents.ppo import PPO
 from agents.ranks import ALONE, Ranks, from_torchrun
-from agents.train import rehearse
 from benchmarks.transfer import Args, plan
 from envs.registry import UsageError
 from envs.sb3 import Sb3VecEnv

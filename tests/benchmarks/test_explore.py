@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.train import parse_bonuses
+from agents.build import parse_bonuses
 from benchmarks import explore, maps
 from benchmarks.explore import main, own_words, ranged, row
 from benchmarks.runs import Cell, Run
