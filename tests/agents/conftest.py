@@ -9,9 +9,14 @@ from torch import nn
 
 import agents.policy
 from agents.policy import keyed_space
+from agents.ppo import PPO
 from envs.dummy import CountingVectorEnv
 from envs.sb3 import Sb3VecEnv
 from representations.base import Representation
+
+N = 3
+PLAIN = {"normalise_reward": False, "timeout_is_terminal": False}
+SMALL = {"n_steps": 6, "minibatches": 3, "micro_batch": 4}
 
 
 class Tiny(Representation):
@@ -112,3 +117,18 @@ def representation():
             return kinds[kind](keyed_space(env.observation_space), **arguments)
 
     return make
+
+
+@pytest.fixture
+def build(world, representation):
+    def make(cls=PPO, kind="tiny", env=None, **options):
+        config = {**(SMALL if cls is PPO else {"n_steps": 6}), **options.pop("config", {})}
+        env = env or world(N)
+        mode = options.pop("mode", "online")
+        return cls(env, representation(env, kind), cls.Config(**config), mode=mode, seed=0, **options)
+
+    return make
+
+
+def weights(agent) -> torch.Tensor:
+    return torch.cat([p.detach().flatten().double() for p in agent.policy.parameters()])

@@ -23,8 +23,8 @@ from envs.halves import Halves
 from envs.registry import UsageError
 from envs.sb3 import Sb3VecEnv
 from envs.tasks import World
-from tests.agents.conftest import Averaging, Tiny
-from tests.agents.test_on_policy import Novelty, Skilled, weights
+from tests.agents.bonuses import Novelty, Skilled
+from tests.agents.conftest import Averaging, Tiny, weights
 
 N, T = 6, 7
 WORLD = World("tests.envs.test_halves:Telling", {"size": 8, "episode_length": 2, "num_levels": 50})
