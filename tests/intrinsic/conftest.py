@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 
+from agents.checkpoint import restore, state_of
 from envs.steps import Steps
 
 SPACES = {
@@ -76,3 +79,13 @@ def frames():
         return torch.randn(T, N, *box.shape, generator=generator)
 
     return make
+
+
+def go_on_alike(one, other, steps) -> None:
+    """``other``, drawn from another seed, takes the state of ``one`` and from then on pays and learns as it does."""
+    one.update(steps, torch.Generator().manual_seed(0))
+    assert not torch.equal(one.compute(steps), other.compute(steps))
+    restore(other, copy.deepcopy(state_of(one)))
+    assert torch.equal(one.compute(steps), other.compute(steps))
+    assert one.update(steps, torch.Generator().manual_seed(3)) == other.update(steps, torch.Generator().manual_seed(3))
+    assert torch.equal(one.compute(steps), other.compute(steps))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 import math
 
 import pytest
 import torch
 
-from agents.checkpoint import restore, state_of
 from intrinsic import BONUSES
 from intrinsic.base import Transitions
 from intrinsic.complexity_gain import ComplexityGain
+from tests.intrinsic.conftest import go_on_alike
 
 T, N = 5, 3
 KINDS = ["pixels", "symbols", "tiny", "features"]
@@ -146,13 +145,7 @@ def test_what_cannot_be_seen_pays_nothing_and_no_reset_frame_is_looked_at(space,
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_restored_bonus_pays_and_learns_alike(space, build, steps_of, frames, kind):
     one, other = (made(build, space, kind, seed, batch=6) for seed in (0, 1))
-    steps = steps_of(frames(T, N, kind, 1), frames(T, N, kind, 2))
-    one.update(steps, torch.Generator().manual_seed(0))
-    assert not torch.equal(one.compute(steps), other.compute(steps))
-    restore(other, copy.deepcopy(state_of(one)))
-    assert torch.equal(one.compute(steps), other.compute(steps))
-    assert one.update(steps, torch.Generator().manual_seed(3)) == other.update(steps, torch.Generator().manual_seed(3))
-    assert torch.equal(one.compute(steps), other.compute(steps))
+    go_on_alike(one, other, steps_of(frames(T, N, kind, 1), frames(T, N, kind, 2)))
 
 
 @pytest.mark.parametrize(
