@@ -33,13 +33,13 @@ def ordered(module: nn.Module) -> bool:
     return any(isinstance(each, kinds) for each in module.modules())
 
 
-def side_by_side(work: Callable[[P], R], parts: Sequence[P]) -> list[R]:
-    """``[work(part) for part in parts]``, each part in a thread of its own where there are several.
+def side_by_side(work: Callable[[P], R], parts: Sequence[P], threads: int) -> list[R]:
+    """``[work(part) for part in parts]`` by so many threads, each taking the next part when it has done one.
 
     What is computed does not depend on timing as long as ``work`` writes nothing that others read. Whether gradients
     are recorded is as for the caller.
     """
-    if len(parts) < 2:
+    if threads < 2 or len(parts) < 2:
         return [work(part) for part in parts]
     recorded = torch.is_grad_enabled()
 
@@ -47,7 +47,7 @@ def side_by_side(work: Callable[[P], R], parts: Sequence[P]) -> list[R]:
         with torch.set_grad_enabled(recorded):
             return work(part)
 
-    return list(_pool(len(parts)).map(one, parts))
+    return list(_pool(threads).map(one, parts))
 
 
 def _pool(size: int) -> ThreadPoolExecutor:

@@ -16,11 +16,12 @@ Several processes (``agents.ranks``) share the samples of each minibatch; gradie
 from __future__ import annotations
 
 import functools
+import itertools
 import sys
 import time
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from agents.ranks import ALONE, Ranks
 from envs.history import FEATURES
 from envs.registry import UsageError
 from envs.steps import Obs, flatten
+from envs.streams import spawn
 from representations.base import feature_std, warn_if_collapsed
 
 __all__ = ["Config", "OnPolicy"]
@@ -68,16 +70,21 @@ class Means:
         return {name: total / weights for name, (total, weights) in pooled.items()}
 
 
-def _sums(before: Sequence[Tensor | None], more: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """Of gradients, one by one; None where no sample reached a parameter."""
+Loss = Callable[[Means], Tensor]
+"""A part of a loss, and where to note what it came to."""
+Gradient = list[Tensor | None]
+"""By parameter; None where no sample reached it."""
 
-    def both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-        if a is None or b is None:
-            one = b if a is None else a
-            return None if one is None else one.clone()  # an expanded one cannot be clipped in place
-        return a + b
 
-    return [both(a, b) for a, b in zip(before, more, strict=True)]
+def _sum(gradients: Sequence[Sequence[Tensor | None]], parameters: int) -> Gradient:
+    total: Gradient = [None] * parameters
+    for gradient in gradients:
+        for k, more in enumerate(gradient):
+            if more is not None:
+                before = total[k]
+                # What autograd gives may be expanded, and that cannot be added to or clipped in place.
+                total[k] = more.clone() if before is None else before.add_(more)
+    return total
 
 
 class OnPolicy(Paid):
@@ -126,53 +133,56 @@ class OnPolicy(Paid):
 
     def _update(self, indices: Tensor, means: Means) -> None:
         """One optimizer step on the minibatch ``indices`` (B,) = t * N + i of the rollout, over all environments."""
-        parameters, optimizer = self.policy.trainable(), self.policy.optimizer
-        optimizer.zero_grad()
-        self._rl_backward(indices, means)
-        self.ranks.sum_gradients(parameters)
-        means.add("gradient/rl_norm", torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm))
-        if self.auxiliary and self.history.length >= self.representation.window:
-            rl_gradients = [parameter.grad for parameter in parameters]
-            optimizer.zero_grad()
-            self._auxiliary_backward(indices, means)
-            self.ranks.sum_gradients(parameters)
-            means.add("gradient/auxiliary_norm", torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm))
-            for parameter, rl_gradient in zip(parameters, rl_gradients, strict=True):
-                if parameter.grad is not None:
-                    parameter.grad.mul_(self.aux_coef)
-                    if rl_gradient is not None:
-                        parameter.grad.add_(rl_gradient)
-                else:
-                    parameter.grad = rl_gradient
-        optimizer.step()
+        parameters = self.policy.trainable()
+        both = self.auxiliary and self.history.length >= self.representation.window
+        # The own loss begins: where it cannot be parted it takes longest.
+        own, rl = self._gradients((self._own_losses(indices) if both else [], self._rl_losses(indices)), means)
+        self._clip(rl, "rl", means)
+        if both:
+            self._clip(own, "auxiliary", means)
+            torch._foreach_mul_([more for more in own if more is not None], self.aux_coef)
+            rl = _sum((rl, own), len(parameters))
+        for parameter, gradient in zip(parameters, rl, strict=True):
+            parameter.grad = gradient
+        self.policy.optimizer.step()
         if not self.frozen:
             self.representation.after_step()
 
-    def _rl_backward(self, indices: Tensor, means: Means) -> None:
-        """Gradient of the RL loss; the sum over micro-batches, of all ranks, is that of the whole minibatch."""
-        parameters, total = self.policy.trainable(), len(indices)
-        own = self.ranks.own(indices, self.n_envs)
+    def _gradients(self, groups: Sequence[Sequence[Loss]], means: Means) -> list[Gradient]:
+        """Of the sum of each group's losses, all of them side by side where there are lanes."""
+        parameters = self.policy.trainable()
+
+        def work(loss: Loss) -> tuple[tuple[Tensor | None, ...], Means]:
+            seen = Means()
+            return torch.autograd.grad(loss(seen), parameters, allow_unused=True), seen
+
+        found = side_by_side(work, [loss for group in groups for loss in group], self.lanes)
+        for _, seen in found:
+            means.join(seen)
+        gradients = (gradient for gradient, _ in found)
+        return [_sum(list(itertools.islice(gradients, len(group))), len(parameters)) for group in groups]
+
+    def _clip(self, gradient: Gradient, name: str, means: Means) -> None:
+        """Add up the ranks' gradients, in place, and scale the sum to the norm that is allowed."""
+        parameters = self.policy.trainable()
+        for parameter, own in zip(parameters, gradient, strict=True):
+            parameter.grad = own
+        self.ranks.sum_gradients(parameters)
+        means.add(f"gradient/{name}_norm", torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm))
+        gradient[:] = [parameter.grad for parameter in parameters]
+
+    def _rl_losses(self, indices: Tensor) -> list[Loss]:
+        """The RL loss in parts; their sum, over all ranks, is that of the whole minibatch."""
+        total, own = len(indices), self.ranks.own(indices, self.n_envs)
         advantage, every = self.advantages.flatten()[own], self.every_advantage[indices]
         if self.config.normalise_advantage and len(every) > 1:
             advantage = (advantage - every.mean()) / (every.std() + 1e-8)
         size = min(total if self.frozen else self.micro_batch, max(1, -(-len(own) // self.lanes)))
-        parts = [part for part in zip(own.split(size), advantage.split(size), strict=True) if len(part[0])]
-        lanes = [lane for lane in (parts[k :: self.lanes] for k in range(self.lanes)) if lane]
-
-        def work(lane: list[tuple[Tensor, Tensor]]) -> tuple[list[Tensor | None], Means]:
-            sums: list[Tensor | None] = [None] * len(parameters)
-            seen = Means()
-            for part, part_advantage in lane:
-                loss = self._rl_loss(part, part_advantage, len(part) / total, seen)
-                sums = _sums(sums, torch.autograd.grad(loss, parameters, allow_unused=True))
-            return sums, seen
-
-        sums: list[Tensor | None] = [None] * len(parameters)
-        for gradients, seen in side_by_side(work, lanes):
-            sums = _sums(sums, gradients)
-            means.join(seen)
-        for parameter, gradient in zip(parameters, sums, strict=True):
-            parameter.grad = gradient
+        return [
+            functools.partial(self._rl_loss, part, part_advantage, len(part) / total)
+            for part, part_advantage in zip(own.split(size), advantage.split(size), strict=True)
+            if len(part)
+        ]
 
     def _rl_loss(self, part: Tensor, advantage: Tensor, share: float, means: Means) -> Tensor:
         """L of the steps ``part`` (B,) = t * N + i, times their share of the minibatch."""
@@ -210,34 +220,38 @@ class OnPolicy(Paid):
         means.add("representation/feature_std", feature_std(features), share)
         means.add("representation/feature_size", features.float().square().mean().sqrt(), share)
 
-    def _auxiliary_backward(self, indices: Tensor, means: Means) -> None:
-        """Gradient of the representation's own loss, on the same minibatch or on windows drawn from History.
+    def _own_losses(self, indices: Tensor) -> list[Loss]:
+        """The representation's own loss, in parts of the same minibatch or on windows drawn from History.
 
         Each rank has noise of its own, and draws its part of the windows from its own environments.
         """
         generator = self.streams[f"auxiliary/{self.ranks.index}" if self.ranks.index else "auxiliary"]
+        if self.representation.window > 1:
+            return [functools.partial(self._own_loss, None, 1 / self.ranks.count, generator)]
+        parts = [part for part in self.ranks.own(indices, self.n_envs).split(self.micro_batch) if len(part)]
+        return [
+            functools.partial(self._own_loss, part, len(part) / len(indices), draws)
+            for part, draws in zip(parts, spawn(generator, len(parts)), strict=True)
+        ]
+
+    def _own_loss(self, part: Tensor | None, share: float, generator: torch.Generator, means: Means) -> Tensor:
+        """L_own of the steps ``part`` (B,) = t * N + i, or of windows from History, times its share of the whole."""
 
         def heads(features: Tensor, obs: Obs) -> tuple[Tensor, Tensor]:
             # Replayed steps do not remember which skill they followed: none, then, for all of them.
             wide = self.policy.context_dim
             return self.policy.heads(features, features.new_zeros(len(features), wide) if wide else None)
 
-        alone = self.representation.window == 1
-        own = self.ranks.own(indices, self.n_envs)
-        for part in own.split(self.micro_batch) if alone else (indices,):
-            if not len(part):
-                break
-            share = len(part) / len(indices) if alone else 1 / self.ranks.count
-            with self.policy.autocast():
-                if alone:
-                    loss, metrics = self.representation.loss(self.history.minibatch(part), heads, generator)
-                else:
-                    streams = -(-self.config.window_streams // self.ranks.count)
-                    loss, metrics = self.representation.auxiliary(self.history, streams, heads, generator)
-            (loss * share).backward()
-            means.add("loss/auxiliary", loss, share)
-            for name, value in metrics.items():
-                means.add(f"auxiliary/{name}", value, share)
+        with self.policy.autocast():
+            if part is None:
+                streams = -(-self.config.window_streams // self.ranks.count)
+                loss, metrics = self.representation.auxiliary(self.history, streams, heads, generator)
+            else:
+                loss, metrics = self.representation.loss(self.history.minibatch(part), heads, generator)
+        means.add("loss/auxiliary", loss, share)
+        for name, value in metrics.items():
+            means.add(f"auxiliary/{name}", value, share)
+        return loss * share
 
     def _explained_variance(self) -> float:
         """1 - Var(R - V) / Var(R); nan where the returns do not vary."""

@@ -205,7 +205,7 @@ class Policy(BasePolicy):
             features, after = self.encode(some, tuple(kept[part] for kept in state), first[part])
             return features, after, self.all_heads(features, self.context(after))
 
-        parts = side_by_side(work, rows)
+        parts = side_by_side(work, rows, count)
         if count == 1:
             return parts[0]
         features, states, judged = zip(*parts, strict=True)

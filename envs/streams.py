@@ -19,6 +19,17 @@ def stream_seed(seed: int, *names: str | int) -> int:
     return int.from_bytes(digest[:8], "little") >> 1
 
 
+def spawn(generator: torch.Generator, count: int) -> list[torch.Generator]:
+    """As many generators, each with a start drawn from this one: who of them draws first changes nothing.
+
+    One alone is the generator itself.
+    """
+    if count == 1:
+        return [generator]
+    seeds = torch.randint(2**63 - 1, (count,), generator=generator, device=generator.device).tolist()
+    return [torch.Generator(generator.device).manual_seed(seed) for seed in seeds]
+
+
 class Streams:
     """Torch generators by name, made on first use; ``state_dict`` holds those that were used."""
 

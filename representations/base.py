@@ -145,7 +145,10 @@ class Representation(nn.Module, ABC):
         return ()
 
     def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """Own objective on Steps: a scalar with gradient, and detached metrics. ``generator`` gives all its draws."""
+        """Own objective on Steps: a scalar with gradient, and detached metrics. ``generator`` gives all its draws.
+
+        Parts of a minibatch may be at it in several threads at once, as in ``encode``; write in ``after_step``.
+        """
         raise UsageError(f"{type(self).__name__} has no loss of its own; use it without an auxiliary coefficient")
 
     def auxiliary(

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import agents.policy
+from agents.on_policy import Means
 from agents.policy import keyed_space
 from agents.ppo import PPO
 from envs.dummy import CountingVectorEnv
@@ -128,6 +129,11 @@ def build(world, representation):
         return cls(env, representation(env, kind), cls.Config(**config), mode=mode, seed=0, **options)
 
     return make
+
+
+def rl_gradient(agent, indices, means=None):
+    """Of the RL loss of these steps, by parameter."""
+    return agent._gradients((agent._rl_losses(indices),), Means() if means is None else means)[0]
 
 
 def weights(agent) -> torch.Tensor:

@@ -13,6 +13,7 @@ from agents.lanes import lanes, ordered, side_by_side
 from agents.on_policy import Means
 from agents.policy import LEAST, Policy
 from agents.ppo import PPO
+from tests.agents.conftest import rl_gradient
 
 CPU = torch.device("cpu")
 
@@ -36,7 +37,7 @@ def test_parts_are_worked_on_at_the_same_time_and_come_back_in_order(two_cores):
         together.wait()  # never passed by one thread alone
         return part, threading.current_thread().name, torch.get_num_threads()
 
-    (first, one, cores), (second, other, more) = side_by_side(work, ["a", "b"])
+    (first, one, cores), (second, other, more) = side_by_side(work, ["a", "b"], 2)
     assert (first, second) == ("a", "b")
     assert one != other
     assert (cores, more) == (1, 1)
@@ -44,7 +45,7 @@ def test_parts_are_worked_on_at_the_same_time_and_come_back_in_order(two_cores):
 
 def test_the_caller_and_threads_to_come_keep_their_cores(two_cores, monkeypatch):
     monkeypatch.setattr("agents.lanes._pools", {})  # it is when lanes begin that others could be told
-    side_by_side(str, [1, 2])
+    side_by_side(str, [1, 2], 2)
     assert torch.get_num_threads() == 2
     found = []
     thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
@@ -56,14 +57,14 @@ def test_the_caller_and_threads_to_come_keep_their_cores(two_cores, monkeypatch)
 @pytest.mark.parametrize("parts", [[], [3], [3, 5]])
 def test_gradients_are_recorded_where_the_caller_records_them(two_cores, parts):
     weight = torch.ones((), requires_grad=True)
-    assert [out.requires_grad for out in side_by_side(lambda part: part * weight, parts)] == [True] * len(parts)
+    assert [out.requires_grad for out in side_by_side(lambda part: part * weight, parts, 2)] == [True] * len(parts)
     with torch.no_grad():
-        assert [out.requires_grad for out in side_by_side(lambda part: part * weight, parts)] == [False] * len(parts)
+        assert [out.requires_grad for out in side_by_side(lambda part: part * weight, parts, 2)] == [False] * len(parts)
 
 
 def test_an_error_in_one_part_is_raised(two_cores):
     with pytest.raises(ZeroDivisionError):
-        side_by_side(lambda part: 1 / part, [1, 0])
+        side_by_side(lambda part: 1 / part, [1, 0], 2)
 
 
 def test_one_part_on_a_gpu_and_one_a_core_on_a_cpu(two_cores):
@@ -93,9 +94,7 @@ def test_the_gradient_of_a_minibatch_does_not_depend_on_lanes(world, representat
     found = []
     for count in (1, 2):
         agent.lanes, means = count, Means()
-        agent.policy.optimizer.zero_grad()
-        agent._rl_backward(indices, means)
-        gradients = [p.grad.flatten() for p in agent.policy.trainable() if p.grad is not None]
+        gradients = [gradient.flatten() for gradient in rl_gradient(agent, indices, means) if gradient is not None]
         found.append((torch.cat(gradients), torch.tensor(list(means.values().values()))))
     assert found[0][0].abs().max() > 1e-3
     near = {"rtol": 1e-10, "atol": 1e-14} if exact else {"rtol": 1e-4, "atol": 1e-7}
@@ -104,6 +103,45 @@ def test_the_gradient_of_a_minibatch_does_not_depend_on_lanes(world, representat
     kept = [k for k, name in enumerate(means.values()) if not name.startswith("representation/")]
     assert len(kept) == 4
     torch.testing.assert_close(found[0][1][kept], found[1][1][kept])
+
+
+def test_the_own_loss_draws_the_same_in_any_number_of_lanes(world, representation, two_cores):
+    env = world(3)
+    agent = PPO(env, representation(env, "autoencoder"), PPO.Config(n_steps=6, minibatches=3, micro_batch=4))
+    agent.train = lambda: None
+    agent.learn(6 * 3)
+    found = []
+    for count in (1, 2, 2):
+        agent.lanes, means = count, Means()
+        agent.streams["auxiliary"].manual_seed(0)
+        losses = agent._own_losses(torch.arange(11))
+        assert len(losses) == 3
+        (gradient,) = agent._gradients((losses,), means)
+        gradient = torch.cat([more.flatten() for more in gradient if more is not None])
+        found.append((gradient, means.values()["auxiliary/error"], agent.streams["auxiliary"].get_state()))
+    (one, error, state), *others = found
+    assert one.abs().max() > 1
+    for other, again, after in others:
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+        assert again == pytest.approx(error, rel=1e-5)
+        assert torch.equal(state, after)
+    assert torch.equal(found[1][0], found[2][0])
+
+
+def test_parts_wait_for_whoever_is_free(two_cores):
+    """The first part is done only when the third is: one thread works on it, the other on all the rest."""
+    third = threading.Event()
+
+    def work(part):
+        if part == 0:
+            assert third.wait(10)
+        if part == 2:
+            third.set()
+        return part * part, threading.current_thread().name
+
+    found = side_by_side(work, [0, 1, 2, 3], 2)
+    assert [square for square, _ in found] == [0, 1, 4, 9]
+    assert found[1][1] == found[2][1] != found[0][1]
 
 
 def test_a_module_that_draws_trains_in_one_lane(world, representation, two_cores):

@@ -16,7 +16,7 @@ from agents.ppo import PPO
 from envs.registry import UsageError
 from envs.streams import Streams
 from tests.agents.bonuses import Constant, Novelty, Skilled
-from tests.agents.conftest import PLAIN, SMALL, N, weights
+from tests.agents.conftest import PLAIN, SMALL, N, rl_gradient, weights
 
 
 def test_the_compiler_gets_the_batches_of_rollout_and_update(build, compiled):
@@ -38,9 +38,7 @@ def test_micro_batches_add_up_to_the_minibatch(build, size):
     gradients = {}
     for micro in (size, 11):
         agent.micro_batch = micro
-        agent.policy.optimizer.zero_grad()
-        agent._rl_backward(indices, Means())
-        gradients[micro] = torch.cat([p.grad.flatten() for p in agent.policy.trainable()])
+        gradients[micro] = torch.cat([gradient.flatten() for gradient in rl_gradient(agent, indices)])
     assert gradients[11].abs().max() > 1e-3
     torch.testing.assert_close(gradients[size], gradients[11], rtol=1e-4, atol=1e-6)
 
@@ -69,12 +67,10 @@ def test_the_step_is_the_sum_of_the_two_clipped_gradients(build):
     agent.train = lambda: None
     agent.learn(6 * N)
     parameters, indices, parts = agent.policy.trainable(), torch.arange(6 * N), []
-    for backward in (agent._rl_backward, agent._auxiliary_backward):
-        agent.policy.optimizer.zero_grad()
-        agent.streams["auxiliary"].manual_seed(0)
-        backward(indices, Means())
+    agent.streams["auxiliary"].manual_seed(0)
+    for found in agent._gradients((agent._rl_losses(indices), agent._own_losses(indices)), Means()):
         gradient = torch.cat(
-            [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in parameters]
+            [(torch.zeros_like(p) if g is None else g).flatten() for p, g in zip(parameters, found, strict=True)]
         )
         parts.append(gradient * 0.01 / gradient.norm())  # both are longer than 0.01
     agent.streams["auxiliary"].manual_seed(0)

@@ -12,7 +12,7 @@ from agents.on_policy import Means
 from agents.paying import gae
 from agents.ppo import PPO
 from tests.agents.bonuses import Constant, Novelty, Skilled, Unit
-from tests.agents.conftest import PLAIN, SMALL, N, weights
+from tests.agents.conftest import PLAIN, SMALL, N, rl_gradient, weights
 
 
 def test_gae_on_a_trajectory_by_hand():
@@ -155,11 +155,11 @@ def test_the_error_of_the_bonuses_own_values_is_part_of_the_loss(build):
     agent = build(config={"bonus_head": True, "value_clip": None, "value_coef": 0.5}, bonuses=(Novelty(),))
     agent.train = lambda: None
     agent.learn(6 * N)
-    agent.policy.optimizer.zero_grad()
-    agent._rl_backward(torch.arange(6 * N), Means())
+    names = [name for name, parameter in agent.policy.named_parameters() if parameter.requires_grad]
+    gradient = dict(zip(names, rl_gradient(agent, torch.arange(6 * N)), strict=True))
     error = (agent.bonus_values[:-1] - agent.bonus_returns).mean()
     assert abs(error) > 0.1
-    torch.testing.assert_close(agent.policy.bonus_net.bias.grad, 0.5 * error.view(1))
+    torch.testing.assert_close(gradient["bonus_net.bias"], 0.5 * error.view(1))
 
 
 def test_a_head_without_bonuses_is_bit_identical_to_none(build):
@@ -189,8 +189,7 @@ def test_a_skill_lasts_an_episode_and_is_seen_by_the_policy(build, mode):
     # What was done is what the kept skill made likely: the stored log-probability is the update's own at the start.
     agent.config = type(agent.config)(**{**SMALL, "epochs": 1, "minibatches": 1, "value_clip": None})
     ratios = Means()
-    agent.policy.optimizer.zero_grad()
-    agent._rl_backward(torch.arange(6 * N), ratios)
+    rl_gradient(agent, torch.arange(6 * N), ratios)
     assert abs(ratios.values()["train/approx_kl"]) < 1e-6
 
 
@@ -200,7 +199,7 @@ def test_a_skill_goes_with_a_carried_state_in_the_update_too(build):
     agent.train = lambda: None
     agent.learn(6 * N)
     ratios = Means()
-    agent._rl_backward(torch.arange(6 * N), ratios)
+    rl_gradient(agent, torch.arange(6 * N), ratios)
     assert agent.states[0][1:].abs().max() > 0.1
     assert abs(ratios.values()["train/approx_kl"]) < 1e-6
 

@@ -12,6 +12,7 @@ from agents import ALGORITHMS
 from agents.on_policy import Means
 from agents.ppo import PPO
 from envs.registry import UsageError
+from tests.agents.conftest import rl_gradient
 
 N = 3
 
@@ -53,7 +54,7 @@ def test_first_minibatch_has_ratio_one_and_surrogate_zero(build):
     agent.train = lambda: None
     agent.learn(6 * N)
     means = Means()
-    agent._rl_backward(torch.arange(6 * N), means)
+    rl_gradient(agent, torch.arange(6 * N), means)
     values = means.values()
     assert values["loss/policy"] == pytest.approx(0.0, abs=1e-6)  # mean of normalised advantages
     assert values["train/approx_kl"] == pytest.approx(0.0, abs=1e-7)

@@ -4,7 +4,7 @@ import hashlib
 
 import torch
 
-from envs.streams import Streams, stream_seed
+from envs.streams import Streams, spawn, stream_seed
 
 
 def draws(streams, name, count=5):
@@ -39,3 +39,18 @@ def test_stream_seed_is_the_first_63_bits_of_sha256_of_its_path():
     assert 0 <= stream_seed(-1, "x") < 2**63
     seeds = {stream_seed(seed, name) for seed in range(50) for name in ("policy", "bonus", "init")}
     assert len(seeds) == 150
+
+
+def test_generators_of_parts_start_apart_and_in_no_order():
+    parent = torch.Generator().manual_seed(5)
+    first = [torch.rand(2, generator=each).tolist() for each in spawn(parent, 3)]
+    again = [torch.rand(2, generator=each).tolist() for each in reversed(spawn(parent.manual_seed(5), 3))]
+    assert first == again[::-1]
+    assert len({tuple(each) for each in first}) == 3
+    assert torch.rand(2, generator=spawn(parent, 3)[0]).tolist() != first[0]  # the parent has moved on
+
+
+def test_a_generator_of_one_part_is_the_parent():
+    parent = torch.Generator().manual_seed(5)
+    assert spawn(parent, 1) == [parent]
+    assert spawn(parent, 0) == []
