@@ -144,6 +144,24 @@ def test_parts_wait_for_whoever_is_free(two_cores):
     assert found[1][1] == found[2][1] != found[0][1]
 
 
+def test_both_losses_are_worked_on_in_lanes(world, representation, two_cores):
+    env = world(3)
+    agent = PPO(env, representation(env, "autoencoder"), PPO.Config(n_steps=6, minibatches=1, micro_batch=4))
+    names, encode, loss = {"encode": [], "loss": []}, agent.representation.encode, agent.representation.loss
+
+    def watched(kind, method, *args):
+        names[kind].append(threading.current_thread().name)
+        return method(*args)
+
+    agent.train = lambda: None
+    agent.learn(6 * 3)
+    agent.representation.encode = lambda *args: watched("encode", encode, *args)
+    agent.representation.loss = lambda *args: watched("loss", loss, *args)
+    agent._update(torch.arange(6 * 3), Means())
+    assert [len(found) for found in names.values()] == [5, 5]  # 18 steps by 4
+    assert all(name.startswith("lane") for found in names.values() for name in found)
+
+
 def test_a_module_that_draws_trains_in_one_lane(world, representation, two_cores):
     env = world(3)
     drawing = representation(env)

@@ -13,6 +13,7 @@ from agents import checkpoint
 from agents.a2c import A2C
 from agents.on_policy import Means
 from agents.ppo import PPO
+from agents.ranks import Ranks
 from envs.registry import UsageError
 from envs.streams import Streams
 from tests.agents.bonuses import Constant, Novelty, Skilled
@@ -78,6 +79,26 @@ def test_the_step_is_the_sum_of_the_two_clipped_gradients(build):
     agent._update(indices, Means())
     stepped = torch.cat([p.grad.flatten() for p in parameters])
     torch.testing.assert_close(stepped, parts[0] + 0.5 * parts[1], rtol=1e-3, atol=1e-7)
+
+
+def test_gradients_of_sums_can_be_clipped_in_place(build):
+    """Of a plain sum, autograd gives one number that looks like many."""
+    agent = build()
+    (gradient,) = agent._gradients(([lambda _: agent.policy.action_net.weight.sum()] * 3,), Means())
+    found = [each for each in gradient if each is not None]
+    assert len(found) == 1
+    assert torch.equal(found[0].mul_(2), torch.full_like(agent.policy.action_net.weight, 6.0))
+
+
+def test_ranks_share_the_windows_of_the_own_loss(build):
+    agent, asked = build(kind="autoencoder", config={"window_streams": 5}), []
+    agent.representation.window = 8
+    agent.representation.auxiliary = lambda history, streams, *_: (asked.append(streams), (torch.tensor(6.0), {}))[1]
+    for count in (1, 2):
+        agent.ranks = Ranks(count=count)
+        (loss,) = agent._own_losses(torch.arange(6 * N))
+        asked.append(float(loss(Means())))
+    assert asked == [5, 6.0, 3, 3.0]
 
 
 def test_the_own_loss_acts_in_mode_online_only(build):
