@@ -81,7 +81,7 @@ def frames():
     return make
 
 
-def go_on_alike(one, other, steps) -> None:
+def assert_go_on_alike(one, other, steps) -> None:
     """``other``, drawn from another seed, takes the state of ``one`` and from then on pays and learns as it does."""
     one.update(steps, torch.Generator().manual_seed(0))
     assert not torch.equal(one.compute(steps), other.compute(steps))

@@ -15,7 +15,7 @@ from intrinsic.bayesian_surprise import BayesianSurprise, linear_surprise, step_
 from intrinsic.forward import FixedEyes
 from intrinsic.sight import Sight
 from intrinsic.variational import gaussian_kl
-from tests.intrinsic.conftest import go_on_alike
+from tests.intrinsic.conftest import assert_go_on_alike
 
 T, N = 5, 3
 KINDS = ["pixels", "symbols", "tiny", "features"]
@@ -216,7 +216,7 @@ def test_what_cannot_be_seen_pays_nothing_and_no_reset_frame_is_looked_at(space,
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_restored_bonus_pays_and_learns_alike(space, build, steps_of, frames, kind, model):
     one, other = (made(build, space, kind, seed, model=model, batch=6) for seed in (0, 1))
-    go_on_alike(one, other, steps_of(frames(T, N, kind, 1), frames(T, N, kind, 2)))
+    assert_go_on_alike(one, other, steps_of(frames(T, N, kind, 1), frames(T, N, kind, 2)))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 from intrinsic import BONUSES
 from intrinsic.base import Transitions
 from intrinsic.complexity_gain import ComplexityGain
-from tests.intrinsic.conftest import go_on_alike
+from tests.intrinsic.conftest import assert_go_on_alike
 
 T, N = 5, 3
 KINDS = ["pixels", "symbols", "tiny", "features"]
@@ -145,7 +145,7 @@ def test_what_cannot_be_seen_pays_nothing_and_no_reset_frame_is_looked_at(space,
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_restored_bonus_pays_and_learns_alike(space, build, steps_of, frames, kind):
     one, other = (made(build, space, kind, seed, batch=6) for seed in (0, 1))
-    go_on_alike(one, other, steps_of(frames(T, N, kind, 1), frames(T, N, kind, 2)))
+    assert_go_on_alike(one, other, steps_of(frames(T, N, kind, 1), frames(T, N, kind, 2)))
 
 
 @pytest.mark.parametrize(

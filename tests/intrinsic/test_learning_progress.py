@@ -8,7 +8,7 @@ import torch
 from intrinsic import BONUSES
 from intrinsic.base import Transitions
 from intrinsic.learning_progress import LearningProgress, refit_gain
-from tests.intrinsic.conftest import go_on_alike
+from tests.intrinsic.conftest import assert_go_on_alike
 
 T, N = 5, 3
 KINDS = ["pixels", "symbols", "tiny", "features"]
@@ -146,7 +146,7 @@ def test_an_episodes_end_never_takes_a_reset_frame(build, space, steps_of, frame
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_restored_bonus_pays_and_learns_alike(space, build, steps_of, frames, kind, model):
     one, other = (made(build, space, kind, seed, model=model, batch=6) for seed in (0, 1))
-    go_on_alike(one, other, steps_of(frames(T, N, kind, 1), frames(T, N, kind, 2)))
+    assert_go_on_alike(one, other, steps_of(frames(T, N, kind, 1), frames(T, N, kind, 2)))
 
 
 @pytest.mark.parametrize(("name", "bad"), [("model", "deep"), ("width", 0), ("hidden", 0), ("noise", 0.0)])
