@@ -77,6 +77,7 @@ Gradient = list[Tensor | None]
 
 
 def _sum(gradients: Sequence[Sequence[Tensor | None]], parameters: int) -> Gradient:
+    """In the order given, so that it rounds alike whichever part was ready first."""
     total: Gradient = [None] * parameters
     for gradient in gradients:
         for k, more in enumerate(gradient):
