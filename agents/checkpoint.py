@@ -9,7 +9,8 @@ On disk, ``checkpoint/<step>.safetensors`` holds the tensors and ``checkpoint/<s
 hash. The JSON is written last, aside, and renamed: it *is* the commit. The two newest are kept, so that a damaged one
 costs one interval, not the run.
 
-Of several processes (``agents.ranks``) the first writes. Each has a ``Spread`` component of its own, and a checkpoint
+Of several processes (``agents.parallel.distributed``) the first writes. Each has a ``Spread`` component of its own,
+and a checkpoint
 holds all of them; so it goes on with as many processes as made it.
 """
 
@@ -28,7 +29,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from agents.ranks import ALONE, Ranks
+from agents.parallel.distributed import SINGLE_PROCESS, Ranks
 from envs.registry import UsageError
 
 FORMAT = 1
@@ -76,7 +77,7 @@ class Spread:
             return state
         tensors: dict[str, Tensor] = {}
         tree = encode(state, "", tensors)  # which copies views out of what may be a long History
-        return {"ranks": [decode(*each) for each in self.ranks.to_first((tree, tensors))]}
+        return {"ranks": [decode(*each) for each in self.ranks.gather_to_rank_zero((tree, tensors))]}
 
     def load_state_dict(self, state: Any) -> None:
         saved = state.get("ranks", [state])
@@ -88,10 +89,10 @@ class Spread:
         self.component.load_state_dict(saved[self.ranks.index])
 
 
-def save(directory: Path, step: int, components: Mapping[str, Any], ranks: Ranks = ALONE) -> None:
+def save(directory: Path, step: int, components: Mapping[str, Any], ranks: Ranks = SINGLE_PROCESS) -> None:
     """Write the state of all components as checkpoint ``step`` (frames, or samples of pre-training)."""
     states = {name: state_of(component) for name, component in components.items()}
-    ranks.lead(lambda: _write(directory, step, states))
+    ranks.on_rank_zero(lambda: _write(directory, step, states))
 
 
 def _write(directory: Path, step: int, states: Mapping[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """On-policy learning around a representation: the update that PPO and A2C share, and what a checkpoint holds.
 
 A subclass of stable-baselines3's on-policy algorithm: ``learn``, callbacks, loggers, ``predict``, ``evaluate_policy``
-and ``EvalCallback`` are its own. Rollout (``agents.rollout``, ``agents.paying``) and update are ours, because its have
+and ``EvalCallback`` are its own. Rollout (``agents.rollout``, ``agents.rewards``) and update are ours, because its have
 no place for a bonus or an auxiliary loss. Per minibatch
 
     L = policy loss + value_coef * value loss - entropy_coef * H
@@ -10,7 +10,8 @@ no place for a bonus or an auxiliary loss. Per minibatch
 L_own is the representation's own loss (mode online). Each gradient is clipped by its own norm, the coefficient comes
 after: it weighs directions, whatever unit the own loss has. Then the bonuses learn from the rollout, once.
 
-Several processes (``agents.ranks``) share the samples of each minibatch; gradients are summed before they are clipped.
+Several processes (``agents.parallel.distributed``) share the samples of each minibatch; gradients are summed before
+they are clipped.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ from torch import Tensor
 
 from agents import checkpoint
 from agents.config import Config
-from agents.lanes import side_by_side
-from agents.paying import Paid
+from agents.parallel.distributed import SINGLE_PROCESS, Ranks
+from agents.parallel.threads import parallel_map
 from agents.policy import log_probabilities
-from agents.ranks import ALONE, Ranks
+from agents.rewards import Paid
 from envs.history import FEATURES
 from envs.registry import UsageError
+from envs.rng_streams import spawn
 from envs.steps import Obs, flatten
-from envs.streams import spawn
 from representations.base import feature_std, warn_if_collapsed
 
 __all__ = ["Config", "OnPolicy"]
@@ -60,11 +61,11 @@ class Means:
             before = self.sums.get(name, (torch.zeros((), device=total.device), 0.0))
             self.sums[name] = before[0] + total, before[1] + weights
 
-    def values(self, ranks: Ranks = ALONE) -> dict[str, float]:
+    def values(self, ranks: Ranks = SINGLE_PROCESS) -> dict[str, float]:
         """Over all ranks, of which some may lack a metric."""
         own = [(name, float(total), weights) for name, (total, weights) in self.sums.items()]
         pooled: dict[str, tuple[float, float]] = {}
-        for name, total, weights in ranks.together(own):
+        for name, total, weights in ranks.all_gather(own):
             before = pooled.get(name, (0.0, 0.0))
             pooled[name] = before[0] + total, before[1] + weights
         return {name: total / weights for name, (total, weights) in pooled.items()}
@@ -112,7 +113,7 @@ class OnPolicy(Paid):
             for indices in order.split(total // self.config.minibatches):
                 self._update(indices, means)
             self._n_updates += 1
-        self.ranks.follow(self.policy.buffers())
+        self.ranks.broadcast(self.policy.buffers())
         self.metrics |= means.values(self.ranks) | {"train/explained_variance": self._explained_variance()}
         self._watch()
         if self.visits is not None:
@@ -157,7 +158,7 @@ class OnPolicy(Paid):
             seen = Means()
             return torch.autograd.grad(loss(seen), parameters, allow_unused=True), seen
 
-        found = side_by_side(work, [loss for group in groups for loss in group], self.lanes)
+        found = parallel_map(work, [loss for group in groups for loss in group], self.num_threads)
         for _, seen in found:
             means.join(seen)
         gradients = (gradient for gradient, _ in found)
@@ -174,11 +175,11 @@ class OnPolicy(Paid):
 
     def _rl_losses(self, indices: Tensor) -> list[Loss]:
         """The RL loss in parts; their sum, over all ranks, is that of the whole minibatch."""
-        total, own = len(indices), self.ranks.own(indices, self.n_envs)
+        total, own = len(indices), self.ranks.local_indices(indices, self.n_envs)
         advantage, every = self.advantages.flatten()[own], self.every_advantage[indices]
         if self.config.normalise_advantage and len(every) > 1:
             advantage = (advantage - every.mean()) / (every.std() + 1e-8)
-        size = min(total if self.frozen else self.micro_batch, max(1, -(-len(own) // self.lanes)))
+        size = min(total if self.frozen else self.micro_batch, max(1, -(-len(own) // self.num_threads)))
         return [
             functools.partial(self._rl_loss, part, part_advantage, len(part) / total)
             for part, part_advantage in zip(own.split(size), advantage.split(size), strict=True)
@@ -229,7 +230,7 @@ class OnPolicy(Paid):
         generator = self.streams[f"auxiliary/{self.ranks.index}" if self.ranks.index else "auxiliary"]
         if self.representation.window > 1:
             return [functools.partial(self._own_loss, None, 1 / self.ranks.count, generator)]
-        parts = [part for part in self.ranks.own(indices, self.n_envs).split(self.micro_batch) if len(part)]
+        parts = [part for part in self.ranks.local_indices(indices, self.n_envs).split(self.micro_batch) if len(part)]
         return [
             functools.partial(self._own_loss, part, len(part) / len(indices), draws)
             for part, draws in zip(parts, spawn(generator, len(parts)), strict=True)
@@ -256,14 +257,14 @@ class OnPolicy(Paid):
 
     def _explained_variance(self) -> float:
         """1 - Var(R - V) / Var(R); nan where the returns do not vary."""
-        returns, values = self.ranks.gather(self.returns), self.ranks.gather(self.values[:-1])
+        returns, values = self.ranks.gather_streams(self.returns), self.ranks.gather_streams(self.values[:-1])
         variance = returns.var()
         return float(1 - (returns - values).var() / variance) if variance > 0 else float("nan")
 
     def dump_logs(self, iteration: int = 0) -> None:
         """The charts that every run has; episode returns are the world's own."""
         seconds = max((time.time_ns() - self.start_time) / 1e9, sys.float_info.epsilon)
-        episodes = self.ranks.together(list(self.ep_info_buffer or ()))
+        episodes = self.ranks.all_gather(list(self.ep_info_buffer or ()))
         if episodes:
             self.logger.record("train/return", safe_mean([episode["r"] for episode in episodes]))
             self.logger.record("train/episode_length", safe_mean([episode["l"] for episode in episodes]))
@@ -304,7 +305,7 @@ class OnPolicy(Paid):
         """Write a checkpoint into the directory ``path``, where stable-baselines3 would pickle into a file."""
         if exclude or include:
             raise UsageError("save(exclude=, include=): a checkpoint here always holds all components")
-        self.ranks.agree(self.policy.parameters(), f"weights after {self.num_timesteps:,} frames")
+        self.ranks.assert_in_sync(self.policy.parameters(), f"weights after {self.num_timesteps:,} frames")
         checkpoint.save(Path(path), self.num_timesteps, self.components(), self.ranks)
 
     @classmethod

@@ -29,7 +29,7 @@ import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor, nn
 
-from agents.lanes import lanes, side_by_side
+from agents.parallel.threads import num_threads, parallel_map
 from envs.registry import UsageError
 from envs.steps import Obs
 from representations.base import Mode, Representation, State
@@ -132,9 +132,9 @@ class Policy(BasePolicy):
         return self.value_net.weight.dtype
 
     @property
-    def lanes(self) -> int:
+    def num_threads(self) -> int:
         """Threads that the rows of a batch are worth at most."""
-        return lanes(self.device) if self._compiled is None else 1
+        return num_threads(self.device) if self._compiled is None else 1
 
     def compile_for(self, *rows: int) -> None:
         """Have torch compile the representation's ``encode`` for batches of so many rows; others stay as they are.
@@ -197,7 +197,7 @@ class Policy(BasePolicy):
     def look(self, obs: Obs, state: State, first: Tensor) -> tuple[Tensor, State, Judged]:
         """Encode observations (B, ...) and judge them, without gradient; rows side by side where there are enough."""
         batch = len(first)
-        count = max(1, min(self.lanes, batch // LEAST))
+        count = max(1, min(self.num_threads, batch // LEAST))
         rows = [slice(k * batch // count, (k + 1) * batch // count) for k in range(count)]
 
         def work(part: slice) -> tuple[Tensor, State, Judged]:
@@ -205,7 +205,7 @@ class Policy(BasePolicy):
             features, after = self.encode(some, tuple(kept[part] for kept in state), first[part])
             return features, after, self.all_heads(features, self.context(after))
 
-        parts = side_by_side(work, rows, count)
+        parts = parallel_map(work, rows, count)
         if count == 1:
             return parts[0]
         features, states, judged = zip(*parts, strict=True)

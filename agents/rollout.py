@@ -21,24 +21,24 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from agents.config import Config, skilled_one
-from agents.lanes import ordered
+from agents.parallel.distributed import SINGLE_PROCESS, Ranks
+from agents.parallel.threads import must_run_serially
 from agents.parts import Part, in_turn, joined_state
 from agents.policy import Policy, Precision, keyed_space, log_probabilities
-from agents.ranks import ALONE, Ranks
 from envs.halves import parts_of
 from envs.history import FEATURES, History
 from envs.registry import UsageError
+from envs.rng_streams import Streams, stream_seed
 from envs.steps import Obs
-from envs.streams import Streams, stream_seed
 from intrinsic.base import IntrinsicBonus
 from representations.base import Mode, Representation, State, check_mode
-from representations.memory import keep_freed_memory
+from representations.malloc import keep_freed_memory
 
 MICRO_BATCH = 256
 
 
 class Rollout(OnPolicyAlgorithm):
-    """What acts, with its storage; ``agents.paying`` adds what steps are worth, ``OnPolicy`` the update.
+    """What acts, with its storage; ``agents.rewards`` adds what steps are worth, ``OnPolicy`` the update.
 
     Args:
         env: VecEnv with Discrete actions, images (C, H, W) uint8 or a Dict of keys. Of ``Halves`` one is looked at
@@ -66,7 +66,7 @@ class Rollout(OnPolicyAlgorithm):
         seed: int = 0,
         precision: Precision = "float32",
         bonuses: Sequence[IntrinsicBonus] = (),
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE_PROCESS,
         compiled: bool = False,
         device: torch.device | str = "cpu",
         stats_window_size: int = 100,
@@ -82,7 +82,7 @@ class Rollout(OnPolicyAlgorithm):
         self.ranks = ranks
         self.bonuses = {bonus.name: bonus for bonus in bonuses}
         if bonuses:
-            ranks.refuse("bonuses")
+            ranks.require_single_process("bonuses")
         if len(self.bonuses) < len(bonuses):
             raise UsageError(f"two bonuses of one class among {[bonus.name for bonus in bonuses]}; give one of each")
         self._skilled = skilled_one(bonuses)
@@ -146,7 +146,7 @@ class Rollout(OnPolicyAlgorithm):
             minibatch = config.n_steps * self.n_envs // config.minibatches
             looked_at = [len(range(self.n_envs)[rows]) for rows in parts_of(cast(VecEnv, self.env)).rows]
             self.policy.compile_for(*looked_at, min(minibatch, self.micro_batch))
-        self.lanes = 1 if ordered(self.policy) else self.policy.lanes
+        self.num_threads = 1 if must_run_serially(self.policy) else self.policy.num_threads
         self.history = History(
             space,
             config.n_steps,
@@ -273,7 +273,7 @@ class Rollout(OnPolicyAlgorithm):
     def _look(self, t: int, part: Part) -> tuple[Tensor, Tensor]:
         """Keep what a part shows at step t, encode and judge it: features (n, D), logits (n, A). Its state moves on."""
         first = torch.from_numpy(part.first)
-        obs = self.history.see(self.policy.tensors(part.obs), first, t, part.rows)
+        obs = self.history.add_obs(self.policy.tensors(part.obs), first, t, part.rows)
         if part.seen is None:
             features, part.state, judged = self.policy.look(obs, part.state, first.to(self.device))
         else:  # the heads have learnt since
@@ -282,7 +282,7 @@ class Rollout(OnPolicyAlgorithm):
                 state = (*state[:-1], part.state[-1])
             part.state, judged = state, self.policy.all_heads(features, self.policy.context(state))
         if self.frozen:
-            self.history.keep(features, t, part.rows)
+            self.history.add_features(features, t, part.rows)
         logits, self.values[t, part.rows], bonus_values = judged
         if self.bonus_values is not None and bonus_values is not None:
             self.bonus_values[t, part.rows] = bonus_values
@@ -301,7 +301,7 @@ class Rollout(OnPolicyAlgorithm):
             finals = self._finals(t, finished, truncated, infos, state)
         done = torch.from_numpy(dones)
         cut = torch.from_numpy(truncated)
-        self.history.write(actions, torch.from_numpy(rewards), done & ~cut, cut, finals)
+        self.history.add_step(actions, torch.from_numpy(rewards), done & ~cut, cut, finals)
 
     def _finals(
         self, t: int, finished: np.ndarray, truncated: np.ndarray, infos: list[dict[str, Any]], state: State

@@ -18,20 +18,21 @@ FOLDERS = ("agents", "representations", "envs", "intrinsic", "benchmarks")
 def _let_threads_sleep() -> None:
     """torch's threads sleep while they wait for each other; read when torch is loaded, so chosen before.
 
-    Spinning ones would take the cores from the threads of ``agents.lanes``, and lose a factor of four where another
+    Spinning ones would take the cores from the threads of ``agents.parallel.threads``, and lose a factor of four
+    where another
     process wants one.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def complain(error: Exception) -> int:
+def report_error(error: Exception) -> int:
     """Tell of a user's mistake in one line, once for all processes of a torchrun; the exit status."""
     if os.environ.get("RANK", "0") == "0":
         print(f"error: {error}", file=sys.stderr)
     return 2
 
 
-def intruders(root: Path) -> list[str]:
+def shadowed_packages(root: Path) -> list[str]:
     """Top-level packages that Python would import from somewhere else than ``root``, as 'name (place)'."""
     found = []
     for name in FOLDERS:
@@ -44,7 +45,7 @@ def intruders(root: Path) -> list[str]:
 
 def _guard() -> None:
     root = Path(__file__).resolve().parent.parent
-    if alien := intruders(root):
+    if alien := shadowed_packages(root):
         # Several packages on the public index own names like 'agents'; mixing two of them fails in odd places.
         print(
             f"error: another installed package stands in the way of this checkout: {', '.join(alien)}; "

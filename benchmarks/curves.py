@@ -28,8 +28,9 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from benchmarks import complain, stats, tables
-from benchmarks.runs import Cell, Run, Summary, is_baseline, load, summarise, told_apart
+from benchmarks import report_error
+from benchmarks.reporting import stats, tables
+from benchmarks.reporting.runs import Cell, Run, Summary, distinguishing_settings, is_baseline, load, summarise
 from envs.registry import UsageError
 
 COLUMNS = ("suite", "env", "repr", "mode", "settings", "seed", "steps", "auc", "reached", "final", "commit")
@@ -91,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = tyro.cli(Args, prog="python -m benchmarks.curves", args=sys.argv[1:] if argv is None else list(argv))
         print(compare(args))
     except UsageError as error:
-        return complain(error)
+        return report_error(error)
     return 0
 
 
@@ -263,7 +264,7 @@ def notes(found: Sequence[Group]) -> list[str]:
 def rows(found: Iterable[Group], thresholds: dict[Task, float]) -> list[dict[str, Any]]:
     """curves.csv: one row per run; ``auc`` and ``final`` in units of return, ``reached`` in frames (nan: never)."""
     found = list(found)
-    told = told_apart([run for group in found for run in group.cell.runs])
+    told = distinguishing_settings([run for group in found for run in group.cell.runs])
     several = len({group.task[1] for group in found}) > 1
     lines = []
     for group in found:
@@ -292,7 +293,7 @@ def as_csv(lines: Iterable[dict[str, Any]]) -> str:
 
 def picture(found: Sequence[Group], thresholds: dict[Task, float]) -> bytes:
     """curves.png: the mean over seeds of each group, a panel for each task."""
-    from benchmarks import figures
+    from benchmarks.reporting import figures
 
     panels: dict[str, tuple[dict[str, figures.Curve], float]] = {}
     for group in found:

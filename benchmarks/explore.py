@@ -26,13 +26,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import tyro
 
-from benchmarks import complain, transfer
-from benchmarks.presets import PRESETS
+from benchmarks import report_error, transfer
+from benchmarks.experiment.presets import PRESETS
 from envs.registry import UsageError
 from intrinsic import BONUSES
 
 if TYPE_CHECKING:
-    from benchmarks.runs import Cell, Run
+    from benchmarks.reporting.runs import Cell, Run
 
 SUITES = ("minigrid-ladder", "breakout-sparse", "procgen-maze", "noisy-tv")
 _ALGO = {"ppo": {"n_steps": 128, "minibatches": 8}}
@@ -109,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return explore(args)
     except UsageError as error:
-        return complain(error)
+        return report_error(error)
     except KeyboardInterrupt:
         print("stopped at once; the same command continues from the last checkpoint", file=sys.stderr)
         return 130
@@ -147,7 +147,7 @@ def explore(args: Args) -> int:
 
 def own_words(words: Sequence[str], bonus: Sequence[str], every: Sequence[str]) -> tuple[str, ...]:
     """The ``--set`` words of one row: those of other rows' bonuses left out."""
-    from agents.build import parse_bonuses
+    from agents.runs.build import parse_bonuses
 
     mine = set(parse_bonuses(bonus))
     others = {name for word in every for name in parse_bonuses(word.split("+"))} - mine
@@ -157,13 +157,14 @@ def own_words(words: Sequence[str], bonus: Sequence[str], every: Sequence[str]) 
 def write(experiment: Path) -> str:
     """Rebuild everything that is drawn from the runs in DIR; returns the text to print."""
     from agents.checkpoint import write_aside
-    from benchmarks import maps, report, tables
-    from benchmarks.runs import load, summarise
+    from benchmarks import report
+    from benchmarks.reporting import bonus_maps, tables
+    from benchmarks.reporting.runs import load, summarise
 
     runs = load(experiment)
     for run in runs:
         if run.state == "finished":
-            maps.draw(run)
+            bonus_maps.draw(run)
     summary = summarise(runs)
     found = [row(run) for run in summary.runs if run.state == "finished"]
     for name, data in (("explore.csv", as_csv(found).encode()), ("explore.png", picture(summary.cells))):
@@ -246,7 +247,7 @@ def notes(cells: Sequence[Cell]) -> list[str]:
     said = [
         "success = episodes of the final evaluation with a return above 0; first reward, half success = frames of all "
         "environments until the first reward and until half of the last 100 training episodes succeed; coverage, TV in "
-        "sight = means over the last tenth of training. Medians over seeds [lowest, highest]."
+        "inputs = means over the last tenth of training. Medians over seeds [lowest, highest]."
     ]
     if any(len(cell.runs) < 3 for cell in cells):
         said.append("Fewer than three seeds in some rows: a first look.")
@@ -255,8 +256,8 @@ def notes(cells: Sequence[Cell]) -> list[str]:
 
 def picture(cells: Sequence[Cell]) -> bytes:
     """explore.png: success, or coverage where nothing is ever paid, over frames; a panel for each task."""
-    from benchmarks import figures
-    from benchmarks.runs import is_baseline
+    from benchmarks.reporting import figures
+    from benchmarks.reporting.runs import is_baseline
 
     panels: dict[str, tuple[dict[str, figures.Curve], float]] = {}
     for cell in cells:

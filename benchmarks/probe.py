@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import tyro
 
-from benchmarks import complain
-from benchmarks.runs import Run, load
+from benchmarks import report_error
+from benchmarks.reporting.runs import Run, load
 from envs.registry import UsageError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = tyro.cli(Args, prog="python -m benchmarks.probe", args=sys.argv[1:] if argv is None else list(argv))
         print(probe(args))
     except UsageError as error:
-        return complain(error)
+        return report_error(error)
     return 0
 
 
@@ -73,7 +73,7 @@ def probe(args: Args) -> str:
         print(f"[{number}/{len(runs)}] {run.id}", file=sys.stderr, flush=True)
         rows += probe_run(run, args.frames, args.seed)
     from agents.checkpoint import write_aside
-    from benchmarks import figures
+    from benchmarks.reporting import figures
 
     text = as_csv(rows).encode()
     write_aside(args.experiment / "probe.csv", lambda path: path.write_bytes(text))
@@ -88,10 +88,10 @@ def probe_run(run: Run, frames: int, seed: int) -> list[Row]:
     Raises:
         UsageError: the run's world tells no ground truth.
     """
-    from agents.build import restored
-    from envs.streams import stream_seed
+    from agents.runs.build import load_trained
+    from envs.rng_streams import stream_seed
 
-    representation, worlds = restored(run.path, run.config)
+    representation, worlds = load_trained(run.path, run.config)
     features, factors = {}, {}
     for place, (split, world) in enumerate([("fit", worlds["train"]), *worlds.items()]):
         features[split], factors[split] = look(world, representation, frames, stream_seed(seed, "probe", place))
@@ -183,7 +183,7 @@ def grid(rows: Sequence[Row]) -> tuple[list[str], list[str], np.ndarray]:
 
 def table(rows: Sequence[Row]) -> str:
     """The grid as text."""
-    from benchmarks.tables import aligned
+    from benchmarks.reporting.tables import aligned
 
     down, across, values = grid(rows)
     cells = [

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agents.checkpoint import write_aside
-from benchmarks import complain, tables, webpage
-from benchmarks.runs import Cell, load, read, score, summarise, table
+from benchmarks import report_error
+from benchmarks.reporting import html, tables
+from benchmarks.reporting.runs import Cell, load, read, score, summarise, table
 from envs.registry import UsageError
 
 
@@ -38,7 +39,7 @@ def write(experiment: Path) -> str:
     files = {
         "results.csv": table(score(runs)),
         "report.md": tables.markdown(summary),
-        "report.html": webpage.html(summary),
+        "report.html": html.html(summary),
     }
     for name, text in files.items():
         data = text.encode()
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         print(write(Path(argv[0])))
     except UsageError as error:
-        return complain(error)
+        return report_error(error)
     return 0
 
 

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import tyro
 
-from benchmarks import complain
-from benchmarks.offline import Row, fit, write
+from benchmarks import report_error
+from benchmarks.experiment.offline import Row, fit, write
 from envs.registry import UsageError
 
 if TYPE_CHECKING:
@@ -58,15 +58,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = tyro.cli(Args, prog="python -m benchmarks.segmentation", args=sys.argv[1:] if argv is None else argv)
         print(segmentation(args))
     except UsageError as error:
-        return complain(error)
+        return report_error(error)
     return 0
 
 
 def segmentation(args: Args) -> str:
     """Fit and score every seed; returns the table."""
-    from agents.run_dir import commit
-    from benchmarks.settings import apply_settings, own_settings
-    from envs.sprites_multi import MultiSprites
+    from agents.runs.run_dir import commit
+    from benchmarks.experiment.overrides import apply_settings, own_settings
+    from envs.sprites.multi_sprites import MultiSprites
     from representations import REPRESENTATIONS
 
     if args.samples < 160 or args.scenes < 16:
@@ -105,7 +105,7 @@ def build(cls: Any, settings: dict[str, Any], size: int, seed: int) -> Monet:
     import gymnasium as gym
     import torch
 
-    from envs.streams import stream_seed
+    from envs.rng_streams import stream_seed
 
     space = gym.spaces.Dict({"image": gym.spaces.Box(0, 255, (3, size, size), np.uint8)})
     with torch.random.fork_rng(devices=[]):
@@ -185,7 +185,7 @@ def _pairs(count: np.ndarray) -> np.ndarray:
 
 
 def table(rows: Sequence[Row]) -> str:
-    from benchmarks.tables import aligned
+    from benchmarks.reporting.tables import aligned
 
     scores = [row["ari_fg"] for row in rows]
     lines = [[str(row["seed"]), f"{row['samples']:,}", f"{row['ari_fg']:.3f}", row["curve"]] for row in rows]

@@ -9,7 +9,7 @@ network and hyperparameters), frozen (networks that only act), methods (PPO with
 bonuses, envs (16 to 1024 of them).
 
 The other loops run as they come, and once more with the one setting of ours that they could have for a line: freed
-memory kept (``representations.memory``).
+memory kept (``representations.malloc``).
 
 Every measurement is a process of its own. Rows that a ratio needs are measured in every round, one after the other, so
 that a busy moment of the machine does not fall on one of them, the rest in the first; tables give the median and the
@@ -34,14 +34,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from benchmarks import complain
+from benchmarks import report_error
 from envs.registry import UsageError
 from envs.tasks import World
 from intrinsic import BONUSES
 from representations import REPRESENTATIONS
 
 if TYPE_CHECKING:
-    from benchmarks.contenders import Figures
+    from benchmarks.baselines.frameworks import Figures
 
 COMMITTED = Path(__file__).parent / "results" / "speed.json"
 KEPT = 0.85
@@ -55,7 +55,7 @@ class Row:
     group: str
     name: str
     work: str
-    """A function of ``benchmarks.contenders``."""
+    """A function of ``benchmarks.baselines.frameworks``."""
     options: dict[str, Any]
     floor: float | None = None
     """Frames/s that the project promises for it on one core."""
@@ -186,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = tyro.cli(Args, prog="python -m benchmarks.speed", args=sys.argv[1:] if argv is None else list(argv))
         return speed(args)
     except UsageError as error:
-        return complain(error)
+        return report_error(error)
 
 
 def speed(args: Args) -> int:
@@ -245,9 +245,9 @@ def alone(row: Row, args: Args) -> Figures:
 
 
 def _call(row: Row, seconds: float, device: str) -> Figures:
-    from benchmarks import contenders
+    from benchmarks.baselines import frameworks
 
-    return getattr(contenders, row.work)(seconds, device, **row.options)
+    return getattr(frameworks, row.work)(seconds, device, **row.options)
 
 
 def ratios(measured: Sequence[Measured]) -> dict[str, list[float]]:
@@ -282,7 +282,7 @@ def machine(device: str) -> dict[str, Any]:
     """Where and on what this was measured."""
     import torch
 
-    from agents.build import resolve_precision
+    from agents.runs.build import resolve_precision
 
     cpu = platform.processor() or platform.machine()
     try:
@@ -312,7 +312,7 @@ def _json(one: Measured) -> dict[str, Any]:
 
 def tables(measured: Sequence[Measured], found: dict[str, list[float]]) -> list[str]:
     """One of rows, one of ratios."""
-    from benchmarks.tables import aligned
+    from benchmarks.reporting.tables import aligned
 
     shares = bonus_shares(measured)
     header = ["group", "row", "frames/s", "range", "peak MiB", "promised"]

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from benchmarks import complain
-from benchmarks.presets import BASELINE, PRESETS, Preset
-from benchmarks.settings import apply_settings, describe_settings, own_settings
+from benchmarks import report_error
+from benchmarks.experiment.overrides import apply_settings, describe_settings, own_settings
+from benchmarks.experiment.presets import BASELINE, PRESETS, Preset
 from envs.registry import UsageError
 from envs.suites import SUITES, build
 from envs.tasks import Task
@@ -32,8 +32,8 @@ from intrinsic import BONUSES
 from representations import REPRESENTATIONS
 
 if TYPE_CHECKING:
-    from agents.build import RunConfig
-    from agents.ranks import Ranks
+    from agents.parallel.distributed import Ranks
+    from agents.runs.build import RunConfig
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
         args = tyro.cli(Args, prog="python -m benchmarks.transfer", args=argv)
         return transfer(args)
     except UsageError as error:
-        return complain(error)
+        return report_error(error)
     except KeyboardInterrupt:
         print("stopped at once; the same command continues from the last checkpoint", file=sys.stderr)
         return 130
@@ -151,19 +151,19 @@ def execute(args: Args, configs: list[RunConfig], out: Path, write: Callable[[Pa
 
     Of the processes of a torchrun all go through all runs, and the first does what is not training.
     """
-    from agents.build import rehearse, resolve_device
-    from agents.ranks import from_torchrun
-    from agents.recorder import Preempted
-    from agents.run_dir import as_json, open_experiment, run_id
+    from agents.parallel.distributed import from_torchrun
+    from agents.runs.build import resolve_device, validate
+    from agents.runs.callback import Preempted
+    from agents.runs.run_dir import as_json, open_experiment, run_id
     from benchmarks import report
 
     device = resolve_device(args.device)
     with from_torchrun(device) as ranks:
-        configs = ranks.lead(lambda: fitting(configs, rehearse(configs, ranks), args.repr))
-        print(ranks.lead(lambda: announce(configs, out, device)), flush=True)
+        configs = ranks.on_rank_zero(lambda: fitting(configs, validate(configs, ranks), args.repr))
+        print(ranks.on_rank_zero(lambda: announce(configs, out, device)), flush=True)
         if args.dry_run:
             return 0
-        ranks.lead(lambda: open_experiment(out))
+        ranks.on_rank_zero(lambda: open_experiment(out))
         started = time.perf_counter()
         for number, config in enumerate(configs, 1):
             name = run_id(as_json(config))
@@ -174,7 +174,7 @@ def execute(args: Args, configs: list[RunConfig], out: Path, write: Callable[[Pa
                 return 75
             if fresh:
                 print(report.line(out / "runs" / name), flush=True)
-        text = ranks.lead(lambda: write(out))
+        text = ranks.on_rank_zero(lambda: write(out))
         print(f"\n{text}\n\nreport: {out / 'report.html'}   table: {out / 'results.csv'}")
         print(f"{time.perf_counter() - started:.0f} s in all")
     return 0
@@ -196,14 +196,14 @@ def fitting(configs: list[RunConfig], refused: dict[str, str], named: tuple[str,
 
 def finish_run(args: Args, out: Path, config: RunConfig, title: str, ranks: Ranks) -> bool:
     """Bring one run to its end; False if it already was there."""
-    from agents.progress import Bar
-    from agents.run_dir import RunDir, as_json
-    from agents.trackers import open_tracker
-    from agents.train import train
+    from agents.runs.progress import Bar
+    from agents.runs.run_dir import RunDir, as_json
+    from agents.runs.trackers import open_tracker
+    from agents.runs.train import train
 
     run = RunDir(out, as_json(config), ranks)
     try:
-        if ranks.lead(lambda: run.done):
+        if ranks.on_rank_zero(lambda: run.done):
             print(f"{title}: finished before")
             return False
         tracker = open_tracker(args.log if run.writes else "none", run.config, run.id, run.path)
@@ -223,7 +223,7 @@ def plan(args: Args, presets: Mapping[str, Preset] = PRESETS) -> list[RunConfig]
         UsageError: a value no run could work with.
     """
     preset = presets[args.preset]
-    from agents.build import parse_bonuses
+    from agents.runs.build import parse_bonuses
 
     bonuses = parse_bonuses(args.bonus)
     if args.extrinsic == 0 and not bonuses:
@@ -268,7 +268,7 @@ def configure(
 ) -> RunConfig:
     """One run: the method's own defaults, what suits the task, the preset, and the user's changes, in this order."""
     from agents import ALGORITHMS
-    from agents.build import RunConfig, parse_bonuses
+    from agents.runs.build import RunConfig, parse_bonuses
     from representations.base import check_mode
 
     cls, algorithm = REPRESENTATIONS.resolve(name), ALGORITHMS.resolve(args.algo)
@@ -327,7 +327,7 @@ def configure(
 
 def announce(configs: list[RunConfig], out: Path, device: str) -> str:
     """What will be done, roughly how long it takes here, and where results go."""
-    from benchmarks.estimate import estimate_seconds
+    from benchmarks.experiment.estimate import estimate_seconds
 
     first = configs[0]
     rows = [

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import tyro
 
-from benchmarks import complain
-from benchmarks.offline import Row, fit, write
+from benchmarks import report_error
+from benchmarks.experiment.offline import Row, fit, write
 from envs.registry import UsageError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = tyro.cli(Args, prog="python -m benchmarks.views", args=sys.argv[1:] if argv is None else argv)
         print(views(args))
     except UsageError as error:
-        return complain(error)
+        return report_error(error)
     return 0
 
 
@@ -74,9 +74,9 @@ def views(args: Args) -> str:
     """Fit and score every seed; returns the table."""
     import torch
 
-    from agents.run_dir import commit
-    from benchmarks.settings import apply_settings, own_settings
-    from envs.streams import stream_seed
+    from agents.runs.run_dir import commit
+    from benchmarks.experiment.overrides import apply_settings, own_settings
+    from envs.rng_streams import stream_seed
     from representations import REPRESENTATIONS
 
     cls = REPRESENTATIONS.resolve("gqn")
@@ -136,7 +136,7 @@ def record(seeds: np.ndarray, views: int, camera: str) -> dict[str, Tensor]:
     """Rooms as windows for pre-training: image (S, V, 3, 64, 64) uint8, pose (S, V, 7), first (S, V)."""
     import torch
 
-    from envs.rooms_scene import scenes
+    from envs.rooms.scenes import scenes
     from representations.pretrain import FIRST
 
     images, poses = [], []
@@ -157,7 +157,7 @@ def painted(model: Gqn, rooms: dict[str, Tensor], count: int, mean: Tensor | Non
     """
     import torch
 
-    from agents.build import resolve_precision
+    from agents.runs.build import resolve_precision
 
     generator = torch.Generator().manual_seed(0)
     halved = resolve_precision("auto") == "bfloat16"
@@ -227,7 +227,7 @@ def chart(out: Path, rows: Sequence[Row]) -> None:
 
 
 def table(rows: Sequence[Row]) -> str:
-    from benchmarks.tables import aligned
+    from benchmarks.reporting.tables import aligned
 
     names = ("gqn", "copy", "mean", "shuffled", "spread")
     lines = [

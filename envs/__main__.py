@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from envs import WORLDS
-from envs.procgen_games import near
+from envs.procgen.games import did_you_mean
 from envs.registry import UsageError
 from envs.suites import SUITES, build
 from envs.tasks import World
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--show", metavar="NAME", help="a world, world/variant or suite: write a contact sheet")
     parser.add_argument("--score", metavar="SUITE", help="a suite: print reference scores")
-    parser.add_argument("--save", action="store_true", help="with --score: keep the rows in envs/references.csv")
+    parser.add_argument("--save", action="store_true", help="with --score: keep the rows in envs/reference_scores.csv")
     parser.add_argument("--policy", choices=("random", "scripted", "both"), default="both")
     parser.add_argument("--count", type=int, default=64, help="episodes or windows of each score (default 64)")
     parser.add_argument("--seed", type=int, default=0)
@@ -93,18 +93,21 @@ def find(name: str) -> dict[str, World]:
     world, _, variant = name.partition("/")
     if world not in WORLDS:
         known = sorted({*WORLDS, *SUITES})
-        raise UsageError(f"--show '{name}': no such world or suite{near(name, known)} Known: {', '.join(known)}")
+        raise UsageError(
+            f"--show '{name}': no such world or suite{did_you_mean(name, known)} Known: {', '.join(known)}"
+        )
     variants = getattr(WORLDS.resolve(world), "variants", {}) or {"default": {}}
     if variant and variant not in variants:
         raise UsageError(
-            f"--show '{name}': {world} has no such variant{near(variant, variants)} Known: {', '.join(variants)}"
+            f"--show '{name}': {world} has no such variant{did_you_mean(variant, variants)} Known: "
+            f"{', '.join(variants)}"
         )
     return {key: World(world, options) for key, options in variants.items() if variant in ("", key)}
 
 
 def show(name: str, out: Path | None, seed: int) -> str:
     """Write the contact sheet; the path it went to."""
-    from envs.sheet import sheet
+    from envs.contact_sheet import sheet
 
     worlds = find(name)
     path = out or Path(f"{name.replace('/', '-')}.png")
@@ -117,7 +120,7 @@ def show(name: str, out: Path | None, seed: int) -> str:
 
 def scores(name: str, policy: str, count: int, seed: int, keep: bool) -> str:
     """Reference scores of a suite as text, one line a split and policy."""
-    from envs.reference import POLICIES, save, score
+    from envs.reference_scores import POLICIES, save, score
 
     if count < 2:
         raise UsageError(f"--count {count}: give at least 2, a spread needs two")

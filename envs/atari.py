@@ -26,9 +26,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from envs.batched import BatchedEnv, SingleEnv, register, whole
-from envs.draws import below, mix, uniform
+from envs.counter_rng import below, mix, uniform
 from envs.registry import UsageError
+from envs.vector_env import BatchedEnv, SingleEnv, check_int, register
 
 try:
     from ale_py import ALEInterface, ALEState, LoggerMode, roms
@@ -109,9 +109,9 @@ class AtariBreakoutVectorEnv(BatchedEnv):
             raise UsageError(f"atari-breakout: view='{view}' is not known; give gray or rgb")
         if not 0 <= sticky <= 1:
             raise UsageError(f"atari-breakout: sticky={sticky} is not a probability; give a number in [0, 1]")
-        self.mode, self.difficulty = mode, whole(self.world, "difficulty", difficulty, 0, 1)
+        self.mode, self.difficulty = mode, check_int(self.world, "difficulty", difficulty, 0, 1)
         self.view, self.sticky, self.auto_fire = view, float(sticky), bool(auto_fire)
-        self.frameskip = whole(self.world, "frameskip", frameskip, 1, 60)
+        self.frameskip = check_int(self.world, "frameskip", frameskip, 1, 60)
         limit = (CATCH_LIMIT if mode in CATCH else LIMIT) if max_episode_steps == "mode" else max_episode_steps
         super().__init__(
             num_envs,

@@ -2,12 +2,13 @@
 
 ``Paired`` shows the present states of a Procgen world under other looks and leaves the world untouched. A look is
 
-* a dict of changes, as ``envs.procgen_state.patch`` takes: ``{"use_backgrounds": False}``, ``{"wall_theme": 4}``; a
+* a dict of changes, as ``envs.procgen.state.patch`` takes: ``{"use_backgrounds": False}``, ``{"wall_theme": 4}``; a
   theme may also be an array (N,), one for each env;
-* ``envs.coinrun.Themes``: the themes that this part would show in each level being played;
-* a function of frames (N, 64, 64, 3) uint8, as ``envs.shifts.Shift``.
+* ``envs.procgen.coinrun_themes.Themes``: the themes that this part would show in each level being played;
+* a function of frames (N, 64, 64, 3) uint8, as ``envs.wrappers.visual_shifts.Shift``.
 
-About 4 k paired frames/s. ``agents.evaluate.agreement`` compares a policy's actions on such pairs, for every world, by
+About 4 k paired frames/s. ``agents.runs.evaluate.agreement`` compares a policy's actions on such pairs, for every
+world, by
 playing the looks in lockstep; that the two ways show the same frames is a test.
 """
 
@@ -19,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from envs.coinrun import Themes
-from envs.procgen import ProcgenVectorEnv
-from envs.procgen_state import check_patch, patch
+from envs.procgen.coinrun_themes import Themes
+from envs.procgen.env import ProcgenVectorEnv
+from envs.procgen.state import check_patch, patch
 from envs.registry import UsageError
 
 Array = np.ndarray

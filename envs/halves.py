@@ -14,8 +14,8 @@ import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
 from envs.registry import UsageError
-from envs.sb3 import Sb3VecEnv
-from envs.streams import stream_seed
+from envs.rng_streams import stream_seed
+from envs.wrappers.sb3 import Sb3VecEnv
 
 if TYPE_CHECKING:
     from envs.tasks import World

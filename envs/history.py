@@ -24,7 +24,7 @@ from envs.steps import Obs, Steps
 
 FEATURES = "features"
 ALL = slice(None)
-_STEP_FIELDS = ("action", "reward", "paid", "terminated", "truncated", "next_valid", "first")
+_STEP_FIELDS = ("action", "reward", "shaped_reward", "terminated", "truncated", "next_valid", "first")
 
 
 def is_image(space: gym.Space) -> bool:
@@ -33,7 +33,7 @@ def is_image(space: gym.Space) -> bool:
 
 
 class History:
-    """Storage of T-step rollouts of N streams; write one step at a time, between ``begin`` and the T-th ``write``.
+    """Storage of T-step rollouts of N streams; write one step at a time, between ``begin`` and the T-th ``add_step``.
 
     A flat place is ``row * N + stream``; ``minibatch`` takes places relative to the newest rollout, t * N + stream.
 
@@ -73,7 +73,7 @@ class History:
         self.frames = frames
         self._staging: dict[str, Tensor] = {}
         self.action = torch.zeros(shape, dtype=torch.int64, device=device)
-        self.reward, self.paid = torch.zeros(shape, device=device), torch.zeros(shape, device=device)
+        self.reward, self.shaped_reward = torch.zeros(shape, device=device), torch.zeros(shape, device=device)
         self.terminated, self.truncated, self.next_valid, self.first = (
             torch.zeros(shape, dtype=torch.bool, device=device) for _ in range(4)
         )
@@ -96,10 +96,11 @@ class History:
         low, high = self._places(self._block)
         self._finals = {place: final for place, final in self._finals.items() if not low <= place < high}
 
-    def see(self, obs: Mapping[str, Tensor], first: Tensor, t: int | None = None, streams: slice = ALL) -> Obs:
+    def add_obs(self, obs: Mapping[str, Tensor], first: Tensor, t: int | None = None, streams: slice = ALL) -> Obs:
         """Put the newest observations (N, ...) into the next row; returns them as they lie there, on the device.
 
-        Given ``t``, some ``streams`` may be a step ahead of what ``write`` has completed: these are theirs of step t.
+        Given ``t``, some ``streams`` may be a step ahead of what ``add_step`` has completed: these are theirs of
+        step t.
         """
         row = self._row_at(t)
         self.first[row][streams].copy_(first)
@@ -124,11 +125,11 @@ class History:
             self._staging[key] = torch.empty_like(self._view(key)[0], device="cpu", pin_memory=pinned)
         return self._staging[key][streams].copy_(value)
 
-    def keep(self, features: Tensor, t: int | None = None, streams: slice = ALL) -> None:
-        """Put features (N, D) of the newest observations beside them; ``t`` and ``streams`` as in ``see``."""
+    def add_features(self, features: Tensor, t: int | None = None, streams: slice = ALL) -> None:
+        """Put features (N, D) of the newest observations beside them; ``t`` and ``streams`` as in ``add_obs``."""
         self._raw[FEATURES][self._row_at(t)][streams].copy_(features)
 
-    def write(
+    def add_step(
         self,
         action: Tensor,
         reward: Tensor,
@@ -154,10 +155,10 @@ class History:
         if self._t == self.n_steps:
             self._complete += 1
 
-    def pay(self, paid: Tensor) -> None:
+    def add_rewards(self, shaped_reward: Tensor) -> None:
         """What the agent was paid (T, N) for the newest rollout: normalised, with bonuses and bootstraps."""
         start = self._block * (self.n_steps + 1)
-        self.paid[start : start + self.n_steps].copy_(paid)
+        self.shaped_reward[start : start + self.n_steps].copy_(shaped_reward)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -195,14 +196,14 @@ class History:
             raise UsageError(f"windows of {length} steps from a history of {self.length}; ask for more `extra` steps")
         start = torch.randint(self.length - length + 1, (streams,), generator=generator, device=self.device)
         stream = torch.randint(self.n_envs, (streams,), generator=generator, device=self.device)
-        return self.stretches(start, stream, length)
+        return self.sequences(start, stream, length)
 
-    def chronicle(self, name: str) -> Tensor:
-        """A field of every connected step, oldest first: (length, N); its rows are what ``stretches`` counts."""
+    def column(self, name: str) -> Tensor:
+        """A field of every connected step, oldest first: (length, N); its rows are what ``sequences`` counts."""
         steps = torch.arange(self.length, device=self.device)
         return getattr(self, name)[self._rows_of(steps)]
 
-    def stretches(self, start: Tensor, stream: Tensor, length: int) -> Steps:
+    def sequences(self, start: Tensor, stream: Tensor, length: int) -> Steps:
         """(length, B) consecutive steps from step ``start`` (B,) of ``stream`` (B,); step 0 is the oldest kept one."""
         step = start + torch.arange(length, device=self.device).unsqueeze(1)
         return self._steps(self._rows_of(step) * self.n_envs + stream)

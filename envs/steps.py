@@ -36,8 +36,9 @@ class Steps:
     """(T, B) bool, obs_t opens an episode."""
     make_next_obs: Callable[[], Obs] = field(repr=False)
     """Builds ``next_obs``; called once, only if a loss or a bonus asks."""
-    paid: Tensor | None = None
-    """(T, B) what the agent was paid: normalised, with bonuses and bootstraps; known once its rollout is over."""
+    shaped_reward: Tensor | None = None
+    """(T, B) what the agent was shaped_reward: normalised, with bonuses and bootstraps; known once its rollout is
+    over."""
     context: Tensor | None = None
     """(T, B, K) what a bonus showed the policy beside the observation (an option, a skill)."""
 

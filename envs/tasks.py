@@ -39,7 +39,7 @@ class World:
         cls = WORLDS.resolve(self.name)
         by_counter = hasattr(cls, "first")
         if first and not by_counter:
-            from envs.streams import stream_seed
+            from envs.rng_streams import stream_seed
 
             seed = stream_seed(seed, "from", first)
         world = cls(num_envs=num_envs, seed=seed, **self.options)
@@ -47,11 +47,11 @@ class World:
             world.first = first
         if self.frames == 1:
             return world
-        from envs.stack import StackedVectorEnv
+        from envs.wrappers.frame_stack import StackedVectorEnv
 
         return StackedVectorEnv(world, self.frames)
 
-    def but(self, **options: Any) -> World:
+    def with_options(self, **options: Any) -> World:
         """The same world with some options changed."""
         return replace(self, options={**self.options, **options})
 
@@ -70,7 +70,7 @@ class Task:
     """The world that agents train on."""
     targets: dict[str, World]
     """Split name -> world that agents are tested on, never trained."""
-    looks: tuple[World, ...]
+    visual_variants: tuple[World, ...]
     """Worlds for frames without reward (``--pretrain-on all``): every look, on training levels only."""
     normalise: tuple[float, float] | None
     """(Rmin, Rmax) of the normalised return (R - Rmin) / (Rmax - Rmin); None where nobody gives constants."""
@@ -87,7 +87,7 @@ class Task:
     """Agent or representation -> settings that fit the task better than its own defaults, which are Procgen's."""
     trunk: str = ""
     """Trunk of convolutional networks, "symbols" for worlds of codes; "": the preset's."""
-    paired: tuple[str, ...] = ()
+    same_state_targets: tuple[str, ...] = ()
     """Targets that show the very states of the source, so that a policy's actions can be compared state by state."""
 
     def splits(self) -> dict[str, World]:

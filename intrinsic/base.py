@@ -5,7 +5,7 @@ A bonus of its own, whole:
     class Surprise(IntrinsicBonus):
         def __init__(self, space, actions, config=None):
             super().__init__(space, actions, config)
-            self.net = self.sight.network(64)
+            self.net = self.inputs.make_encoder(64)
             self.optimizer = torch.optim.Adam(self.net.parameters(), self.config.learning_rate)
 
         def score(self, batch):                       # (B,), no gradient
@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from envs.registry import UsageError
 from envs.steps import Steps
-from intrinsic.sight import Look, Sight
+from intrinsic.inputs import BonusInput, Look
 
 CHUNK = 1024
 """Transitions scored at once: bounds the memory of activations, changes no value."""
@@ -93,7 +93,7 @@ class IntrinsicBonus(nn.Module, ABC):
         super().__init__()
         self.config = self.Config() if config is None else config
         self.space, self.actions = space, actions
-        self.sight = Sight(space, self.config.on)
+        self.inputs = BonusInput(space, self.config.on)
         if actions < 2:
             raise UsageError(f"{self.name}: a world of {actions} actions leaves nothing to explore")
 
@@ -105,7 +105,7 @@ class IntrinsicBonus(nn.Module, ABC):
     @property
     def keys(self) -> tuple[str, ...]:
         """Observations it reads; the agent keeps these."""
-        return (self.sight.key,)
+        return (self.inputs.key,)
 
     @property
     def context_dim(self) -> int:
@@ -149,7 +149,7 @@ class IntrinsicBonus(nn.Module, ABC):
         if generator is not None:
             order = torch.randperm(len(places), generator=generator, device=generator.device)
             places = places[order.to(places.device)]
-        now, following = self.sight.of(steps.obs), self.sight.of(steps.next_obs)
+        now, following = self.inputs.select(steps.obs), self.inputs.select(steps.next_obs)
         context = None if steps.context is None else steps.context.flatten(0, 1)
         for part in places.split(size) if len(places) else ():
             yield Transitions(

@@ -31,9 +31,9 @@ from torch import Tensor
 from torch.func import grad
 
 from intrinsic.base import Config, IntrinsicBonus, Transitions
-from intrinsic.forward import LinearForward
-from intrinsic.trial import each
-from intrinsic.variational import VariationalForward
+from intrinsic.models.gradient_gain import each
+from intrinsic.models.linear import LinearForward
+from intrinsic.models.variational import VariationalForward
 
 HIGHEST = 1000.0
 """nats; VIME clips there."""
@@ -91,9 +91,9 @@ class BayesianSurprise(IntrinsicBonus):
         super().__init__(space, actions, config)
         c = self.config
         if c.model == "linear":
-            self.model = LinearForward(self.sight, actions, c.width, c.inputs, c.noise**2)
+            self.model = LinearForward(self.inputs, actions, c.width, c.inputs, c.noise**2)
         else:
-            self.model = VariationalForward(self.sight, actions, c.width, c.hidden, c.prior, c.noise, c.draws)
+            self.model = VariationalForward(self.inputs, actions, c.width, c.hidden, c.prior, c.noise, c.draws)
             self.optimizer = torch.optim.Adam([self.model.mu, self.model.rho], c.learning_rate)
 
     @torch.no_grad()

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from intrinsic.base import Config, IntrinsicBonus, Transitions
-from intrinsic.variational import VariationalForward
+from intrinsic.models.variational import VariationalForward
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class ComplexityGain(IntrinsicBonus):
     def __init__(self, space: gym.spaces.Dict, actions: int, config: Any = None):
         super().__init__(space, actions, config)
         c = self.config
-        self.model = VariationalForward(self.sight, actions, c.width, c.hidden, c.prior, c.noise, c.draws)
+        self.model = VariationalForward(self.inputs, actions, c.width, c.hidden, c.prior, c.noise, c.draws)
         self.optimizer = torch.optim.Adam([self.model.mu, self.model.rho], c.learning_rate)
 
     @torch.enable_grad()

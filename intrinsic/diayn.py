@@ -35,7 +35,7 @@ def draw_one_hot(count: int, kinds: int, generator: torch.Generator | None) -> T
     return F.one_hot(kind, kinds).float()
 
 
-def undecided(width: int, kinds: int) -> nn.Linear:
+def zero_init_linear(width: int, kinds: int) -> nn.Linear:
     """A layer of logits that begins at 0: every kind equally likely, whatever is seen."""
     layer = nn.Linear(width, kinds)
     nn.init.zeros_(layer.weight)
@@ -63,7 +63,7 @@ class Diayn(IntrinsicBonus):
     def __init__(self, space: gym.spaces.Dict, actions: int, config: Any = None):
         super().__init__(space, actions, config)
         width = self.config.width
-        self.discriminator = nn.Sequential(self.sight.network(width), undecided(width, self.config.skills))
+        self.discriminator = nn.Sequential(self.inputs.make_encoder(width), zero_init_linear(width, self.config.skills))
         self.optimizer = torch.optim.Adam(self.discriminator.parameters(), self.config.learning_rate)
 
     @property

@@ -44,7 +44,7 @@ from torch import Tensor, nn
 from envs.registry import UsageError
 from envs.steps import Steps
 from intrinsic.base import Config, IntrinsicBonus, Transitions
-from intrinsic.diayn import undecided
+from intrinsic.diayn import zero_init_linear
 
 LOG_2 = math.log(2)
 MOST = 4096
@@ -107,8 +107,8 @@ class Planner(nn.Module):
     def __init__(self, trunk: nn.Module, width: int, sequences: int):
         super().__init__()
         self.trunk = trunk
-        self.compare = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), undecided(width, sequences))
-        self.behaviour = undecided(width, sequences)
+        self.compare = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), zero_init_linear(width, sequences))
+        self.behaviour = zero_init_linear(width, sequences)
 
     def forward(self, now: Tensor, following: Tensor) -> tuple[Tensor, Tensor]:
         hidden = self.trunk(now)
@@ -126,8 +126,8 @@ class Empowerment(IntrinsicBonus):
         self.sequences = actions**self.config.horizon
         if self.sequences > MOST:
             raise UsageError(f"empowerment: {actions}^{self.config.horizon} sequences of actions; give a lower horizon")
-        self.planner = Planner(self.sight.network(width), width, self.sequences)
-        self.source = nn.Sequential(self.sight.network(width), undecided(width, self.sequences))
+        self.planner = Planner(self.inputs.make_encoder(width), width, self.sequences)
+        self.source = nn.Sequential(self.inputs.make_encoder(width), zero_init_linear(width, self.sequences))
         trained = [*self.planner.parameters(), *self.source.parameters()]
         self.average = copy.deepcopy(self.source).requires_grad_(False)
         self.optimizer = torch.optim.Adam(trained, self.config.learning_rate)

@@ -14,7 +14,8 @@ a loss's scale and the two losses share no weight, beta hardly matters here.
 
 ``score`` returns L_F, a sum as in the paper, in units of phi squared; the running scale outside takes the unit away.
 
-Differs from the paper: phi is ``Sight.network`` (Nature's trunk of ``width``, relu), not four convolutions of 32 with
+Differs from the paper: phi is ``BonusInput.make_encoder`` (Nature's trunk of ``width``, relu), not four convolutions
+of 32 with
 elu and 288 numbers; an optimizer of its own beside PPO's or A2C's.
 """
 
@@ -30,7 +31,7 @@ from torch import Tensor, nn
 
 from intrinsic import base
 from intrinsic.base import IntrinsicBonus, Transitions
-from intrinsic.sight import beside_action
+from intrinsic.inputs import concat_action
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Icm(IntrinsicBonus):
     def __init__(self, space: gym.spaces.Dict, actions: int, config: Any = None):
         super().__init__(space, actions, config)
         width, hidden = self.config.width, self.config.hidden
-        self.phi = self.sight.network(width)
+        self.phi = self.inputs.make_encoder(width)
         self.inverse = nn.Sequential(nn.Linear(2 * width, hidden), nn.ReLU(), nn.Linear(hidden, actions))
         self.dynamics = nn.Sequential(nn.Linear(width + actions, hidden), nn.ReLU(), nn.Linear(hidden, width))
         self.optimizer = torch.optim.Adam(self.parameters(), self.config.learning_rate)
@@ -89,5 +90,5 @@ class Icm(IntrinsicBonus):
 
     def error(self, now: Tensor, action: Tensor, following: Tensor) -> Tensor:
         """L_F (B,) of features (B, width)."""
-        predicted = self.dynamics(beside_action(now, action, self.actions))
+        predicted = self.dynamics(concat_action(now, action, self.actions))
         return (predicted - following).square().sum(1) / 2

@@ -9,7 +9,8 @@ error in that unit: 1 is what predicting the mean would cost. The forward model 
 
 What moves by chance (a noisy television) pays for ever, less the less of it phi lets through.
 
-Differs from the paper: frames are not whitened but phi is; the random network is ``Sight.network``, whose last layer is
+Differs from the paper: frames are not whitened but phi is; the random network is ``BonusInput.make_encoder``, whose
+last layer is
 rectified; the agent decides whether an episode's end is ignored. The features of inverse dynamics are ``icm``.
 """
 
@@ -28,8 +29,8 @@ from torch import Tensor, nn
 from envs.steps import Steps
 from intrinsic import base
 from intrinsic.base import CHUNK, IntrinsicBonus, Transitions
-from intrinsic.moments import Moments
-from intrinsic.sight import Look
+from intrinsic.inputs import Look
+from intrinsic.moments import RunningMeanStd
 
 
 @dataclass(frozen=True)
@@ -92,10 +93,10 @@ class InLatent(IntrinsicBonus, ABC):
     def __init__(self, space: gym.spaces.Dict, actions: int, config: Any = None, members: int = 1):
         super().__init__(space, actions, config)
         self.phi: nn.Module = nn.Identity()
-        (latents,) = self.sight.shape if not self.sight.pictured else (self.config.latents,)
-        if self.sight.pictured:
-            self.phi = self.sight.network(latents).requires_grad_(False)
-        self.moments = Moments((latents,))
+        (latents,) = self.inputs.shape if not self.inputs.pictured else (self.config.latents,)
+        if self.inputs.pictured:
+            self.phi = self.inputs.make_encoder(latents).requires_grad_(False)
+        self.moments = RunningMeanStd((latents,))
         self.dynamics = Dynamics(members, latents, actions, self.config.width, self.config.blocks)
         self.optimizer = torch.optim.Adam(self.dynamics.parameters(), self.config.learning_rate)
 

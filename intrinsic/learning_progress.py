@@ -26,8 +26,8 @@ from torch import Tensor, nn
 
 from envs.steps import Steps
 from intrinsic.base import Config, IntrinsicBonus, Transitions
-from intrinsic.forward import FixedEyes, LinearForward
-from intrinsic.trial import batch_gain, rms_adam
+from intrinsic.models.gradient_gain import batch_gain, rms_adam
+from intrinsic.models.linear import LinearForward, RandomFeatures
 
 
 def refit_gain(leverage: Tensor, error: Tensor) -> Tensor:
@@ -68,9 +68,9 @@ class LearningProgress(IntrinsicBonus):
         c = self.config
         self.linear = c.model == "linear"
         if self.linear:
-            self.model = LinearForward(self.sight, actions, c.width, c.hidden, c.noise**2)
+            self.model = LinearForward(self.inputs, actions, c.width, c.hidden, c.noise**2)
             return
-        self.eyes = FixedEyes(self.sight, c.width)
+        self.eyes = RandomFeatures(self.inputs, c.width)
         seen, said = self.eyes.width + actions, self.eyes.width
         self.net = nn.Sequential(nn.Linear(seen, c.hidden), nn.ReLU(), nn.Linear(c.hidden, said))
         self.optimizer = rms_adam(self.net, c.learning_rate)

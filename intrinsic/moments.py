@@ -9,7 +9,7 @@ FLOOR = 1e-8
 """Added to a variance before its root: far below one grey level, (1/255)^2 = 1.5e-5, far above float32's rounding."""
 
 
-class Moments(nn.Module):
+class RunningMeanStd(nn.Module):
     """Mean and variance by element, merged batch by batch (Chan et al.); buffers, so that a checkpoint holds them.
 
     Started as baselines start theirs: mean 0, variance 1, count 1e-4; the first batch overrules that.

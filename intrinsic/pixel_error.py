@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from intrinsic import base
 from intrinsic.base import IntrinsicBonus, Transitions
-from intrinsic.sight import beside_action
+from intrinsic.inputs import concat_action
 from representations.nets import Decoder
 
 
@@ -49,20 +49,20 @@ class PixelError(IntrinsicBonus):
     def __init__(self, space: gym.spaces.Dict, actions: int, config: Any = None):
         super().__init__(space, actions, config)
         width = self.config.width
-        self.in_pixels = self.sight.pictured and not self.sight.symbolic
-        self.encoder = self.sight.network(width)
+        self.in_pixels = self.inputs.pictured and not self.inputs.symbolic
+        self.encoder = self.inputs.make_encoder(width)
         self.decoder: nn.Module
         if self.in_pixels:
-            planes, rows, columns = self.sight.floats_shape
+            planes, rows, columns = self.inputs.float_shape
             self.sides = (min(self.config.side, rows), min(self.config.side, columns))
             self.decoder = Decoder(width + actions, (planes, *self.sides))
         else:
-            numbers = math.prod(self.sight.floats_shape)
+            numbers = math.prod(self.inputs.float_shape)
             self.decoder = nn.Sequential(nn.Linear(width + actions, width), nn.ReLU(), nn.Linear(width, numbers))
         self.optimizer = torch.optim.Adam(self.parameters(), self.config.learning_rate)
 
     def score(self, batch: Transitions) -> Tensor:
-        change = self.decoder(beside_action(self.encoder(batch.now), batch.action, self.actions)).flatten(1)
+        change = self.decoder(concat_action(self.encoder(batch.now), batch.action, self.actions)).flatten(1)
         return (self.numbers(batch.now) + change - self.numbers(batch.next)).square().mean(1)
 
     def learn(self, batch: Transitions, generator: torch.Generator) -> dict[str, Tensor]:
@@ -74,5 +74,5 @@ class PixelError(IntrinsicBonus):
 
     def numbers(self, seen: Tensor) -> Tensor:
         """x: what is looked at (B, ...) -> (B, numbers to predict)."""
-        x = self.sight.floats(seen)
+        x = self.inputs.to_float(seen)
         return (F.adaptive_avg_pool2d(x, self.sides) if self.in_pixels else x).flatten(1)

@@ -28,9 +28,9 @@ from torch import Tensor
 from envs.registry import UsageError
 from envs.steps import Steps
 from intrinsic.base import Config, IntrinsicBonus, Transitions
-from intrinsic.pixel_cnn import PixelCnn, grey_levels, negative_log_likelihood
-from intrinsic.trial import own_gain, rms_adam
-from intrinsic.visits import LEVELS, Hash, earlier
+from intrinsic.models.gradient_gain import per_sample_gain, rms_adam
+from intrinsic.models.pixel_cnn import PixelCnn, grey_levels, negative_log_likelihood
+from intrinsic.state_hash import LEVELS, StateHash, count_before
 
 
 def pseudo_count(rho: Tensor, rho_after: Tensor) -> Tensor:
@@ -69,10 +69,10 @@ class PredictionGain(IntrinsicBonus):
 
     def __init__(self, space: gym.spaces.Dict, actions: int, config: Any = None):
         super().__init__(space, actions, config)
-        frames = self.sight.pictured and not self.sight.symbolic
+        frames = self.inputs.pictured and not self.inputs.symbolic
         self.counting = self.config.model == "counts" or (self.config.model == "auto" and not frames)
         if self.counting:
-            self.hash = Hash(self.sight, self.config.projections)
+            self.hash = StateHash(self.inputs, self.config.projections)
             self.register_buffer("table", torch.zeros(2**self.config.bits, dtype=torch.int32))
             self.table: Tensor
             return
@@ -98,7 +98,7 @@ class PredictionGain(IntrinsicBonus):
         if self.counting:
             return self.worth(self.hash(batch.next))
         image = grey_levels(batch.next, self.config.side, LEVELS)
-        gain = own_gain(self.net, self.optimizer, lambda net, x: negative_log_likelihood(net(x), x), image)
+        gain = per_sample_gain(self.net, self.optimizer, lambda net, x: negative_log_likelihood(net(x), x), image)
         n = self.learnt + len(image)  # above 0 from the start
         # log rho' is at most 0, and N^-1/2 = (e^PG_n - 1)^1/2
         gain = gain.minimum(negative_log_likelihood(self.net(image), image))
@@ -123,4 +123,4 @@ class PredictionGain(IntrinsicBonus):
     def worth(self, key: Tensor) -> Tensor:
         """(B,) bonus of visits in this order, the table's and the earlier ones among them counted."""
         cell = self.cell(key)
-        return (self.table[cell] + earlier(cell) + 0.01) ** -0.5
+        return (self.table[cell] + count_before(cell) + 0.01) ** -0.5

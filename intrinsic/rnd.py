@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from envs.steps import Steps
 from intrinsic import base
 from intrinsic.base import CHUNK, IntrinsicBonus, Transitions
-from intrinsic.moments import Moments
-from intrinsic.sight import Sight
+from intrinsic.inputs import BonusInput
+from intrinsic.moments import RunningMeanStd
 from representations.nets import Trunk, orthogonal
 
 CLIP = 5.0
@@ -50,9 +50,9 @@ class RndConfig(base.Config):
             raise ValueError(f"share={self.share}: give a part above 0, at most 1")
 
 
-def linear_trunk(sight: Sight, width: int) -> nn.Sequential:
-    """``sight.network`` for numbers ((B, *floats_shape) float), and without the last relu."""
-    network = sight.network(width)
+def linear_trunk(inputs: BonusInput, width: int) -> nn.Sequential:
+    """``inputs.network`` for numbers ((B, *floats_shape) float), and without the last relu."""
+    network = inputs.make_encoder(width)
     if isinstance(network, Trunk):
         return nn.Sequential(network.body, nn.Flatten(), network.dense)
     assert isinstance(network, nn.Sequential)
@@ -68,18 +68,18 @@ class Rnd(IntrinsicBonus):
     def __init__(self, space: gym.spaces.Dict, actions: int, config: Any = None):
         super().__init__(space, actions, config)
         width = self.config.width
-        self.target = linear_trunk(self.sight, width)
+        self.target = linear_trunk(self.inputs, width)
         self.target.requires_grad_(False)
         more = nn.Sequential(nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
         orthogonal(more)
-        self.predictor = nn.Sequential(*linear_trunk(self.sight, width), *more)
-        self.moments = Moments(self.sight.floats_shape)
+        self.predictor = nn.Sequential(*linear_trunk(self.inputs, width), *more)
+        self.moments = RunningMeanStd(self.inputs.float_shape)
         self.optimizer = torch.optim.Adam(self.predictor.parameters(), self.config.learning_rate)
 
     @torch.no_grad()
     def compute(self, steps: Steps) -> Tensor:
         for batch in self.transitions(steps, CHUNK):
-            self.moments.update(self.sight.floats(batch.next))
+            self.moments.update(self.inputs.to_float(batch.next))
         return super().compute(steps)
 
     def score(self, batch: Transitions) -> Tensor:
@@ -97,5 +97,5 @@ class Rnd(IntrinsicBonus):
 
     def error(self, seen: Tensor) -> Tensor:
         """(B, ...) what followed -> (B,)."""
-        x = self.moments.whiten(self.sight.floats(seen), CLIP)
+        x = self.moments.whiten(self.inputs.to_float(seen), CLIP)
         return (self.predictor(x) - self.target(x)).square().mean(1)

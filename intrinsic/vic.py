@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from envs.steps import Steps
 from intrinsic.base import Config, IntrinsicBonus, Transitions
-from intrinsic.diayn import draw_one_hot, undecided
+from intrinsic.diayn import draw_one_hot, zero_init_linear
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Endpoints(nn.Module):
     def __init__(self, trunk: nn.Module, width: int, options: int):
         super().__init__()
         self.trunk = trunk
-        self.compare = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), undecided(width, options))
+        self.compare = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), zero_init_linear(width, options))
 
     def forward(self, start: Tensor, end: Tensor) -> Tensor:
         return self.compare(torch.cat([self.trunk(start), self.trunk(end)], 1))
@@ -74,9 +74,9 @@ class Vic(IntrinsicBonus):
     def __init__(self, space: gym.spaces.Dict, actions: int, config: Any = None):
         super().__init__(space, actions, config)
         config = self.config
-        self.q = Endpoints(self.sight.network(config.width), config.width, config.options)
+        self.q = Endpoints(self.inputs.make_encoder(config.width), config.width, config.options)
         self.optimizer = torch.optim.Adam(self.q.parameters(), config.learning_rate)
-        seen = torch.zeros(0, *self.sight.shape, dtype=torch.uint8 if self.sight.pictured else torch.float32)
+        seen = torch.zeros(0, *self.inputs.shape, dtype=torch.uint8 if self.inputs.pictured else torch.float32)
         self.start: Tensor
         self.known: Tensor
         self.register_buffer("start", seen)  # s_0 of each stream's running episode; sized by the first rollout
@@ -85,8 +85,8 @@ class Vic(IntrinsicBonus):
         self.ends: Tensor
         self.option: Tensor
         self.finished: Tensor
-        self.register_buffer("starts", seen.new_zeros(config.recent, *self.sight.shape))
-        self.register_buffer("ends", seen.new_zeros(config.recent, *self.sight.shape))
+        self.register_buffer("starts", seen.new_zeros(config.recent, *self.inputs.shape))
+        self.register_buffer("ends", seen.new_zeros(config.recent, *self.inputs.shape))
         self.register_buffer("option", torch.zeros(config.recent, dtype=torch.int64))
         self.register_buffer("finished", torch.zeros((), dtype=torch.int64))  # episodes so far; the ring's next place
 
@@ -128,7 +128,7 @@ class Vic(IntrinsicBonus):
         opened = _opened(steps.first)
         start, known = self._before(N, steps.first.device)
         places = (steps.done & steps.next_valid & ((opened >= 0) | known)).flatten().nonzero().squeeze(1)
-        seen, following = self.sight.of(steps.obs), self.sight.of(steps.next_obs)
+        seen, following = self.inputs.select(steps.obs), self.inputs.select(steps.next_obs)
         option = steps.context.flatten(0, 1).argmax(1)
         for part in places.split(size):
             when, stream = opened.flatten()[part], part % N
@@ -141,14 +141,14 @@ class Vic(IntrinsicBonus):
         if len(self.known) == streams:
             return self.start, self.known
         unknown = torch.zeros(streams, dtype=torch.bool, device=device)
-        return self.start.new_zeros(streams, *self.sight.shape), unknown
+        return self.start.new_zeros(streams, *self.inputs.shape), unknown
 
     def _running(self, steps: Steps) -> tuple[Tensor, Tensor]:
         """The same as the rollout ends."""
         N = steps.shape[1]
         start, known = self._before(N, steps.first.device)
         last = _opened(steps.first)[-1]
-        seen = self.sight.of(steps.obs)[last.clamp(min=0) * N + torch.arange(N, device=last.device)]
+        seen = self.inputs.select(steps.obs)[last.clamp(min=0) * N + torch.arange(N, device=last.device)]
         return _choose(last >= 0, seen, start), (last >= 0) | known
 
     def _keep(self, episodes: Transitions) -> None:

@@ -19,10 +19,10 @@ from gymnasium.vector import VectorEnv
 from torch import Tensor
 
 from envs.registry import UsageError
+from envs.rng_streams import stream_seed
 from envs.steps import Obs, Steps
-from envs.streams import stream_seed
 from representations.base import Representation, Unfit, feature_std, warn_if_collapsed
-from representations.memory import keep_freed_memory
+from representations.malloc import keep_freed_memory
 from representations.wrappers import unwrapped
 
 HOLD = 8

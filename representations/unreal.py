@@ -153,10 +153,10 @@ class Unreal(Trunked):
 
     def value_replay_loss(self, steps: Steps, value: Tensor) -> Tensor:
         """Squared error, mean over the steps but the last."""
-        assert steps.paid is not None
+        assert steps.shaped_reward is not None
         value = value.unflatten(0, steps.shape).float()
         # A step cut off by a time limit was paid its bootstrap already, so every end is an end here.
-        target = n_step_returns(steps.paid[:-1], steps.done[:-1], value[-1].detach(), self.config.discount)
+        target = n_step_returns(steps.shaped_reward[:-1], steps.done[:-1], value[-1].detach(), self.config.discount)
         return (target - value[:-1]).square().mean()
 
     def reward_prediction_loss(self, clips: Steps) -> Tensor:
@@ -198,7 +198,7 @@ def draw_clips(history: History, count: int, generator: torch.Generator) -> Step
     Raises:
         UsageError: no episode in ``history`` has three steps.
     """
-    reward, done = history.chronicle("reward"), history.chronicle("terminated") | history.chronicle("truncated")
+    reward, done = history.column("reward"), history.column("terminated") | history.column("truncated")
     whole = ~(done[:-2] | done[1:-1])
     rewarded = reward[CLIP - 1 :] != 0
     kinds = [(whole & rewarded).nonzero(), (whole & ~rewarded).nonzero()]
@@ -210,4 +210,4 @@ def draw_clips(history: History, count: int, generator: torch.Generator) -> Step
     share = torch.rand(count, generator=generator, device=device)
     drawn = torch.stack([kind[(share * len(kind)).long().clamp(max=len(kind) - 1)] for kind in kinds])
     start, stream = drawn[which, torch.arange(count, device=device)].T
-    return history.stretches(start, stream, CLIP)
+    return history.sequences(start, stream, CLIP)

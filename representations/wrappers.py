@@ -1,6 +1,6 @@
 """What is put around a representation so that the policy sees more than one frame's features.
 
-**Motion**: the features of the last k frames side by side, oldest first.
+**FeatureStack**: the features of the last k frames side by side, oldest first.
 
     m_t = (f_{t-k+1}, ..., f_{t-1}, f_t),   frames before an episode's first are that first one
 
@@ -10,7 +10,7 @@ that is pre-trained on single frames keeps seeing single frames:
 * frozen: the world shows single frames; each is encoded once and its features are carried along as state.
 * finetune: the world shows k stacked frames; all of them are encoded, so that the RL gradient reaches the encoder.
 
-**Beside**: the numbers a world tells beside its image (a pose, a goal), after the features.
+**AppendVectors**: the numbers a world tells beside its image (a pose, a goal), after the features.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PASSED_ON = (
 )
 
 
-class Wrapped(Representation):
+class RepresentationWrapper(Representation):
     """All of ``inner`` but its features."""
 
     def __init__(self, inner: Representation):
@@ -71,12 +71,12 @@ class Wrapped(Representation):
 
 def unwrapped(representation: Representation) -> Representation:
     """The method itself, without what was put around it for a policy."""
-    while isinstance(representation, Wrapped):
+    while isinstance(representation, RepresentationWrapper):
         representation = representation.inner
     return representation
 
 
-class Motion(Wrapped):
+class FeatureStack(RepresentationWrapper):
     """``inner`` over the last ``frames`` frames; features (B, frames * D).
 
     Args:
@@ -120,7 +120,7 @@ class Motion(Wrapped):
         return self.inner.pictures({**obs, "image": obs["image"][:, -self.image_shape[0] :]}, generator)
 
 
-class Beside(Wrapped):
+class AppendVectors(RepresentationWrapper):
     """``inner``'s features, then the vectors of the observation keys ``vectors``: (B, D + their sizes).
 
     The policy gets a hidden layer where ``inner`` asks for none: a goal must be able to change what is made of an
@@ -157,10 +157,10 @@ class Beside(Wrapped):
     def neck(self, frames: int = 1) -> nn.Module | None:
         inner = self.inner.neck(frames)
         beside = self.features_dim - self.inner.features_dim
-        return None if inner is None else Aside(inner, self.inner.features_dim, beside)
+        return None if inner is None else PassThrough(inner, self.inner.features_dim, beside)
 
 
-class Aside(nn.Module):
+class PassThrough(nn.Module):
     """``inner`` over the first ``split`` columns of its input; the other ``beside`` ones go around it."""
 
     def __init__(self, inner: nn.Module, split: int, beside: int):

@@ -17,11 +17,11 @@ from jaxtyping import Bool, Float, Int, TypeCheckError, UInt8, jaxtyped
 from torch import Tensor
 
 from agents.a2c import A2C
-from agents.paying import gae
 from agents.policy import keyed_space
 from agents.ppo import PPO
-from envs.dummy import CountingVectorEnv
-from envs.sb3 import Sb3VecEnv
+from agents.rewards import gae
+from envs.counting import CountingVectorEnv
+from envs.wrappers.sb3 import Sb3VecEnv
 from representations import REPRESENTATIONS
 
 PER_SAMPLE = {
@@ -38,7 +38,7 @@ VALUES = {
 }
 GAUSSIAN = {"mean": Float[Tensor, "B Z"], "log_variance": Float[Tensor, "B Z"], "return": Float[Tensor, "B Z"]}
 SIGNATURES = {
-    "agents.paying:gae": {
+    "agents.rewards:gae": {
         "reward": Float[Tensor, "T N"],
         "value": Float[Tensor, "T+1 N"],
         "done": Bool[Tensor, "T N"],
@@ -54,7 +54,7 @@ SIGNATURES = {
     "agents.a2c:A2C.policy_loss": PER_SAMPLE,
     "agents.ppo:PPO.value_loss": VALUES,
     "agents.a2c:A2C.value_loss": VALUES,
-    "intrinsic.scale:DiscountedScale.update": {"reward": Float[Tensor, "T N"], "done": Bool[Tensor, "T N"]},
+    "intrinsic.normalise:DiscountedReturnStd.update": {"reward": Float[Tensor, "T N"], "done": Bool[Tensor, "T N"]},
     "representations.nets:pixels": {"image": UInt8[Tensor, "B C H W"], "return": Float[Tensor, "B C H W"]},
     "representations.nets:Trunk.flat": {"return": Float[Tensor, "B F"]},
     "representations.nets:Decoder.forward": {"z": Float[Tensor, "B Z"], "return": Float[Tensor, "B C H W"]},
@@ -126,7 +126,7 @@ def test_shapes_hold_while_ppo_and_a2c_train_with_every_kind_of_representation(c
 
 
 def test_a_transposed_rollout_is_noticed():
-    strict, _ = checked(gae, SIGNATURES["agents.paying:gae"])
+    strict, _ = checked(gae, SIGNATURES["agents.rewards:gae"])
     reward, done = torch.zeros(5, 3), torch.zeros(5, 3, dtype=torch.bool)
     strict(reward, torch.zeros(6, 3), done, 0.9, 0.8)
     for value, ends in ((torch.zeros(5, 3), done), (torch.zeros(6, 3), done.T), (torch.zeros(3, 6), done)):

@@ -11,8 +11,8 @@ import agents.policy
 from agents.on_policy import Means
 from agents.policy import keyed_space
 from agents.ppo import PPO
-from envs.dummy import CountingVectorEnv
-from envs.sb3 import Sb3VecEnv
+from envs.counting import CountingVectorEnv
+from envs.wrappers.sb3 import Sb3VecEnv
 from representations.base import Representation
 
 N = 3

@@ -10,8 +10,8 @@ from agents.a2c import A2C
 from agents.config import bonus_space
 from agents.policy import keyed_space
 from agents.ppo import PPO
-from envs.minigrid import MiniGridVectorEnv
-from envs.sb3 import Sb3VecEnv
+from envs.minigrid.env import MiniGridVectorEnv
+from envs.wrappers.sb3 import Sb3VecEnv
 from intrinsic import BONUSES
 from representations.cnn import Cnn
 from representations.random import Random

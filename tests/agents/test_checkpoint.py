@@ -11,7 +11,7 @@ from torch import nn
 
 from agents import checkpoint
 from envs.registry import UsageError
-from envs.streams import Streams
+from envs.rng_streams import Streams
 
 
 class Box:

@@ -12,10 +12,10 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from agents import checkpoint
 from agents.a2c import A2C
 from agents.on_policy import Means
+from agents.parallel.distributed import Ranks
 from agents.ppo import PPO
-from agents.ranks import Ranks
 from envs.registry import UsageError
-from envs.streams import Streams
+from envs.rng_streams import Streams
 from tests.agents.bonuses import Constant, Novelty, Skilled
 from tests.agents.conftest import PLAIN, SMALL, N, rl_gradient, weights
 

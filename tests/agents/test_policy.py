@@ -175,4 +175,4 @@ def test_batches_of_the_named_sizes_go_through_the_compiler(world, representatio
     assert compiled == [5, 3]
     gradients = [torch.autograd.grad(out[0].sum(), policy.representation.net[1].weight)[0] for out in (plain, again)]
     assert torch.equal(*gradients)
-    assert policy.lanes == 1
+    assert policy.num_threads == 1

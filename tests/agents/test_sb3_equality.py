@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import VecEnvWrapper
 
 from agents.a2c import A2C
 from agents.ppo import PPO
-from envs.streams import stream_seed
+from envs.rng_streams import stream_seed
 
 N = 4
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.build import parse_bonuses
-from benchmarks import explore, maps
+from agents.runs.build import parse_bonuses
+from benchmarks import explore
 from benchmarks.explore import main, own_words, ranged, row
-from benchmarks.runs import Cell, Run
+from benchmarks.reporting import bonus_maps
+from benchmarks.reporting.runs import Cell, Run
 from envs.registry import UsageError
 from envs.tasks import World
 from intrinsic.base import IntrinsicBonus
@@ -133,13 +134,13 @@ def test_a_map_covers_the_cells_an_agent_can_stand_on():
     world = World("minigrid", {"env_id": "MiniGrid-DoorKey-5x5-v0", "view": "symbolic", "num_levels": 1})
     env = world.make(1, 0)
     env.reset()
-    cells = maps.standing(env.unwrapped)
+    cells = bonus_maps.standing(env.unwrapped)
     space = World("minigrid", {"view": "symbolic"}).make(1, 0).single_observation_space
     import gymnasium as gym
 
     box = gym.spaces.Box(0, 10, (3, 7, 7), np.uint8)
     assert space.high.max() == 10
-    found = maps.bonus_maps(world, [Key(gym.spaces.Dict({"image": box}), 7)])["key"]
+    found = bonus_maps.bonus_maps(world, [Key(gym.spaces.Dict({"image": box}), 7)])["key"]
     assert found.shape == (5, 5)
     assert np.isfinite(found).sum() == len(cells)
     # A 5x5 level: 3x3 inside, one column of it wall and door, one cell the key, one the goal: 3 + 3 - 2 are free.

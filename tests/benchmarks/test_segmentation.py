@@ -9,7 +9,7 @@ from PIL import Image
 from benchmarks import segmentation
 from benchmarks.segmentation import HELDOUT, foreground_ari, heldout
 from envs.registry import UsageError
-from envs.sprites_multi import MultiSprites
+from envs.sprites.multi_sprites import MultiSprites
 from representations.pretrain import Pretrainer
 
 SMALL = ["--set", "monet.channels=(8,8,8)", "monet.decoder_channels=8"]

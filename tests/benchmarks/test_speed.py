@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import contenders, speed
-from benchmarks.contenders import Figures, usual_network
+from benchmarks import speed
+from benchmarks.baselines import frameworks
+from benchmarks.baselines.frameworks import Figures, usual_network
 from benchmarks.speed import RATIOS, Measured, Row, World, bonus_shares, fell, ratios, rows
 from envs.registry import UsageError
 from representations.nets import make_trunk
@@ -57,15 +58,15 @@ def test_rows_of_ratios_have_all_rounds_the_rest_one_and_each_round_is_written(t
 def test_every_loop_counts_its_frames(work, monkeypatch):
     """A clock that moves 2 s a look: one counted call of 6 * 5 frames takes 2 s."""
     clock = iter(range(0, 1000, 2))
-    monkeypatch.setattr(contenders.time, "perf_counter", lambda: float(next(clock)))
-    found = getattr(contenders, work)(1.0, "cpu", world=COUNTING, num_envs=5, n_steps=6, trunk="nature")
+    monkeypatch.setattr(frameworks.time, "perf_counter", lambda: float(next(clock)))
+    found = getattr(frameworks, work)(1.0, "cpu", world=COUNTING, num_envs=5, n_steps=6, trunk="nature")
     assert found.frames_per_second == pytest.approx(6 * 5 / 2)
 
 
 def test_pretraining_counts_its_samples(monkeypatch):
     clock = iter(range(0, 1000, 2))
-    monkeypatch.setattr(contenders.time, "perf_counter", lambda: float(next(clock)))
-    found = contenders.pretraining(1.0, "cpu", world=COUNTING, repr="vae", samples=128)
+    monkeypatch.setattr(frameworks.time, "perf_counter", lambda: float(next(clock)))
+    found = frameworks.pretraining(1.0, "cpu", world=COUNTING, repr="vae", samples=128)
     assert found.frames_per_second == pytest.approx(128 / 2)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import intruders
+from benchmarks import shadowed_packages
 from benchmarks.transfer import Args, fitting, main, plan
 from envs.registry import UsageError
 from envs.suites import build
@@ -103,7 +103,9 @@ def test_the_plan_adds_the_baseline_and_spans_names_levels_and_seeds():
 
 
 def test_a_method_that_cannot_see_this_suite_is_left_out_by_name_and_the_others_stay(capsys, monkeypatch):
-    monkeypatch.setattr("benchmarks.estimate.estimate_seconds", lambda config: 60.0)  # it would time real networks
+    monkeypatch.setattr(
+        "benchmarks.experiment.estimate.estimate_seconds", lambda config: 60.0
+    )  # it would time real networks
     argv = ["--suite", "breakout", "--repr", "gqn", "vae", "--preset", "smoke", "--dry-run"]
     assert main(argv) == 0
     said = capsys.readouterr().out.splitlines()
@@ -226,7 +228,7 @@ def test_help_for_one_method_shows_its_settings(capsys):
 
 
 def test_an_alien_package_of_the_same_name_is_found_and_named(tmp_path, monkeypatch):
-    assert intruders(ROOT) == []
+    assert shadowed_packages(ROOT) == []
     alien = tmp_path / "agents"
     alien.mkdir()
     (alien / "__init__.py").write_text("")
@@ -248,7 +250,7 @@ def test_stopped_by_hand_where_nothing_can_be_saved_it_says_so_without_a_traceba
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("agents.train.finish", interrupted)
+    monkeypatch.setattr("agents.runs.train.final_evaluation", interrupted)
     argv = ["--suite", "counting", "--repr", "random", "--no-baseline", "--preset", "smoke", "--steps", "1024"]
     assert main([*argv, "--out", str(tmp_path)]) == 130
     assert "the same command continues" in capsys.readouterr().err

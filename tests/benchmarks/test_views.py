@@ -39,7 +39,7 @@ class Stub:
 
 @pytest.fixture
 def exact(monkeypatch):
-    monkeypatch.setattr("agents.build.resolve_precision", lambda _: "float32")
+    monkeypatch.setattr("agents.runs.build.resolve_precision", lambda _: "float32")
 
 
 def rooms():

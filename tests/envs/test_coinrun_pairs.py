@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from envs.coinrun import CoinRunThemesVectorEnv, Themes
 from envs.coinrun_pairs import Paired
-from envs.procgen import ProcgenVectorEnv
+from envs.procgen.coinrun_themes import CoinRunThemesVectorEnv, Themes
+from envs.procgen.env import ProcgenVectorEnv
 from envs.registry import UsageError
 
 pytestmark = pytest.mark.procgen
 HARD = {"distribution_mode": "hard", "num_levels": 500, "seed": 1}
 SOURCE = {"use_backgrounds": False, "restrict_themes": True}
-LOOKS = {
+VISUALS = {
     "same": {},
     "backgrounds": {"use_backgrounds": True},
     "themes": {"restrict_themes": False},
@@ -43,8 +43,8 @@ def actions_of(steps, num_envs=8, seed=0):
 
 def test_every_look_is_pixel_for_pixel_the_native_one_all_along_and_the_source_is_untouched(make):
     source, alone = make(**SOURCE), make(**SOURCE)
-    native = {name: make(**{**SOURCE, **look}) for name, look in LOOKS.items()}
-    paired, ends = Paired(source, LOOKS), 0
+    native = {name: make(**{**SOURCE, **look}) for name, look in VISUALS.items()}
+    paired, ends = Paired(source, VISUALS), 0
     for step, actions in enumerate(actions_of(120)):
         shown, *told, _ = source.step(actions)
         expected, *others, _ = alone.step(actions)
@@ -61,7 +61,7 @@ def test_every_look_is_pixel_for_pixel_the_native_one_all_along_and_the_source_i
                 np.testing.assert_array_equal(frames, natural[name], err_msg=name)
     assert ends > 5
     frames = paired.frames()
-    for name in LOOKS:
+    for name in VISUALS:
         assert (frames[name] != frames["same"]).any() == (name != "same")
     paired.close()
 

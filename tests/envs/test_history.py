@@ -33,14 +33,14 @@ def frame(step: int, final: bool = False) -> dict[str, torch.Tensor]:
 def write(history: History, steps: range) -> None:
     history.begin()
     for step in steps:
-        history.see(frame(step), ends(step - 1) if step else torch.ones(N, dtype=torch.bool))
+        history.add_obs(frame(step), ends(step - 1) if step else torch.ones(N, dtype=torch.bool))
         done = ends(step)
         last = frame(step + 1, final=True)
         finals = {i: {key: value[i] for key, value in last.items()} for i in range(2) if done[i]}
         odd = torch.tensor([False, True, False])
         reward = torch.tensor([step + 0.1 * i for i in range(N)])
-        history.write(torch.arange(N) + step, reward, done & ~odd, done & odd, finals)
-    history.see(frame(steps[-1] + 1), ends(steps[-1]))
+        history.add_step(torch.arange(N) + step, reward, done & ~odd, done & odd, finals)
+    history.add_obs(frame(steps[-1] + 1), ends(steps[-1]))
 
 
 def red(obs) -> list:
@@ -95,11 +95,13 @@ def test_some_streams_may_be_a_step_ahead():
     first = torch.zeros(N, dtype=torch.bool)
     for t in range(T + 1):
         for rows in (ahead, behind):
-            seen = history.see({key: value[rows] for key, value in frame(t).items()}, first[rows] | (t == 2), t, rows)
+            seen = history.add_obs(
+                {key: value[rows] for key, value in frame(t).items()}, first[rows] | (t == 2), t, rows
+            )
             assert seen["image"].equal(frame(t)["image"][rows])
-            history.keep(features(t)[rows], t, rows)
+            history.add_features(features(t)[rows], t, rows)
             if rows is ahead and t > 0:  # its step t is seen, and step t - 1 completed only now
-                history.write(torch.full((N,), t - 1), torch.ones(N), first, first, {})
+                history.add_step(torch.full((N,), t - 1), torch.ones(N), first, first, {})
     steps = history.rollout()
     for t in range(T):
         assert steps.obs["image"][t].equal(frame(t)["image"])
@@ -139,7 +141,7 @@ def test_windows_run_through_older_rollouts_in_order():
     for start in (0, 5, 10, 15):
         write(history, range(start, start + 5))
         assert history.length == min(start + 5, 15)
-    window = history.stretches(torch.tensor([0, 8, 3]), torch.tensor([0, 2, 1]), 7)  # step 0 is step 5 of the streams
+    window = history.sequences(torch.tensor([0, 8, 3]), torch.tensor([0, 2, 1]), 7)  # step 0 is step 5 of the streams
     assert red(window.obs) == [[(10 * t + 0) % 256, (10 * (t + 8) + 2) % 256, 10 * (t + 3) + 1] for t in range(5, 12)]
     assert red(window.next_obs) == [
         [expected_next(t, 0), expected_next(t + 8, 2), expected_next(t + 3, 1)] for t in range(5, 12)
@@ -165,11 +167,11 @@ def test_frozen_history_keeps_features_instead_of_frames():
     history = History(SPACE, T, N, frames=False, features_dim=2)
     history.begin()
     for t in range(T):
-        shown = history.see(frame(t), torch.zeros(N, dtype=torch.bool))
+        shown = history.add_obs(frame(t), torch.zeros(N, dtype=torch.bool))
         assert shown["image"].is_contiguous(memory_format=torch.channels_last)
-        history.keep(torch.full((N, 2), float(t)))
+        history.add_features(torch.full((N, 2), float(t)))
         no = torch.zeros(N, dtype=torch.bool)
-        history.write(torch.zeros(N), torch.zeros(N), no, no, {})
+        history.add_step(torch.zeros(N), torch.zeros(N), no, no, {})
     steps = history.rollout()
     assert set(steps.obs) == {FEATURES}
     assert steps.obs[FEATURES][:, 1, 0].tolist() == [0, 1, 2, 3, 4]
@@ -201,6 +203,6 @@ def test_a_rollout_broken_off_disconnects_the_past():
     history.begin()
     with pytest.raises(UsageError, match="between rollouts"):
         history.state_dict()
-    history.see(frame(5), ends(4))
+    history.add_obs(frame(5), ends(4))
     write(history, range(5))
     assert history.length == T

@@ -12,9 +12,9 @@ from torch.distributions import MultivariateNormal, kl_divergence
 from intrinsic import BONUSES
 from intrinsic.base import Transitions
 from intrinsic.bayesian_surprise import BayesianSurprise, linear_surprise, step_surprise
-from intrinsic.forward import FixedEyes
-from intrinsic.sight import Sight
-from intrinsic.variational import gaussian_kl
+from intrinsic.inputs import BonusInput
+from intrinsic.models.linear import RandomFeatures
+from intrinsic.models.variational import gaussian_kl
 from tests.intrinsic.conftest import assert_go_on_alike
 
 T, N = 5, 3
@@ -149,7 +149,7 @@ def test_the_variational_bonus_is_clipped(build, space, frames):
 
 def test_eyes_are_normal_fixed_and_hear_the_action(build, space, frames):
     for kind in KINDS:
-        eyes = FixedEyes(Sight(space(kind), "auto"), 6)
+        eyes = RandomFeatures(BonusInput(space(kind), "auto"), 6)
         now = frames(1, 3, kind)[0]
         x, y = eyes.pair(Transitions(now, torch.tensor([1, 0, 2]), now, torch.arange(3)), 4)
         assert torch.allclose(y.mean(1), torch.zeros(3), atol=1e-5)

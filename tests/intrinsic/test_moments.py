@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from intrinsic.moments import Moments
+from intrinsic.moments import RunningMeanStd
 
 
 def test_by_hand():
-    moments = Moments((2,))
+    moments = RunningMeanStd((2,))
     moments.update(torch.tensor([[1.0, 5], [3, 5]]))
     moments.update(torch.tensor([[8.0, 5]]))
     # 1, 3, 8: mean 4, variance (9 + 1 + 16)/3; the start (mean 0, variance 1) weighs 1e-4 against 3
@@ -23,7 +23,7 @@ def test_by_hand():
 
 def test_batches_in_any_cut_equal_all_at_once():
     rows = torch.randn(30, 2, 3, generator=torch.Generator().manual_seed(0)) * 3 + 7
-    whole, parts = Moments((2, 3)), Moments((2, 3))
+    whole, parts = RunningMeanStd((2, 3)), RunningMeanStd((2, 3))
     whole.update(rows)
     for part in rows.split([1, 12, 0, 17]):
         parts.update(part)
@@ -36,7 +36,7 @@ def test_batches_in_any_cut_equal_all_at_once():
 
 def test_standardised_numbers_have_no_unit():
     rows = torch.randn(50, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 2, 3, 0.1])
-    one, other = Moments((4,)), Moments((4,))
+    one, other = RunningMeanStd((4,)), RunningMeanStd((4,))
     one.update(rows)
     other.update(rows * 1000 + 3)
     assert torch.allclose(one.standardise(rows), other.standardise(rows * 1000 + 3), atol=1e-3)

@@ -7,8 +7,8 @@ import torch
 
 from intrinsic import BONUSES
 from intrinsic.base import Transitions
+from intrinsic.normalise import DiscountedReturnStd
 from intrinsic.pixel_error import PixelError, PixelErrorConfig
-from intrinsic.scale import DiscountedScale
 
 
 def batch_of(now, following, action=None):
@@ -106,7 +106,7 @@ def test_a_television_goes_on_paying(space, build):
 
 def test_scaled_it_has_a_deviation_of_about_one(space, build, frames, steps_of):
     bonus = build(PixelError, space(), width=8)
-    scale, scaled = DiscountedScale(3), []
+    scale, scaled = DiscountedReturnStd(3), []
     for seed in range(8):
         raw = bonus.compute(steps_of(frames(5, 3, seed=2 * seed), frames(5, 3, seed=2 * seed + 1)))
         scale.update(raw)

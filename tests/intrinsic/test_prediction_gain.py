@@ -15,9 +15,9 @@ from agents.checkpoint import restore, state_of
 from envs.registry import UsageError
 from intrinsic import BONUSES
 from intrinsic.base import Transitions
-from intrinsic.pixel_cnn import PixelCnn, grey_levels, negative_log_likelihood
-from intrinsic.prediction_gain import PredictionGain, earlier, pseudo_count
-from intrinsic.trial import batch_gain, own_gain, rms_adam
+from intrinsic.models.gradient_gain import batch_gain, per_sample_gain, rms_adam
+from intrinsic.models.pixel_cnn import PixelCnn, grey_levels, negative_log_likelihood
+from intrinsic.prediction_gain import PredictionGain, count_before, pseudo_count
 
 T, N = 5, 3
 KINDS = [("symbols", "counts"), ("features", "counts"), ("pixels", "counts"), ("tiny", "pixelcnn")]
@@ -45,8 +45,8 @@ def test_the_formula_returns_the_count_of_an_empirical_density():
 
 
 def test_earlier_equals_by_hand():
-    assert earlier(torch.tensor([4, 9, 4, 4, 2, 9])).tolist() == [0, 0, 1, 2, 0, 1]
-    assert earlier(torch.zeros(0, dtype=torch.int64)).tolist() == []
+    assert count_before(torch.tensor([4, 9, 4, 4, 2, 9])).tolist() == [0, 0, 1, 2, 0, 1]
+    assert count_before(torch.zeros(0, dtype=torch.int64)).tolist() == []
 
 
 def test_counts_rise_step_by_step_and_stay(space, build, steps_of):
@@ -161,12 +161,12 @@ def test_own_gain_is_rate_times_squared_gradient():
 
     x, y = torch.tensor([[1.0, 1.0], [0.0, 1.0], [2.0, 0.0]]), torch.tensor([1.0, 2.0, 1.0])
     # errors 2, 0, 1: gradients (4, 4), (0, 0), (4, 0): 0.1 * (32, 0, 16)
-    assert torch.allclose(own_gain(net, optimizer, loss, x, y), torch.tensor([3.2, 0, 1.6]))
+    assert torch.allclose(per_sample_gain(net, optimizer, loss, x, y), torch.tensor([3.2, 0, 1.6]))
     net.weight.grad = torch.tensor([[2.0, 1.0]])
     optimizer.step()  # w = (0.9, 1.9); root mean squares 2 and 1: rates 0.05, 0.1
     # errors 1.8, -0.1, 0.8: gradients (3.6, 3.6), (0, -0.2), (3.2, 0)
     expected = torch.tensor([0.05 * 3.6**2 + 0.1 * 3.6**2, 0.1 * 0.04, 0.05 * 3.2**2])
-    assert torch.allclose(own_gain(net, optimizer, loss, x, y), expected, rtol=1e-4)
+    assert torch.allclose(per_sample_gain(net, optimizer, loss, x, y), expected, rtol=1e-4)
 
 
 def test_the_pixelcnn_bonus_equals_its_formula(space, build):
@@ -296,4 +296,4 @@ def test_batch_gain_is_what_the_optimizers_step_gives():
         assert torch.allclose(gain, (before - loss(net, x, y)).detach(), atol=1e-6)
     y = net(x).detach()  # a minimum
     assert batch_gain(net, optimizer, loss, x, y).tolist() == [0] * 7
-    assert own_gain(net, optimizer, loss, x, y).tolist() == [0] * 7
+    assert per_sample_gain(net, optimizer, loss, x, y).tolist() == [0] * 7

@@ -48,7 +48,7 @@ def test_it_looks_at_what_followed_whitened_by_the_rollout_itself(kind, space, b
     bonus = build(Rnd, space(kind), on="auto", width=8)
     following = frames(5, 3, kind, 1)
     got = bonus.compute(steps_of(frames(5, 3, kind), following))
-    x = bonus.sight.floats(following.flatten(0, 1)).double()
+    x = bonus.inputs.to_float(following.flatten(0, 1)).double()
     # the start (mean 0, variance 1) weighs 1e-4 against 15 rows; a code that no row shows has variance 1e-4 / 15
     mean = x.mean(0) * 15 / 15.0001
     variance = (x.var(0, unbiased=False) * 15 + 1e-4 + mean * x.mean(0) * 1e-4) / 15.0001
@@ -104,7 +104,7 @@ def test_the_error_of_a_kind_falls_with_the_number_of_its_examples():
             torch.manual_seed(0)
             bonus = Rnd(gym.spaces.Dict(SPACES["tiny"]), 4, RndConfig(width=64, learning_rate=1e-3))
         data = torch.cat([bars(200, False, 1), bars(200, True, 2)[:examples]])
-        bonus.moments.update(bonus.sight.floats(torch.cat([bars(200, False, 1), bars(200, True, 2)])))
+        bonus.moments.update(bonus.inputs.to_float(torch.cat([bars(200, False, 1), bars(200, True, 2)])))
         draws = torch.Generator().manual_seed(3)
         for _ in range(200):
             bonus.learn(batch_of(data[torch.randint(len(data), (64,), generator=draws)]), draws)

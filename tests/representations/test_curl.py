@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from benchmarks.settings import apply_settings
+from benchmarks.experiment.overrides import apply_settings
 from envs.registry import UsageError
 from envs.steps import Steps
 from representations import REPRESENTATIONS

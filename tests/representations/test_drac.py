@@ -9,11 +9,11 @@ import torch
 
 from agents.policy import keyed_space
 from agents.ppo import PPO, PPOConfig
-from benchmarks.settings import apply_settings
-from envs.dummy import CountingVectorEnv
+from benchmarks.experiment.overrides import apply_settings
+from envs.counting import CountingVectorEnv
 from envs.registry import UsageError
-from envs.sb3 import Sb3VecEnv
 from envs.steps import Steps
+from envs.wrappers.sb3 import Sb3VecEnv
 from representations import REPRESENTATIONS
 from representations.augment import crop
 from representations.base import check_mode

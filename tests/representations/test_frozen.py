@@ -9,9 +9,9 @@ import torch
 from stable_baselines3 import DQN, PPO
 
 from agents.policy import keyed_space
-from envs.dummy import CountingVectorEnv
+from envs.counting import CountingVectorEnv
 from envs.registry import UsageError
-from envs.sb3 import Sb3VecEnv
+from envs.wrappers.sb3 import Sb3VecEnv
 from representations.base import Representation
 from representations.frozen import FrozenVecEnv
 from representations.vae import Vae

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from agents import checkpoint
-from envs.dummy import CountingVectorEnv
+from envs.counting import CountingVectorEnv
 from envs.registry import UsageError
 from envs.steps import flatten
 from envs.suites import World, build
@@ -25,12 +25,12 @@ PLAIN = World("counting", {"num_levels": 3})
 
 
 def test_frames_come_from_their_seed_alone_and_in_equal_shares():
-    frames = collect((PLAIN, PLAIN.but(look="swapped")), 101, seed=7)["image"]
+    frames = collect((PLAIN, PLAIN.with_options(look="swapped")), 101, seed=7)["image"]
     assert frames.shape == (101, 3, 64, 64)
     assert frames.dtype == torch.uint8
     assert frames.permute(0, 2, 3, 1).is_contiguous()
-    assert torch.equal(frames, collect((PLAIN, PLAIN.but(look="swapped")), 101, seed=7)["image"])
-    assert not torch.equal(frames, collect((PLAIN, PLAIN.but(look="swapped")), 101, seed=8)["image"])
+    assert torch.equal(frames, collect((PLAIN, PLAIN.with_options(look="swapped")), 101, seed=7)["image"])
+    assert not torch.equal(frames, collect((PLAIN, PLAIN.with_options(look="swapped")), 101, seed=8)["image"])
     # 101 over two worlds: edges 0, 50, 101; the first world's share does not depend on the second
     assert torch.equal(frames[:50], collect((PLAIN,), 50, seed=7)["image"])
 
@@ -100,7 +100,7 @@ def test_windows_come_in_equal_shares_and_what_else_is_asked_for_goes_along():
     def also(envs):
         return {"time": envs.time.copy()}
 
-    pair = (PLAIN, PLAIN.but(look="swapped"))
+    pair = (PLAIN, PLAIN.with_options(look="swapped"))
     windows = collect(pair, 3 * 7 + 1, seed=7, also=also, window=3)
     # 7 windows over two worlds: edges 0, 3, 7
     assert windows["image"].shape[:2] == (7, 3)
@@ -410,7 +410,7 @@ def test_bfloat16_reaches_about_the_same_loss():
 
 def test_a_look_of_the_suite_is_what_all_draws_from():
     (task,) = build("counting", 3)
-    frames = collect(task.looks, 64, seed=1)["image"]
+    frames = collect(task.visual_variants, 64, seed=1)["image"]
     source = collect((task.source,), 32, seed=1)["image"]
     assert torch.equal(frames[:32], source)
     assert not torch.equal(frames[32:], source)

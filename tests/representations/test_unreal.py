@@ -12,12 +12,12 @@ import torch
 from agents.a2c import A2C, A2CConfig
 from agents.policy import keyed_space
 from agents.ppo import PPO, PPOConfig
-from benchmarks.settings import apply_settings
-from envs.dummy import CountingVectorEnv
+from benchmarks.experiment.overrides import apply_settings
+from envs.counting import CountingVectorEnv
 from envs.history import History
 from envs.registry import UsageError
-from envs.sb3 import Sb3VecEnv
 from envs.steps import Steps, flatten
+from envs.wrappers.sb3 import Sb3VecEnv
 from representations import REPRESENTATIONS
 from representations.base import check_mode
 from representations.cnn import Cnn
@@ -32,7 +32,7 @@ def steps_of(image, action, reward, terminated, truncated=None) -> Steps:
     """(T, B, ...) as History would give them."""
     no = torch.zeros_like(terminated)
     truncated = no if truncated is None else truncated
-    return Steps({"image": image}, action, reward, terminated, truncated, no, no, dict, paid=2 * reward)
+    return Steps({"image": image}, action, reward, terminated, truncated, no, no, dict, shaped_reward=2 * reward)
 
 
 def test_pixel_change_by_hand():
@@ -144,13 +144,13 @@ def filled(reward_at, done_at, n_steps: int = 50, n_envs: int = 4, blocks: int =
         history.begin()
         for _ in range(n_steps):
             frame = torch.full((n_envs, 1, 8, 8), step % 256, dtype=torch.uint8)
-            history.see({"image": frame}, ended)
+            history.add_obs({"image": frame}, ended)
             ended = torch.tensor([done_at(step, env) for env in range(n_envs)])
             reward = torch.tensor([float(reward_at(step, env)) for env in range(n_envs)])
-            history.write(torch.zeros(n_envs, dtype=torch.int64), reward, ended, ended & False, {})
+            history.add_step(torch.zeros(n_envs, dtype=torch.int64), reward, ended, ended & False, {})
             step += 1
-        history.see({"image": frame}, ended)
-        history.pay(torch.full((n_steps, n_envs), float(step)))
+        history.add_obs({"image": frame}, ended)
+        history.add_rewards(torch.full((n_steps, n_envs), float(step)))
     return history
 
 
@@ -187,9 +187,9 @@ def test_where_one_kind_is_missing_all_clips_are_of_the_other(generator):
 
 def test_history_tells_what_was_paid_and_its_steps_in_order():
     history = filled(lambda step, env: step + 0.25 * env, lambda step, env: False, n_steps=5, n_envs=3, blocks=3)
-    assert history.chronicle("reward")[:, 2].tolist() == [step + 0.5 for step in range(15)]
-    assert history.chronicle("paid")[:, 0].tolist() == [5.0] * 5 + [10.0] * 5 + [15.0] * 5
-    assert history.rollout().paid.tolist() == [[15.0] * 3] * 5
+    assert history.column("reward")[:, 2].tolist() == [step + 0.5 for step in range(15)]
+    assert history.column("shaped_reward")[:, 0].tolist() == [5.0] * 5 + [10.0] * 5 + [15.0] * 5
+    assert history.rollout().shaped_reward.tolist() == [[15.0] * 3] * 5
 
 
 def test_draws_have_the_sizes_asked_for_and_the_gradient_reaches_every_task(generator):
@@ -200,12 +200,12 @@ def test_draws_have_the_sizes_asked_for_and_the_gradient_reaches_every_task(gene
         history.begin()
         for step in range(8):
             frame = torch.randint(0, 256, (3, 1, 36, 36), dtype=torch.uint8)
-            history.see({"image": frame}, torch.zeros(3, dtype=torch.bool))
+            history.add_obs({"image": frame}, torch.zeros(3, dtype=torch.bool))
             reward = torch.tensor([1.0, 0.0, -1.0]) * (step % 3 == 0)
             no = torch.zeros(3, dtype=torch.bool)
-            history.write(torch.randint(0, 2, (3,)), reward, no, no, {})
-        history.see({"image": frame}, torch.zeros(3, dtype=torch.bool))
-        history.pay(torch.randn(8, 3))
+            history.add_step(torch.randint(0, 2, (3,)), reward, no, no, {})
+        history.add_obs({"image": frame}, torch.zeros(3, dtype=torch.bool))
+        history.add_rewards(torch.randn(8, 3))
     head = torch.nn.Linear(unreal.features_dim, 1)
     loss, metrics = unreal.auxiliary(history, 5, lambda f, obs: (f, head(f).squeeze(1)), generator)
     config = unreal.config
@@ -229,9 +229,9 @@ def test_each_task_is_switched_by_its_own_field(task, generator):
     history.begin()
     for _ in range(8):
         no = torch.zeros(3, dtype=torch.bool)
-        history.see({"image": torch.randint(0, 256, (3, 1, 36, 36), dtype=torch.uint8)}, no)
-        history.write(torch.zeros(3, dtype=torch.int64), torch.ones(3), no, no, {})
-    history.see({"image": torch.zeros(3, 1, 36, 36, dtype=torch.uint8)}, no)
+        history.add_obs({"image": torch.randint(0, 256, (3, 1, 36, 36), dtype=torch.uint8)}, no)
+        history.add_step(torch.zeros(3, dtype=torch.int64), torch.ones(3), no, no, {})
+    history.add_obs({"image": torch.zeros(3, 1, 36, 36, dtype=torch.uint8)}, no)
     _, metrics = unreal.auxiliary(history, 5, lambda f, obs: (f, f.sum(1)), generator)
     known = {"pixel_control", "reward_prediction", "value_replay"}
     assert known & set(metrics) == {task}
@@ -341,6 +341,6 @@ def test_replay_survives_a_restart_to_the_bit(tmp_path):
     first.save(tmp_path)
     second.restore(tmp_path)
     second.learn(8 * 4 * 3, reset_num_timesteps=False)
-    assert torch.equal(second.history.chronicle("paid"), whole.history.chronicle("paid"))
+    assert torch.equal(second.history.column("shaped_reward"), whole.history.column("shaped_reward"))
     for name, wanted in whole.policy.state_dict().items():
         assert torch.equal(wanted, second.policy.state_dict()[name]), name

@@ -1,0 +1,180 @@
+"""What happens between two rollouts: records, progress, evaluation and checkpoints when due, a stop when asked."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback
+
+from agents.runs.coverage import Coverage
+from agents.on_policy import OnPolicy
+from agents.parallel.distributed import SINGLE_PROCESS, Ranks
+from agents.runs.run_dir import RunDir
+from agents.runs.trackers import Tracker
+from envs.registry import UsageError
+
+
+class Preempted(Exception):
+    """The process was asked to stop; everything is in the checkpoint."""
+
+
+class Progress(Protocol):
+    """What shows how far a stage is."""
+
+    def stage(self, name: str, total: int, done: int) -> None: ...
+    def update(self, done: int, note: str = "") -> None: ...
+    def close(self) -> None: ...
+
+
+class Clock:
+    """Seconds spent in each stage of the run, over all its starts."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {"pretrain": 0.0, "train": 0.0, "eval": 0.0}
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] += time.perf_counter() - start
+
+    def state_dict(self) -> dict[str, float]:
+        return dict(self.seconds)
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        self.seconds.update(state)
+
+
+class StopRequest:
+    """SIGTERM or SIGINT asks for a stop at the next safe place; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def check(self) -> None:
+        """Call where everything is in the checkpoint."""
+        if self.asked:
+            raise Preempted
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        names = (signal.SIGTERM, signal.SIGINT)
+        before = {name: signal.getsignal(name) for name in names}
+
+        def ask(number: int, frame: Any) -> None:
+            self.asked = True
+            for name in names:
+                signal.signal(name, before[name])
+
+        for name in names:
+            signal.signal(name, ask)
+        try:
+            yield
+        finally:
+            for name in names:
+                signal.signal(name, before[name])
+
+
+@dataclass
+class Records:
+    """metrics.jsonl is the truth; the tracker is fed the same record."""
+
+    run: RunDir
+    tracker: Tracker
+
+    def log(self, record: dict[str, float]) -> None:
+        self.run.log(record)
+        self.tracker.log(record)
+
+
+class TrainingCallback(BaseCallback):
+    """Between two rollouts: write metrics, evaluate and checkpoint when due, stop when asked."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        records: Records,
+        progress: Progress,
+        stop: StopRequest,
+        save: Callable[[int], None],
+        save_every: int,
+        evaluate: Callable[[OnPolicy, int], dict[str, float]],
+        evaluate_every: float,
+        coverage: Coverage,
+        ranks: Ranks = SINGLE_PROCESS,
+    ):
+        """``save_every`` and ``evaluate_every`` count frames; of ``ranks`` the first evaluates and writes."""
+        super().__init__()
+        self.coverage, self.ranks = coverage, ranks
+        self.clock, self.records, self.progress, self.stop = clock, records, progress, stop
+        self.save, self.save_every, self.evaluate, self.evaluate_every = save, save_every, evaluate, evaluate_every
+
+    def _on_training_start(self) -> None:
+        self.agent: OnPolicy = self.model  # type: ignore[assignment]
+        self.step_before = self.agent.num_timesteps
+        self.resumed_at = time.perf_counter()
+
+    def _on_step(self) -> bool:
+        self.coverage.see(getattr(self.agent.env, "told", {}), self.locals["dones"])
+        return True
+
+    def _on_rollout_start(self) -> None:
+        if self.agent.num_timesteps > self.step_before:
+            self._between_rollouts(last=False)
+
+    def _on_training_end(self) -> None:
+        self._between_rollouts(last=True)
+
+    def _between_rollouts(self, last: bool) -> None:
+        self.clock.seconds["train"] += time.perf_counter() - self.resumed_at
+        agent, step = self.agent, self.agent.num_timesteps
+        self._refuse_divergence(step)
+        record: dict[str, float] = {"global_step": step}
+        record.update({name: value for name, value in agent.metrics.items() if math.isfinite(value)})
+        record["time/frames_per_second"] = step / max(self.clock.seconds["train"], 1e-9)
+        episodes = self.ranks.all_gather(list(agent.ep_info_buffer or ()))
+        if episodes:
+            record["train/return"] = float(np.mean([info["r"] for info in episodes]))
+            record["train/episode_length"] = float(np.mean([info["l"] for info in episodes]))
+            record["train/success"] = float(np.mean([info["r"] > 0 for info in episodes]))
+        if agent.first_reward:
+            record["train/first_reward"] = agent.first_reward
+        record.update(self.coverage.metrics())
+        self.ranks.on_rank_zero(lambda: self._report(record, step, last))
+        self.stop.asked = self.ranks.any(self.stop.asked)
+        if last or self.stop.asked or self._due(step, self.save_every):
+            self.save(step)
+        self.stop.check()
+        self.step_before = step
+        self.resumed_at = time.perf_counter()
+
+    def _report(self, record: dict[str, float], step: int, last: bool) -> None:
+        if last or self._due(step, self.evaluate_every):
+            with self.clock.measure("eval"):
+                record.update(self.evaluate(self.agent, step))
+        self.records.log(record)
+        shown = f"return {record['train/return']:.2f}" if "train/return" in record else "no episode has ended yet"
+        self.progress.update(step, shown)
+
+    def _due(self, step: int, every: float) -> bool:
+        return int(step / every) > int(self.step_before / every)
+
+    def _refuse_divergence(self, step: int) -> None:
+        """Stop before a checkpoint could keep broken weights."""
+        for name, value in self.agent.metrics.items():
+            if name.startswith(("loss/", "gradient/")) and not math.isfinite(value):
+                raise UsageError(
+                    f"{name} is {value} at frame {step}: training diverged; the last checkpoint is still whole, "
+                    "lower the learning rate (--set ppo.learning_rate=...) or raise --precision to float32"
+                )

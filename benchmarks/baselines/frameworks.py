@@ -1,0 +1,258 @@
+"""What ``benchmarks.speed`` times: worlds, training loops of ours and of others, pre-training. Each function is one
+measurement and runs in a process of its own.
+
+The loops train PPO with train-procgen's hyperparameters (64 environments, minibatches of 2048, 3 epochs) on networks of
+the same size; whole iterations are timed, rollout and update and all between, after a first one that is not counted.
+
+    ours         agents.ppo over a representation
+    sb3          stable-baselines3's PPO, with its VecNormalize for the reward: float32
+    single_file  the loop of ``benchmarks.baselines.single_file``: float32, NCHW
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import stable_baselines3
+import torch
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.vec_env import VecNormalize
+from torch import Tensor, nn
+
+from agents.policy import keyed_space
+from agents.ppo import PPO, PPOConfig
+from agents.runs.build import resolve_precision
+from benchmarks.baselines.single_file import Agent, Settings, SingleFile
+from envs.tasks import World
+from envs.wrappers.sb3 import Sb3VecEnv
+from intrinsic import BONUSES
+from representations import REPRESENTATIONS
+from representations.base import Representation
+from representations.malloc import keep_freed_memory
+from representations.nets import Nature
+from representations.pretrain import Pretrainer, collect
+
+MINIBATCH = 2048
+WIDTHS = {"nature": 512, "impala": 256}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one measurement."""
+
+    frames_per_second: float
+    peak_mib: float
+    """Most memory that the process held, MiB; on a GPU, that torch held there."""
+
+
+def repeated(work: Callable[[], Any], frames: int, seconds: float, device: str = "cpu") -> Figures:
+    """Call ``work``, which handles ``frames``, once to warm up, then until ``seconds`` have passed."""
+    work()
+    _wait(device)
+    start, calls, passed = time.perf_counter(), 0, 0.0
+    while not calls or passed < seconds:
+        work()
+        _wait(device)
+        calls += 1
+        passed = time.perf_counter() - start
+    return Figures(calls * frames / passed, _peak_mib(device))
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def _peak_mib(device: str) -> float:
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10  # Linux counts in KiB
+
+
+# worlds ---------------------------------------------------------------------------------------------------------------
+
+
+def world(seconds: float, device: str, *, world: World, num_envs: int) -> Figures:
+    """Steps of random actions, nothing else; ``device`` is where networks would run."""
+    envs: Any = world.make(num_envs, 0)
+    envs.reset()
+    actions = np.random.default_rng(0).integers(envs.single_action_space.n, size=(256, num_envs))
+    steps = 0
+
+    def some() -> None:
+        nonlocal steps
+        for _ in range(16):
+            envs.step(actions[steps % 256])
+            steps += 1
+
+    figures = repeated(some, 16 * num_envs, seconds)
+    envs.close()
+    return figures
+
+
+# training loops -------------------------------------------------------------------------------------------------------
+
+
+def ours(
+    seconds: float,
+    device: str,
+    *,
+    world: World,
+    num_envs: int,
+    n_steps: int,
+    repr: str = "cnn",
+    trunk: str = "",
+    bonus: str = "",
+    precision: str = "auto",
+) -> Figures:
+    """PPO over a representation in its default mode, untrained where it would be frozen; with a bonus, if named."""
+    env = Sb3VecEnv(world.make(num_envs, 0))
+    space = keyed_space(env.observation_space)
+    actions = int(env.action_space.n)  # type: ignore[attr-defined]
+    config = PPOConfig(n_steps=n_steps, minibatches=_minibatches(num_envs, n_steps))
+    torch.manual_seed(0)
+    representation = _representation(repr, space, trunk=trunk, actions=actions, discount=config.gamma).to(device)
+    bonuses = [BONUSES.resolve(bonus)(space, actions)] if bonus else []
+    kind = resolve_precision(precision, device)
+    agent = PPO(env, representation, config, precision=kind, device=device, bonuses=bonuses)
+    return repeated(_iteration(agent, n_steps * num_envs), n_steps * num_envs, seconds, device)
+
+
+def _representation(name: str, space: gym.spaces.Dict, **told: Any) -> Representation:
+    """With what it asks to be told of the world and the agent, and its own defaults elsewhere."""
+    cls = REPRESENTATIONS.resolve(name)
+    known = {field.name for field in fields(cls.Config)}
+    return cls(space, cls.Config(**{key: value for key, value in told.items() if value and key in known}))
+
+
+def sb3(
+    seconds: float, device: str, *, world: World, num_envs: int, n_steps: int, trunk: str, kept: bool = False
+) -> Figures:
+    """stable-baselines3's PPO on the usual network; ``kept`` with freed memory kept, as ours does."""
+    if kept:
+        keep_freed_memory()
+    env = VecNormalize(Sb3VecEnv(world.make(num_envs, 0)), norm_obs=False, gamma=0.99)
+    settings = PPOConfig()
+    agent = stable_baselines3.PPO(
+        "CnnPolicy",
+        env,
+        learning_rate=settings.learning_rate,
+        n_steps=n_steps,
+        batch_size=n_steps * num_envs // _minibatches(num_envs, n_steps),
+        n_epochs=settings.epochs,
+        gamma=settings.gamma,
+        gae_lambda=settings.gae_lambda,
+        clip_range=settings.clip_range,
+        clip_range_vf=settings.value_clip,
+        ent_coef=settings.entropy_coef,
+        vf_coef=settings.value_coef,
+        max_grad_norm=settings.max_grad_norm,
+        policy_kwargs={
+            "features_extractor_class": Extractor,
+            "features_extractor_kwargs": {"trunk": trunk},
+            "net_arch": [],
+        },
+        seed=0,
+        device=device,
+    )
+    return repeated(_iteration(agent, n_steps * num_envs), n_steps * num_envs, seconds, device)
+
+
+def single_file(
+    seconds: float, device: str, *, world: World, num_envs: int, n_steps: int, trunk: str, kept: bool = False
+) -> Figures:
+    """The loop of the usual single-file implementations on the usual network; ``kept`` as above."""
+    if kept:
+        keep_freed_memory()
+    envs = world.make(num_envs, 0)
+    image = keyed_space(Sb3VecEnv(envs).observation_space)["image"]
+    torch.manual_seed(0)
+    agent = Agent(usual_network(trunk, image.shape), WIDTHS[trunk], int(envs.single_action_space.n)).to(device)  # type: ignore[attr-defined, arg-type]
+    loop = SingleFile(envs, agent, Settings(n_steps=n_steps, minibatches=_minibatches(num_envs, n_steps)))
+    return repeated(loop.iterate, n_steps * num_envs, seconds, device)
+
+
+def _minibatches(num_envs: int, n_steps: int) -> int:
+    return max(1, num_envs * n_steps // MINIBATCH)
+
+
+def _iteration(agent: Any, frames: int) -> Callable[[], Any]:
+    return lambda: agent.learn(frames, reset_num_timesteps=False)
+
+
+def usual_network(trunk: str, shape: tuple[int, ...]) -> nn.Sequential:
+    """The network of our trunk as a plain module of float frames (B, C, H, W) in [0, 1]; NCHW, nothing in place."""
+    if trunk == "nature":
+        ours = Nature(shape)  # for its padding, which depends on the image's size
+        convs = [layer for layer in ours.body if isinstance(layer, nn.Conv2d)]
+        sizes = [(c.in_channels, c.out_channels, c.kernel_size, c.stride, c.padding) for c in convs]
+        layers: list[nn.Module] = []
+        for before, after, kernel, stride, padding in sizes:
+            layers += [nn.Conv2d(before, after, kernel, stride, padding), nn.ReLU()]  # type: ignore[arg-type]
+    else:
+        layers, before = [], shape[0]
+        for after in (16, 32, 32):
+            layers += [
+                nn.Conv2d(before, after, 3, padding=1),
+                nn.MaxPool2d(3, 2, 1),
+                _Residual(after),
+                _Residual(after),
+            ]
+            before = after
+        layers += [nn.ReLU()]
+    with torch.no_grad():
+        flat = nn.Sequential(*layers)(torch.zeros(1, *shape)).numel()
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(flat, WIDTHS[trunk]), nn.ReLU())
+
+
+class _Residual(nn.Module):
+    def __init__(self, channels: int):
+        super().__init__()
+        self.convs = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.convs(x)
+
+
+class Extractor(BaseFeaturesExtractor):
+    """The usual network as stable-baselines3 takes it; that one scales the frames."""
+
+    def __init__(self, space: gym.spaces.Box, trunk: str):
+        super().__init__(space, WIDTHS[trunk])
+        self.net = usual_network(trunk, space.shape)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.net(image)
+
+
+# pre-training ---------------------------------------------------------------------------------------------------------
+
+
+def pretraining(
+    seconds: float, device: str, *, world: World, repr: str, samples: int, precision: str = "auto"
+) -> Figures:
+    """All phases of a representation, each by its share of ``samples`` frames drawn."""
+    env = Sb3VecEnv(world.make(1, 0))
+    torch.manual_seed(0)
+    representation = _representation(repr, keyed_space(env.observation_space)).to(device)
+    env.close()
+    frames = collect([world], 2048, 0, window=representation.window, views=representation.views)
+    kind = resolve_precision(precision, device)
+
+    def fit() -> None:
+        generator = torch.Generator(device).manual_seed(0)
+        pretrainer = Pretrainer(representation, frames, samples, generator=generator, precision=kind)
+        pretrainer.run(pretrainer.total)
+
+    return repeated(fit, samples, seconds, device)

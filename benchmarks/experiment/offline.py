@@ -1,0 +1,134 @@
+"""Fitting a representation to recorded scenes, without any agent: resumable, measured on the way, one folder a seed.
+
+DIR/<name>/checkpoint/   weights, optimizer, draws and the measurements so far
+           *.png         pictures of the last step
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from envs.registry import UsageError
+
+if TYPE_CHECKING:
+    from envs.steps import Obs
+    from representations.base import Representation
+
+Measure = Callable[["Representation"], Mapping[str, float]]
+Row = dict[str, Any]
+PARTS = 10
+"""Measurements, and checkpoints, of one fit."""
+
+
+class Measured:
+    """Measurements so far, and with what they were made, as a component of a checkpoint."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self.settings = dict(settings)
+        self.rows: list[Row] = []
+
+    @property
+    def seconds(self) -> float:
+        """What the fit has taken so far, over all the runs that it was stopped in."""
+        return self.rows[-1].get("seconds", 0.0) if self.rows else 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"settings": self.settings, "rows": self.rows}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        made = state.get("settings", self.settings)
+        for name in sorted({*made, *self.settings}):
+            before, now = made.get(name), self.settings.get(name)
+            if before != now:
+                raise UsageError(
+                    f"the fit was started with {name}={before}, now asked for {name}={now}; "
+                    "repeat the first command, or give another --out"
+                )
+        self.rows = [dict(row) for row in state["rows"]]
+
+
+def fit(
+    folder: Path,
+    representation: Representation,
+    frames: Callable[[], Obs],
+    samples: int,
+    seed: int,
+    measure: Measure,
+    precision: str = "auto",
+    settings: Mapping[str, Any] | None = None,
+) -> list[Row]:
+    """Pre-train in place, or take up what ``folder`` holds; a row of what ``measure`` finds after each tenth.
+
+    The last row is of the last step: nothing is chosen by what it scores.
+
+    Args:
+        frames: the training frames, as ``representations.pretrain.collect`` gives them; asked for only if needed.
+        samples: frames drawn from them in all.
+        settings: what else decides the outcome, plain data by name; kept beside the weights.
+
+    Raises:
+        UsageError: ``folder`` holds a fit with another budget or other settings.
+    """
+    import torch
+
+    from agents import checkpoint
+    from agents.runs.build import resolve_precision
+    from agents.runs.progress import Bar
+    from envs.rng_streams import stream_seed
+    from representations.pretrain import Pretrainer
+
+    measured = Measured(settings or {})
+
+    def taken_up(obs: Obs) -> tuple[Pretrainer, dict[str, Any]]:
+        draws = torch.Generator().manual_seed(stream_seed(seed, "pretraining"))
+        pretrainer = Pretrainer(representation, obs, samples, generator=draws, precision=resolve_precision(precision))
+        components = {"measured": measured, **pretrainer.components()}
+        checkpoint.load(folder / "checkpoint", components)
+        return pretrainer, components
+
+    pretrainer, components = taken_up({})
+    if not pretrainer.done:
+        pretrainer, components = taken_up(frames())
+    started = time.perf_counter() - measured.seconds
+    bar = Bar(folder.name)
+    bar.stage("fit", pretrainer.total, pretrainer.drawn)
+    while not pretrainer.done:
+        losses = pretrainer.run(-(-pretrainer.total // PARTS))
+        pretrainer.watch()
+        representation.eval()
+        found = measure(representation)
+        short = {name.rsplit("/", 1)[-1]: value for name, value in losses.items()}
+        seconds = time.perf_counter() - started
+        measured.rows.append({"samples": pretrainer.drawn, "seconds": seconds, **found, **short})
+        checkpoint.save(folder / "checkpoint", pretrainer.drawn, components)
+        bar.update(pretrainer.drawn, " ".join(f"{name}={value:.3g}" for name, value in found.items()))
+    bar.close()
+    representation.eval()
+    return measured.rows
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """A table with the columns of its first row, numbers of four digits."""
+    with io.StringIO(newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+        return file.getvalue()
+
+
+def write(folder: Path, name: str, rows: Sequence[Row], pictures: Mapping[str, Any]) -> None:
+    """``name``.csv and pictures (uint8 arrays) into ``folder``, each whole or not at all."""
+    from PIL import Image
+
+    from agents.checkpoint import write_aside
+
+    text = as_csv(rows).encode()
+    write_aside(folder / f"{name}.csv", lambda path: path.write_bytes(text))
+    for title, picture in pictures.items():
+        image = Image.fromarray(picture)
+        write_aside(folder / f"{title}.png", lambda path, image=image: image.save(path, format="PNG"))  # type: ignore[misc]

@@ -1,0 +1,194 @@
+"""Hashes of everything that short runs compute: proof that a change of the code moves no number.
+
+    python -m benchmarks.neutrality --out hashes.csv
+    python -m benchmarks.neutrality --against benchmarks/results/neutrality.csv --only darla icm
+
+One row a case: every representation under PPO and A2C, every bonus, every suite, some combinations, and a run that is
+killed and resumed. All at preset smoke, float32, one thread. A row holds three hashes, each over values without their
+names, so that renaming a metric or a module changes none of them:
+
+* weights   tensors of the policy and the bonuses in the last checkpoint
+* records   numbers of every record in metrics.jsonl, times left out
+* episodes  level, return and length of every episode of the final evaluation
+
+Hashes of one machine and one version of torch can be compared; another processor may round differently.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import safe_open
+from tqdm import tqdm
+
+from envs.suites import SUITES, build
+from intrinsic import BONUSES
+from representations import REPRESENTATIONS
+
+HASHES = ("weights", "records", "episodes")
+COLUMNS = ("case", *HASHES, "arguments")
+SMALLER = {"monet": "--set monet.slots=3 monet.channels=(4,4,8) monet.decoder_channels=4"}
+"""Settings of methods whose own size takes minutes even at preset smoke."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One short run of ``benchmarks.transfer``."""
+
+    name: str
+    arguments: str
+    killed: bool = False
+    """Kill it after its first checkpoint, then run the same command again."""
+
+
+def cases() -> Iterator[Case]:
+    """Every representation, bonus and suite that is registered, and what only combinations reach."""
+    for name in REPRESENTATIONS:
+        suite = "rooms" if name == "gqn" else "coinrun"
+        for algo in ("ppo", "a2c"):
+            yield Case(f"{name}/{algo}", f"--repr {name} --suite {suite} --algo {algo} {SMALLER.get(name, '')}".strip())
+    doorkey = "--suite minigrid-ladder --tasks doorkey-8x8"
+    for name in BONUSES:
+        yield Case(f"bonus/{name}", f"--repr cnn --bonus {name} {doorkey}")
+    for name in SUITES:
+        yield Case(f"suite/{name}", f"--repr cnn --suite {name} --tasks {build(name)[0].env} --steps 2048")
+    yield Case("breakout/darla/frozen", "--repr darla --suite breakout")
+    yield Case("breakout/beta_vae/finetune", "--repr beta_vae --mode finetune --suite breakout")
+    yield Case("breakout/cpc/frozen", "--repr cpc --mode frozen --suite breakout")
+    yield Case("monet/attention", f"--repr monet --suite coinrun {SMALLER['monet']} monet.pool=attention")
+    yield Case("rooms/random", "--repr random --suite rooms-moving")
+    yield Case("rooms/diayn", "--repr cnn --suite rooms --bonus diayn")
+    yield Case("bonus/on_features", "--repr random --suite coinrun --bonus rnd --set rnd.on=features")
+    yield Case("bonus/two_with_own_head", f"--repr cnn --bonus icm:0.01 rnd:1 {doorkey} --set ppo.bonus_head=True")
+    yield Case("timeouts", "--repr cnn --suite minigrid --tasks minigrid-empty --set ppo.timeout_is_terminal=False")
+    yield Case("killed/darla", "--repr darla --suite coinrun --steps 8192", killed=True)
+    yield Case("killed/icm", f"--repr cnn --bonus icm {doorkey} --steps 8192", killed=True)
+
+
+def run_case(case: Case, folder: Path) -> dict[str, str]:
+    """Run one case in ``folder`` and hash what it left; RuntimeError with its last words where it fails."""
+    command = [
+        *(sys.executable, "-m", "benchmarks.transfer", *case.arguments.split()),
+        *("--preset", "smoke", "--no-baseline", "--precision", "float32", "--device", "cpu", "--out", str(folder)),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    if case.killed:
+        _start_and_kill(command, environment, folder)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{case.name}: {' '.join(command)} exited {done.returncode}: {done.stderr[-2000:]}")
+    runs = sorted((folder / "runs").iterdir())
+    if len(runs) != 1:
+        raise RuntimeError(f"{case.name}: {len(runs)} runs where one was expected")
+    (run,) = runs
+    hashes = {"weights": hash_weights(run), "records": hash_records(run), "episodes": hash_episodes(run)}
+    return {"case": case.name, **hashes, "arguments": case.arguments}
+
+
+def _start_and_kill(command: Sequence[str], environment: dict[str, str], folder: Path) -> None:
+    """Start the run, and kill it once a checkpoint of its training is whole. RuntimeError where it ended first."""
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not list(folder.glob("runs/*/checkpoint/train/*.json")):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    if process.wait() != -signal.SIGKILL or list(folder.glob("runs/*/done")):
+        raise RuntimeError(f"{' '.join(command)} ended before it could be killed")
+
+
+def hash_weights(run: Path) -> str:
+    """Tensors of the policy and the bonuses in the newest checkpoint, whatever they are called."""
+    newest = max((run / "checkpoint" / "train").glob("*.safetensors"))
+    rows = []
+    with safe_open(newest, "pt") as tensors:
+        for key in tensors.keys():  # noqa: SIM118 (not a dict)
+            component, _, rest = key.partition(".")
+            if rest.startswith("module.") and (component == "policy" or component.startswith("bonus/")):
+                tensor = tensors.get_tensor(key)
+                content = hashlib.sha256(tensor.numpy().tobytes()).hexdigest()
+                rows.append(f"{tensor.dtype} {tuple(tensor.shape)} {content}")
+    return _digest("\n".join(sorted(rows)))
+
+
+def hash_records(run: Path) -> str:
+    """Numbers of every record, sorted within it, without times."""
+    rows = []
+    for line in (run / "metrics.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        rows.append(" ".join(sorted(repr(value) for key, value in record.items() if not key.startswith("time/"))))
+    return _digest("\n".join(rows))
+
+
+def hash_episodes(run: Path) -> str:
+    """Level, return and length of the final evaluation's episodes, in their order."""
+    with open(run / "eval.csv", newline="") as handle:
+        rows = [f"{row['level_seed']} {row['return']} {row['length']}" for row in csv.DictReader(handle)]
+    return _digest("\n".join(rows))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def compare(rows: Sequence[dict[str, str]], before: Sequence[dict[str, str]]) -> list[str]:
+    """One line for each hash that differs from ``before``; a case only one side has is left out."""
+    known = {row["case"]: row for row in before}
+    return [
+        f"{row['case']}: {name} {known[row['case']][name]} -> {row[name]}"
+        for row in rows
+        if row["case"] in known
+        for name in HASHES
+        if row[name] != known[row["case"]][name]
+    ]
+
+
+def written(rows: Iterable[dict[str, str]], path: Path) -> Iterator[dict[str, str]]:
+    """Pass rows on, each once it stands in the CSV at ``path``."""
+    with open(path, "w", newline="") as handle:
+        writer = csv.DictWriter(handle, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow(row)
+            handle.flush()
+            yield row
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("python -m benchmarks.neutrality", description=str(__doc__).split("\n")[0])
+    parser.add_argument("--out", type=Path, help="write the table as CSV")
+    parser.add_argument("--against", type=Path, help="CSV to compare with; exit status 1 where a hash differs")
+    parser.add_argument("--only", nargs="+", default=(), metavar="WORD", help="cases whose name contains one of these")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each (default: 2)")
+    args = parser.parse_args(argv)
+    chosen = [case for case in cases() if not args.only or any(word in case.name for word in args.only)]
+    folder = Path(tempfile.mkdtemp(prefix="neutrality-"))
+    try:
+        with ThreadPoolExecutor(args.jobs) as pool:
+            places = [folder / str(number) for number in range(len(chosen))]
+            results = tqdm(pool.map(run_case, chosen, places), total=len(chosen), unit="run")
+            rows = list(results if args.out is None else written(results, args.out))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if args.against is None:
+        return 0
+    with open(args.against, newline="") as handle:
+        differing = compare(rows, list(csv.DictReader(handle)))
+    print("\n".join(differing) or f"{len(rows)} cases, no difference")
+    return 1 if differing else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

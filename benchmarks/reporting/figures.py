@@ -1,0 +1,241 @@
+"""The report's figures: one panel each, drawn as SVG without pyplot, the same bytes for the same numbers.
+
+A colour means one method on the whole page, so the legend is the page's, not the panel's.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from benchmarks.reporting.published import in_words
+from benchmarks.reporting.stats import Interval
+
+BASELINE_COLOUR = "#5f6670"
+# Okabe and Ito's palette without its yellow, which is too pale for thin lines: distinct also to colour-blind readers
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195")
+INK, FAINT = "#30343b", "#d9dce1"
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",  # text stays text: small, sharp, and found by the browser's search
+    "svg.hashsalt": "report",  # element ids would be random otherwise
+    "font.family": ["sans-serif"],
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 10,
+    "grid.color": "#eef0f3",
+    "xtick.color": "#6b727c",
+    "ytick.color": "#6b727c",
+    "lines.linewidth": 1.8,
+}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Mean over seeds at each step, and the lowest and highest seed; all (P,)."""
+
+    steps: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def colours(labels: Iterable[str], baseline: str) -> dict[str, str]:
+    """One colour per method; the baseline is grey."""
+    others = sorted(set(labels) - {baseline})
+    found = {label: PALETTE[index % len(PALETTE)] for index, label in enumerate(others)}
+    return {baseline: BASELINE_COLOUR, **found} if baseline else found
+
+
+def _panel(title: str, height: float = 3.3) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(5.2, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title)
+    axes.tick_params(length=0)
+    return figure, axes
+
+
+def curves(series: Mapping[str, Curve], palette: Mapping[str, str], title: str, limits: tuple[float, float]) -> str:
+    """Return against frames; ``limits`` of the return are shared by the panels that stand side by side."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _panel(title)
+        for label, curve in series.items():
+            _line(axes, curve, color=palette[label], marker="o", markersize=3)
+        axes.set_ylim(*limits)
+        _over_frames(axes)
+        return _uri(figure)
+
+
+def learning(
+    panels: Mapping[str, tuple[Mapping[str, Curve], float]],
+    palette: Mapping[str, str],
+    band: str = "",
+    ylabel: str = "return (training)",
+) -> bytes:
+    """Return (or ``ylabel``) during training (PNG): a panel for each task, the threshold dashed, over one legend."""
+    dashes = {label: list(palette.values())[:place].count(palette[label]) for place, label in enumerate(palette)}
+    styles = ("solid", "dashed", "dotted", "dashdot")  # where there are more methods than colours
+    across = min(len(panels), 3)
+    down = -(-len(panels) // across)
+    size = (max(6.4, 5.2 * across), 3.4 * down + 0.3 * len(palette) / across + 0.3)
+    with matplotlib.rc_context(STYLE), io.BytesIO() as file:
+        figure = Figure(figsize=size, layout="constrained")
+        places = figure.subplots(down, across, squeeze=False).ravel()
+        shown: dict[str, Any] = {}
+        for axes, (title, (series, threshold)) in zip(places, panels.items(), strict=False):
+            axes.set_title(title)
+            axes.tick_params(length=0)
+            axes.axhline(threshold, color="#9aa1ab", linewidth=1, linestyle=(0, (4, 3)))
+            for label, curve in series.items():
+                style = styles[dashes[label] % len(styles)]
+                shown.setdefault(label, _line(axes, curve, color=palette[label], linestyle=style))
+            axes.set_ylabel(ylabel)
+            _over_frames(axes)
+        for axes in places[len(panels) :]:
+            axes.set_axis_off()
+        figure.legend(shown.values(), shown, loc="outside lower left", ncols=across, frameon=False, title=band or None)
+        figure.savefig(file, format="png", dpi=110)
+        return file.getvalue()
+
+
+def heat(picture: np.ndarray, maps: Mapping[str, np.ndarray]) -> bytes:
+    """PNG: ``picture`` (h, w, 3) of a level, and beside it each map (H, W) over its cells, nan where there is none."""
+    with matplotlib.rc_context({**STYLE, "axes.grid": False}), io.BytesIO() as file:
+        figure = Figure(figsize=(3.2 * (1 + len(maps)), 3.0), layout="constrained")
+        places = figure.subplots(1, 1 + len(maps), squeeze=False).ravel()
+        places[0].imshow(picture)
+        places[0].set_title("the level")
+        for axes, (title, values) in zip(places[1:], maps.items(), strict=True):
+            shown = axes.imshow(values, cmap="viridis", vmin=0)
+            axes.set_title(title)
+            figure.colorbar(shown, ax=axes, shrink=0.8)
+        for axes in places:
+            axes.set_xticks([])
+            axes.set_yticks([])
+        figure.savefig(file, format="png", dpi=100)
+        return file.getvalue()
+
+
+def _line(axes: Axes, curve: Curve, **style: Any) -> Any:
+    """The mean over the band from the lowest to the highest seed; returns the line."""
+    axes.fill_between(curve.steps, curve.low, curve.high, color=style["color"], alpha=0.15, linewidth=0)
+    return axes.plot(curve.steps, curve.mean, **style)[0]
+
+
+def _over_frames(axes: Axes) -> None:
+    axes.set_xlim(left=0)
+    axes.set_xlabel("frames")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _frames(value)))
+
+
+def bars(entries: Sequence[tuple[str, Interval]], palette: Mapping[str, str], title: str, xlabel: str) -> str:
+    """Horizontal bars with 95% intervals, in the given order from the top."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _panel(title, height=1.3 + 0.34 * len(entries))
+        places = np.arange(len(entries))[::-1]
+        for place, (label, found) in zip(places, entries, strict=True):
+            axes.barh(place, found.estimate, height=0.58, color=palette[label], alpha=0.75)
+            if found.usable:
+                axes.plot([found.low, found.high], [place, place], color=INK, linewidth=1.3)
+        axes.axvline(0, color="#9aa1ab", linewidth=1)
+        axes.set_yticks(places, [_short(label) for label, _ in entries])
+        axes.tick_params(axis="y", colors=INK)
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel(xlabel)
+        return _uri(figure)
+
+
+def heatmap(down: Sequence[str], across: Sequence[str], values: np.ndarray, title: str) -> bytes:
+    """A table of numbers in [0, 1] as colours with the numbers in them (PNG); below 0 is as pale as 0."""
+    size = (2.5 + 0.75 * len(across) + 0.09 * max(map(len, down)), 1.6 + 0.3 * len(down))
+    with matplotlib.rc_context(STYLE), io.BytesIO() as file:
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.add_subplot()
+        axes.set_title(title)
+        axes.imshow(np.nan_to_num(values).clip(0, 1), cmap="Blues", vmin=0, vmax=1.25, aspect="auto")
+        for (row, column), value in np.ndenumerate(values):
+            text = "–" if np.isnan(value) else f"{value:.2f}" if value > -9.995 else "<-10"
+            axes.text(column, row, text, ha="center", va="center", fontsize=9)
+        axes.set_xticks(range(len(across)), across, rotation=30, ha="right")
+        axes.set_yticks(range(len(down)), down)
+        axes.grid(visible=False)
+        axes.tick_params(length=0)
+        figure.savefig(file, format="png", dpi=110)
+        return file.getvalue()
+
+
+def scatter(points: Mapping[str, Sequence[tuple[float, float]]], palette: Mapping[str, str], title: str) -> str:
+    """Held-out against training return, one dot per run; on the diagonal nothing is lost on unseen levels."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _panel(title, height=4.6)
+        numbers = [number for dots in points.values() for dot in dots for number in dot]
+        margin = 0.08 * (max(numbers) - min(numbers)) or 0.5
+        limits = (min(numbers) - margin, max(numbers) + margin)
+        axes.plot(limits, limits, color="#9aa1ab", linewidth=1, linestyle=(0, (4, 3)))
+        for label, dots in points.items():
+            x, y = zip(*dots, strict=True)
+            axes.scatter(x, y, s=46, color=palette[label], edgecolor="white", linewidth=0.8)
+        axes.set_xlim(*limits)
+        axes.set_ylim(*limits)
+        axes.set_aspect("equal")
+        axes.set_xlabel("return on training levels")
+        axes.set_ylabel("return on held-out levels")
+        return _uri(figure)
+
+
+def against_levels(series: Mapping[str, Sequence[tuple[int, Interval]]], palette: Mapping[str, str], title: str) -> str:
+    """A quantity against the number of training levels (log axis), with 95% intervals."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _panel(title)
+        counts = sorted({levels for dots in series.values() for levels, _ in dots})
+        for label, dots in series.items():
+            levels = [count for count, _ in dots]
+            axes.plot(levels, [found.estimate for _, found in dots], color=palette[label], marker="o", markersize=4)
+            for count, found in dots:
+                if found.usable:
+                    axes.plot([count, count], [found.low, found.high], color=palette[label], linewidth=1.2, alpha=0.7)
+        axes.set_xscale("log")
+        axes.set_xticks(counts, [f"{count:,}" for count in counts])
+        axes.xaxis.minorticks_off()
+        axes.set_xlabel("training levels")
+        return _uri(figure)
+
+
+def picture(data: bytes) -> str:
+    """A PNG file's bytes as a data address."""
+    return "data:image/png;base64," + base64.b64encode(data).decode()
+
+
+def _uri(figure: Figure) -> str:
+    with io.BytesIO() as file:
+        nothing: dict[str, Any] = {"Date": None, "Creator": None, "Format": None, "Type": None}
+        figure.savefig(file, format="svg", metadata=nothing)
+        # The fonts the numbers were laid out with may be missing where the page is read.
+        drawn = file.getvalue().replace(b"'DejaVu Sans'", b"'DejaVu Sans', Verdana, sans-serif")
+    return "data:image/svg+xml;base64," + base64.b64encode(drawn).decode()
+
+
+def _frames(value: float) -> str:
+    return f"{value / 1000:g}k" if 1000 <= value < 10**6 else in_words(int(value))
+
+
+def _short(label: str, longest: int = 30) -> str:
+    return label if len(label) <= longest else label[: longest - 1] + "…"

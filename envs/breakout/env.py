@@ -1,0 +1,400 @@
+"""Breakout with everything around it that can change: the worlds of Schema Networks, and more, as arrays.
+
+Rules (Kansky et al. 2017, arXiv 1706.04317; vicariousinc/schema-games): a 1-pixel ball, a paddle, 6 rows of bricks.
+A brick pays 1, a lost ball costs 1, three lives; clearing the bricks ends the episode. Actions 0 stay, 1 left, 2 right;
+the paddle moves 2 pixels. Order of a step: balls against the paddle's old place, hit bricks, moving blocks, paddle,
+speed-up, win and losses. Variants, sizes and every option: ``envs.breakout.variants``.
+
+Differs from the original: a speed-up doubles the velocity (there the direction jumped) and happens once an episode
+(there once a process); ``wall_location="random"`` is drawn every episode; negative bricks have a colour of their own;
+episodes are limited. Layout, look, paddle and first serve follow from the level; noise and later serves do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from envs.breakout.dynamics import GONE, PLACES, Board
+from envs.breakout.ground_truth import InstanceMaskRenderer, entities, track
+from envs.breakout.levels import layouts
+from envs.breakout.renderer import Painter
+from envs.breakout.variants import MAX_SPEED, VARIANTS, geometry_for, rules_for
+from envs.counter_rng import below, mix, uniform
+from envs.procgen.games import did_you_mean
+from envs.registry import UsageError
+from envs.vector_env import BatchedEnv, SingleEnv, register
+
+Array = np.ndarray
+MODES = ("rgb", "gray", "index", "entities")
+SPEED_UPS = (4, 8, 12)
+"""Broken bricks at which the ball speeds up."""
+_PADDLE, _STICKY, _TARGET = 24, 25, 26  # tags of the noise; the board has 0..23
+
+
+class BreakoutVectorEnv(BatchedEnv):
+    """``num_envs`` games, SAME_STEP with true final frames.
+
+    Observations by ``mode``: rgb (N, H, W, 3), gray and index (N, H, W, 1), uint8, index being the palette of
+    ``envs.breakout.renderer`` (colours of a look do not show in it); entities (N, E) float32: for each ball in play,
+    x, y,
+    vx, vy; paddle x, y, width; for each block there, x, y, vx; target there, x, y; for each brick 1 where it stands,
+    then its reward. Lengths are in frame sizes, speeds in maximal speeds; three balls and three blocks have a place
+    even where a variant has fewer, so that all variants show the same space.
+
+    Args:
+        num_envs: N.
+        variant: a name of ``VARIANTS``, or several, given to the envs in turn (domain randomisation).
+        preset: sizes: mini64 (64x64) or schema (94 wide, 117 high; the original).
+        mode: of the observations.
+        ball_px: 1, or 2: paints the ball 2x2; the game still knows one pixel.
+        copy: False returns the kept frames themselves, overwritten by the next step (no mode entities).
+        seed: of a ``reset()`` that names none itself.
+        num_levels: levels are drawn from [start_level, start_level + num_levels).
+        start_level: first level.
+        max_episode_steps: steps after which an episode is cut; None for no limit.
+        render_mode: "rgb_array" lets ``render()`` return RGB frames, whatever the mode.
+        rules: any field of ``Rules``, for all envs, over what the variant says.
+
+    Raises:
+        UsageError: an unknown name or a value that cannot be played.
+    """
+
+    world = "breakout"
+    variants = {name: {"variant": name} for name in VARIANTS}
+    kept = (
+        *("balls", "live", "paddle", "bricks", "brick_reward", "damage"),
+        *("speed", "lives", "broken", "obstacles", "target", "last_action"),
+    )
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        variant: str | Sequence[str] = "standard",
+        preset: str = "mini64",
+        mode: str = "rgb",
+        ball_px: int = 1,
+        copy: bool = True,
+        seed: int = 0,
+        num_levels: int = 200,
+        start_level: int = 0,
+        max_episode_steps: int | None = 2500,
+        render_mode: str | None = None,
+        **rules: Any,
+    ):
+        if mode not in MODES:
+            raise UsageError(f"breakout: mode='{mode}'{did_you_mean(mode, MODES)} Known: {', '.join(MODES)}")
+        if ball_px not in (1, 2):
+            raise UsageError(f"breakout: ball_px={ball_px!r}; give 1 or 2")
+        if not copy and mode == "entities":
+            raise UsageError("breakout: copy=False keeps frames, and mode='entities' has none; leave copy at True")
+        first = rules_for(variant, 1, rules)[0]
+        self.geometry, self.mode, self.copy, self.ball_px = geometry_for(preset, first), mode, bool(copy), ball_px
+        height, width = self.geometry.height, self.geometry.width
+        space = gym.spaces.Box(0, 255, (height, width, 3 if mode == "rgb" else 1), np.uint8)
+        super().__init__(
+            num_envs,
+            space,
+            3,
+            seed=seed,
+            num_levels=num_levels,
+            start_level=start_level,
+            max_episode_steps=max_episode_steps,
+            render_mode=render_mode,
+        )
+        self.rules = rules_for(variant, self.num_envs, rules)
+        self.board = board = Board(self.geometry, self.rules)
+        self.painter = None if mode == "entities" else Painter(board, self.rules, mode, ball_px)
+        self.balls, self.live, self.paddle, self.bricks = board.balls, board.live, board.paddle, board.bricks
+        self.brick_reward, self.damage, self.speed = board.brick_reward, board.damage, board.speed
+        self.lives, self.broken, self.obstacles = board.lives, board.broken, board.obstacles
+        self.target = board.target
+        self.last_action = np.zeros(self.num_envs, np.int64)
+        self._parameters()
+        if mode == "entities":
+            size = entities(board, self.rows[:1]).shape[1]
+            self.single_observation_space = gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+            self.observation_space = gym.vector.utils.batch_space(self.single_observation_space, self.num_envs)
+
+    def _parameters(self) -> None:
+        """What the rules fix for each env, as arrays."""
+        rules, geometry = self.rules, self.geometry
+        self.paddle_noise = np.array([rule.paddle_noise for rule in rules])
+        self.stickiness = np.array([rule.sticky for rule in rules])
+        self.swapped = np.array([rule.flip_actions for rule in rules])
+        self.lost_reward = np.array([float(rule.lost_reward) for rule in rules])
+        self.most = np.array([1.0 if rule.clip_reward else np.inf for rule in rules])
+        self.last_x = geometry.width - geometry.wall - self.board.width
+        self.speeds_up = np.isin(np.arange(geometry.num_bricks + 1), SPEED_UPS)
+        self.areas = np.array([rule.area_in(geometry) if rule.bricks == "target" else (0, 0, 0, 0) for rule in rules])
+        self.values = np.repeat([rule.values_in(geometry) for rule in rules], geometry.columns, axis=1)
+        self.wall_at = np.array([(*PLACES, "random").index(rule.wall_location) for rule in rules])
+        self.negative = np.array([("none", "left", "right", "random").index(rule.negative_side) for rule in rules])
+        layout_names = sorted({(rule.bricks, rule.brick_density) for rule in rules})
+        self.layout_rows = [
+            (name, np.array([i for i, rule in enumerate(rules) if (rule.bricks, rule.brick_density) == name]))
+            for name in layout_names
+        ]
+
+    # episodes -----------------------------------------------------------------------------------------------------
+
+    def _dress(self, rows: Array) -> None:
+        """What follows from the level and stays: the middle wall's place and the look."""
+        drawn = 1 + below(self.from_level(rows, 2), 3)
+        self.board.place[rows] = np.where(self.wall_at[rows] == len(PLACES), drawn, self.wall_at[rows])
+        self.board.chart_start[rows, 0] = self.board.place[rows] * self.geometry.width * self.geometry.height
+        if self.painter:
+            self.painter.dress(rows, self.from_level)
+
+    def _begin(self, rows: Array) -> None:
+        board, geometry = self.board, self.geometry
+        self._dress(rows)
+        board.speed[rows], board.lives[rows] = board.first_speed[rows], board.num_lives[rows]
+        board.broken[rows] = board.damage[rows] = self.last_action[rows] = 0
+        places = geometry.width - 2 * geometry.wall - board.width[rows] + 1
+        low, high = board.heights[rows].T
+        board.px[rows] = geometry.wall + below(self.from_level(rows, 0), places)
+        board.py[rows] = low + below(self.from_level(rows, 1), high - low + 1)
+        self._lay_bricks(rows)
+        if board.any_target:
+            mine = rows[board.has_target[rows]]
+            board.target[mine] = self._target_place(mine, self.from_level(mine, 4))
+        for j in range(board.ox.shape[1]):
+            mine = rows[board.has_block[rows, j]]
+            board.ox[mine, j] = geometry.width // 2 - geometry.brick[0] // 2
+            board.oy[mine, j], board.ov[mine, j] = np.array([board.blocks[i][j] for i in mine]).reshape(-1, 2).T
+        board.serve(rows, self.from_level)
+        if self.painter:
+            self.painter.repaint(rows, self.time)
+
+    def _lay_bricks(self, rows: Array) -> None:
+        board, geometry = self.board, self.geometry
+        chosen = np.zeros(self.num_envs, bool)
+        chosen[rows] = True
+        for (name, density), mine in self.layout_rows:
+            mine = mine[chosen[mine]]
+            standing = layouts(self.from_level, mine, name, (geometry.rows, geometry.columns), density)
+            board.bricks[mine] = standing.reshape(len(mine), geometry.num_bricks)
+        left = geometry.wall + np.arange(geometry.num_bricks) % geometry.columns * geometry.brick[0]
+        side = self.negative[rows]
+        side = np.where(side == 3, 1 + below(self.from_level(rows, 3), 2), side)[:, None]
+        negative = ((side == 1) & (left < geometry.width // 2)) | ((side == 2) & (left >= geometry.width // 2))
+        board.brick_reward[rows] = np.where(negative, -self.values[rows], self.values[rows])
+        board.count_left(rows)
+
+    def _target_place(self, rows: Array, drawn: Array) -> Array:
+        """(n, 2) lower left pixels, uniform over the area."""
+        x0, x1, y0, y1 = self.areas[rows].T
+        high = self.geometry.brick[1]
+        x = x0 + below(mix(drawn, 0), x1 - x0 + 1)
+        return np.stack([x, y0 + high * below(mix(drawn, 1), (y1 - y0) // high + 1)], axis=1)
+
+    # a step -------------------------------------------------------------------------------------------------------
+
+    def _advance(self, actions: Array) -> tuple[Array, Array, Array]:
+        board = self.board
+        actions = self._meant(actions)
+        if self.painter:
+            self.painter.lift()
+            before = board.px.copy(), board.ox.copy(), board.target.copy() if board.any_target else board.target
+        reward = np.zeros(self.num_envs)
+        hit = board.move_balls(self.noise)
+        faster = self._break(*hit, reward) if len(hit[0]) else hit[0]
+        if board.ox.shape[1]:
+            board.move_obstacles()
+        self._move_paddles(actions)
+        if len(faster):
+            board.accelerate(faster)
+        if board.any_gravity:
+            board.fall(self.time + 1)
+        over = (board.left == 0) & ~board.endless
+        lost = board.take_lost()
+        reward += lost * self.lost_reward
+        if lost.any():
+            self._lose_lives(over)
+        reward = np.maximum(np.minimum(reward, self.most), -self.most)
+        if self.painter:
+            self.painter.moved(before[0], hit, before[1], before[2])
+            self.painter.drop(self.rows, self.time + 1)
+        return reward, over, np.zeros(self.num_envs, bool)
+
+    def _meant(self, actions: Array) -> Array:
+        """Actions as the paddle takes them: swapped and sticky where the rules say so."""
+        if self.swapped.any():
+            actions = np.where(self.swapped, (3 - actions) % 3, actions)
+        if self.stickiness.any():
+            stuck = uniform(self.noise(self.rows, _STICKY)) < self.stickiness
+            actions = np.where(stuck, self.last_action, actions)
+        self.last_action[:] = actions
+        return actions
+
+    def _move_paddles(self, actions: Array) -> None:
+        board, wall = self.board, self.geometry.wall
+        way = np.array([0, -2, 2]).take(actions)
+        if self.paddle_noise.any():
+            short = uniform(self.noise(self.rows, _PADDLE)) < self.paddle_noise
+            way = np.where(short, way // 2, way)
+        np.minimum(np.maximum(board.px + way, wall), self.last_x, out=board.px)
+
+    def _break(self, rows: Array, hit: Array, reward: Array) -> Array:
+        """Effects of the bricks ``hit`` in ``rows``; adds to ``reward``, returns the rows whose ball speeds up."""
+        board, geometry = self.board, self.geometry
+        block = hit >= geometry.num_bricks
+        if block.any():
+            np.add.at(reward, rows[block], 1)
+            self._jump(np.unique(rows[block]))
+            rows, hit = rows[~block], hit[~block]
+        board.damage[rows, hit] += 1
+        quick = hit // geometry.columns == geometry.rows - 4
+        gone = board.damage[rows, hit] >= board.strength[rows]
+        broke, brick = rows[gone], hit[gone]
+        board.bricks[broke, brick] = False
+        np.add.at(reward, broke, board.brick_reward[broke, brick])
+        np.add.at(board.broken, broke, 1)
+        board.count_left(broke)
+        faster = np.concatenate([rows[quick], broke[self.speeds_up.take(board.broken[broke], mode="clip")]])
+        return faster[board.accelerates[faster]]
+
+    def _jump(self, rows: Array) -> None:
+        """The target block goes elsewhere, not onto the first ball in play."""
+        board = self.board
+        first = board.live[rows].argmax(axis=1)
+        x, y = board.x[rows, first], board.y[rows, first]
+        start, drawn, attempt = board.target[rows], self.noise(rows, _TARGET), 0
+        while len(rows):
+            board.target[rows] = place = self._target_place(rows, mix(drawn, attempt))
+            inside = ((x >= place[:, 0]) & (x < place[:, 0] + board.target_span[rows, 0])) & (
+                (y >= place[:, 1]) & (y < place[:, 1] + board.target_span[rows, 1])
+            )
+            again = inside | (place == start).all(axis=1)
+            rows, x, y, start, drawn = (each[again] for each in (rows, x, y, start, drawn))
+            attempt += 1
+
+    def _lose_lives(self, over: Array) -> None:
+        """Where no ball is left a life goes and all are served; whether lives are left then decides alone."""
+        board = self.board
+        empty = np.flatnonzero(~board.live.any(axis=1))
+        board.lives[empty] -= 1
+        over[empty] = board.lives[empty] <= 0
+        if len(empty):
+            board.serve(empty, self.noise)
+
+    # what is seen -------------------------------------------------------------------------------------------------
+
+    def _look(self, rows: Array) -> Array:
+        return self.painter.frames[rows] if self.painter else entities(self.board, rows)
+
+    def _look_all(self) -> Array:
+        if not self.painter:
+            return entities(self.board, self.rows)
+        return self.painter.frames.copy() if self.copy else self.painter.frames
+
+    def render(self) -> tuple[Array, ...] | None:
+        """The current frames in RGB, where ``render_mode`` is "rgb_array"."""
+        if self.render_mode != "rgb_array":
+            return None
+        if self.mode == "rgb":
+            return tuple(self._look(self.rows))
+        return tuple(self._painted(Painter(self.board, self.rules, "rgb", self.ball_px)))
+
+    def _painted(self, painter: Painter) -> Array:
+        painter.dress(self.rows, self.from_level)
+        painter.repaint(self.rows, self.time)
+        return painter.frames
+
+    def masks(self) -> Array:
+        """(N, H, W) uint8, exactly which thing each pixel of the current frames shows: 0 background, 1 walls, 2 paddle,
+        3 + b ball b, 11 + j block j, 20 + k brick k, 108 + p brick p of the target, 200 + d distractor d."""
+        return self._painted(InstanceMaskRenderer(self.board, self.rules, self.ball_px))[..., 0]
+
+    def factors(self) -> dict[str, Array]:
+        """x, y, vx, vy, live (N, B), pixels, y up; paddle_x, paddle_y, lives, speed (N,); bricks (N, K) bool."""
+        names = ("x", "y", "vx", "vy")
+        state = {name: self.balls[:, :, i].copy() for i, name in enumerate(names)}
+        state |= {"live": self.live.copy(), "paddle_x": self.paddle[:, 0].copy(), "paddle_y": self.paddle[:, 1].copy()}
+        return state | {name: getattr(self, name).copy() for name in ("bricks", "lives", "speed")}
+
+    # state --------------------------------------------------------------------------------------------------------
+
+    def get_state(self) -> dict[str, Array]:
+        """The game itself, env axis first; pixels, y up.
+
+        balls (N, B, 4) x y vx vy and live (N, B): a ball out of play is (-1, -1, 0, 0); paddle (N, 2) left x, lowest
+        y; bricks (N, K) bool, brick k = row * columns + column, row 0 lowest; brick_reward, damage (N, K); speed,
+        lives, broken (N,); obstacles (N, M, 3) x y vx; target (N, 2) lower left; last_action (N,).
+        """
+        return {name: np.array(getattr(self, name)) for name in self.kept}
+
+    def set_state(self, state: dict[str, Array]) -> None:
+        """Go on from ``get_state()`` or ``state()``; names left out keep their values, and frames are painted anew.
+
+        A world never reset is reset first. ``balls`` without ``live``: those with velocity (0, 0) are out of play.
+        ``balls`` without ``speed``: it becomes the larger of all |vx|, |vy| in play.
+
+        Raises:
+            UsageError: an unknown name, another shape, or a value the game cannot have.
+        """
+        if self.episode.min() < 0:
+            self.reset()
+        given = {name: np.asarray(value) for name, value in state.items()}
+        if "balls" in given and given["balls"].shape == self.balls.shape:
+            velocity = given["balls"][:, :, 2:]
+            live = given.setdefault("live", (velocity != 0).any(axis=2))
+            if live.shape == self.live.shape:
+                fastest = np.abs(velocity * live[:, :, None]).max(axis=(1, 2))
+                given.setdefault("speed", np.where(fastest > 0, fastest, self.speed))
+                self._check_balls(velocity, live.astype(bool))
+        if "paddle" in given and given["paddle"].shape == self.paddle.shape:
+            self._check_paddle(*given["paddle"].T)
+        if not np.isin(given.get("speed", 1), (1, MAX_SPEED)).all():
+            raise UsageError(f"breakout: state 'speed' must be 1..{MAX_SPEED}")
+        super().set_state(given)
+
+    def _check_balls(self, velocity: Array, live: Array) -> None:
+        if (live & ~self.board.slots).any():
+            raise UsageError("breakout: state 'balls' has more balls in play than the variant has")
+        if (velocity[live][:, 1] == 0).any() or np.abs(velocity[live]).max(initial=0) > MAX_SPEED:
+            raise UsageError(f"breakout: state 'balls': in play, vy is not 0 and no speed above {MAX_SPEED}")
+
+    def _check_paddle(self, x: Array, y: Array) -> None:
+        geometry = self.geometry
+        if ((x < geometry.wall) | (x > self.last_x) | (y < 0) | (y >= geometry.lowest)).any():
+            raise UsageError(
+                f"breakout: state 'paddle' leaves the field: x may go from {geometry.wall} to {self.last_x.min()}, "
+                f"y from 0 to {geometry.lowest - 1}"
+            )
+
+    def _restored(self) -> None:
+        board = self.board
+        self.balls[~self.live] = (GONE, GONE, 0, 0)
+        self._dress(self.rows)
+        board.chart()
+        board.count_left(self.rows)
+        if self.painter:
+            self.painter.repaint(self.rows, self.time)
+
+    def scripted(self) -> Array:
+        """The tracker: under the lowest falling ball, or the lowest if none falls; it stays within 2 pixels of it."""
+        actions = track(self.board)
+        return np.where(self.swapped, (3 - actions) % 3, actions)
+
+
+class BreakoutEnv(SingleEnv):
+    """One game. ``render()`` is RGB in every mode; but in mode rgb, after an end it shows the next game."""
+
+    vector = BreakoutVectorEnv
+
+    def render(self) -> Array | None:
+        world = self._vector
+        if not isinstance(world, BreakoutVectorEnv) or world.mode == "rgb":
+            return super().render()
+        frames = self._vector.render()
+        return None if frames is None else frames[0]
+
+
+for _name in VARIANTS:
+    register(f"Breakout-{_name.title().replace('_', '')}-v0", BreakoutEnv, variant=_name)

@@ -1,0 +1,130 @@
+"""MiniGrid's four rooms without any reward, and a TV in them: a trap for curiosity (Burda et al. 2018, 1808.04355).
+
+The TV is a cell that cannot be entered and stands where the level has its goal. What it shows, by ``tv``: "noise" a new
+random picture at every step, whatever the agent does; "remote" a new one after each action "done" alone; "still" one
+and the same for ever, the control. Rooms, moves, sight and infos are ``envs.minigrid.env``'s, all else that is seen
+is the
+same under all three. Episodes end after ``max_steps``. ``state_hash`` and ``coverage`` know nothing of the picture.
+
+A picture is, in the symbolic view, a random (object, colour, state) out of 10 x 6 x 3, "unseen" left out, so that the
+next picture equals the one before in 1 step of 180; in the rgb view, random bytes in all pixels of the cell, under
+every palette.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import envs.minigrid.rules as cells
+from envs.counter_rng import below, mix
+from envs.minigrid.env import MiniGridVectorEnv
+from envs.minigrid.rules import DONE, EMPTY, TV, VIEW
+from envs.procgen.games import did_you_mean
+from envs.registry import UsageError
+from envs.vector_env import SingleEnv, register
+
+Array = np.ndarray
+SHOWS = ("noise", "still", "remote")
+PICTURES = 10 * 6 * 3
+"""Cells that a picture is one of, from ``EMPTY`` on."""
+STILL = cells.code("ball", cells.COLOR_TO_IDX["purple"])
+_PICTURE = 0
+
+
+class NoisyTVVectorEnv(MiniGridVectorEnv):
+    """``num_envs`` levels of MiniGrid-FourRooms-v0 with a TV, SAME_STEP with true final frames.
+
+    Observations are ``MiniGridVectorEnv``'s view of 7 x 7 cells, rgb or symbolic. Infos are its own, and ``tv_seen``
+    (N,) bool: the TV's cell is in what the agent sees now.
+
+    Args:
+        num_envs: number of envs.
+        tv: "noise", "still" or "remote".
+        options: those of ``MiniGridVectorEnv``, but for ``env_id`` and ``full_view``.
+
+    Raises:
+        UsageError: an unknown ``tv``, an option that is fixed here, or ``actions`` without "done" for the remote.
+    """
+
+    world = "noisy-tv"
+    variants = {tv: {"tv": tv} for tv in SHOWS}
+    kept = (*MiniGridVectorEnv.kept, "pressed")
+    goal = TV
+
+    def __init__(self, num_envs: int = 1, *, tv: str = "noise", **options: Any):
+        if tv not in SHOWS:
+            raise UsageError(f"noisy-tv: tv={tv!r}{did_you_mean(tv, SHOWS)} Known: {', '.join(SHOWS)}")
+        if fixed := {"env_id", "full_view"} & options.keys():
+            raise UsageError(f"noisy-tv: {', '.join(sorted(fixed))} cannot be chosen; use the world minigrid for that")
+        self.tv = tv
+        super().__init__(num_envs, "MiniGrid-FourRooms-v0", **options)
+        if tv == "remote" and DONE not in self.action_set:
+            raise UsageError("noisy-tv: tv='remote' needs the action 'done'; give actions='all', or name it among them")
+
+    def _allocate(self) -> None:
+        super()._allocate()
+        self.pressed = np.zeros(self.num_envs, np.int64)
+        """Times that the remote was used in this episode."""
+        self._place = np.zeros(self.num_envs, np.int64)
+        """Where the TV stands, an index into ``grid``."""
+
+    def _begin(self, rows: Array) -> None:
+        super()._begin(rows)
+        self.pressed[rows] = 0
+        self._place[rows] = (self.grid[rows] == TV).argmax(axis=1)
+
+    def _restored(self) -> None:
+        super()._restored()
+        self._place[:] = (self.grid == TV).argmax(axis=1)
+
+    def _advance(self, actions: Array) -> tuple[Array, Array, Array]:
+        self.pressed += self.action_set[actions] == DONE
+        return super()._advance(actions)
+
+    # what is seen -------------------------------------------------------------------------------------------------
+
+    def _screens(self, rows: Array) -> Array:
+        """(n, 49) bool: the cells of the view that show the TV; one or none in a row."""
+        places, _, lit = self._sight(rows)
+        return (places == self._place[rows, None]) & (lit == 1)
+
+    def _pictures(self, rows: Array) -> Array:
+        """uint64 (n,) that all of a picture follows from."""
+        if self.tv == "noise":
+            return self.noise(rows, _PICTURE)
+        return mix(self._keys[rows], self.pressed[rows]) if self.tv == "remote" else np.zeros(len(rows), np.uint64)
+
+    def _look(self, rows: Array) -> Array:
+        seen = super()._look(rows)
+        row, place = np.nonzero(self._screens(rows))
+        line, column = np.divmod(place, VIEW)
+        picture = self._pictures(rows[row])
+        if self.view == "symbolic":
+            shown = EMPTY + below(picture, PICTURES) if self.tv != "still" else STILL
+            seen[row, column, line] = cells.SYMBOLS[shown]
+            return seen
+        pixel, tile = np.arange(self.tile), self.tile
+        noise = mix(picture[:, None], np.arange(3 * tile * tile)) >> np.uint64(56)
+        y, x = line[:, None, None] * tile + pixel[:, None], column[:, None, None] * tile + pixel
+        seen[row[:, None, None], y, x] = noise.reshape(-1, tile, tile, 3)
+        return seen
+
+    # what is told -------------------------------------------------------------------------------------------------
+
+    def _step_infos(self) -> dict[str, Array]:
+        return super()._step_infos() | {"tv_seen": self._screens(self.rows).any(axis=1)}
+
+    def scripted(self) -> Array:
+        raise UsageError("noisy-tv pays nothing, so there is no scripted policy; use --policy random")
+
+
+class NoisyTVEnv(SingleEnv):
+    """One level with a TV."""
+
+    vector = NoisyTVVectorEnv
+
+
+for _tv in SHOWS:
+    register(f"NoisyTV-{_tv.title()}-v0", NoisyTVEnv, tv=_tv)

@@ -1,0 +1,411 @@
+"""Procgen as a Gymnasium vector environment (SAME_STEP), batched in C++ through gym3: no Python loop over envs.
+
+What Procgen does not say, and how it is made good here:
+
+* it merges its time limit into ``done``: the steps of every env are counted, an end exactly at the limit without a
+  completed level is ``truncated``, any other end is ``terminated``;
+* the last frame of an episode is lost, the next level's first frame comes in its place: ``final_obs`` holds the frame
+  before and ``final_obs_is_previous`` says so. Under a shorter ``max_episode_steps`` the last frame is the true one;
+* it cannot be seeded again: ``reset(seed=...)`` builds a new object (8 ms for 64 envs).
+
+The levels of env i depend on the seed and i, not on the number of envs or threads.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from dataclasses import asdict
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from envs.procgen.games import GAMES, Options, check_int, did_you_mean
+from envs.procgen.state import factors
+from envs.registry import UsageError
+from envs.rng_streams import stream_seed
+
+Array = np.ndarray
+ACTIONS = {"all": 15, "arrows": 9}
+"""9 arrow combinations {left, none, right} x {down, none, up} (4 = none, 7 = right), then D A W S Q E."""
+RIGHT_AND_JUMP = 8
+FORCE_RESET = -1
+"""Procgen's action that ends the episode of an env; it steps once with a default action first."""
+STATE_BYTES = 2**20
+"""Procgen's own bound on the state of one env; about 40 kB are used."""
+
+
+def load_procgen() -> Any:
+    """The class ``ProcgenGym3Env``. Raises UsageError with the cure where procgen cannot be imported."""
+    try:
+        with warnings.catch_warnings():  # of the old gym, and of a file that procgen leaves open
+            for category in (DeprecationWarning, PendingDeprecationWarning, ResourceWarning):
+                warnings.simplefilter("ignore", category)
+            from procgen import ProcgenGym3Env
+    except (ImportError, AttributeError) as error:
+        if int(np.__version__.split(".")[0]) >= 2 and "numpy" in str(error).lower():
+            cure = f"its dependencies broke on numpy {np.__version__}; pip install 'numpy<2'"
+        elif isinstance(error, ModuleNotFoundError):
+            cure = (
+                f"this is Python {sys.version_info[0]}.{sys.version_info[1]}; there are wheels for x86-64: "
+                "`pip install procgen` on 3.10, `pip install procgen-mirror==0.10.7` on Linux with 3.11 or 3.12"
+            )
+        else:
+            cure = "it is installed but broken; reinstall procgen, gym3 and gym"
+        raise UsageError(f"procgen cannot be imported ({error}): {cure}") from None
+    return ProcgenGym3Env
+
+
+class ProcgenVectorEnv(VectorEnv):
+    """``num_envs`` envs of one Procgen game. Observations (N, 64, 64, 3) uint8, actions (N,) in 0..14, or 0..8.
+
+    Args:
+        num_envs: number of envs.
+        game: one of the 16 games.
+        seed: fixes the level order of a ``reset()`` that names no seed itself.
+        num_threads: worker threads of the C++; None takes 0 (the caller's, safe under fork) up to 16 envs, else 2.
+        max_episode_steps: cut episodes earlier than the game does; the true last frame is then known.
+        render_mode: "rgb_array" lets ``render()`` return the frames.
+        actions: "all" 15, or "arrows": the first 9, all that act in CoinRun and other games without letter keys.
+        options: fields of ``envs.procgen.games.Options``: distribution_mode, num_levels, start_level, ...
+
+    Rewards are float32. Infos: ``level_seed`` where an episode opened; ``prev_level_seed``, ``prev_level_complete``,
+    ``final_obs`` and ``final_obs_is_previous`` where one ended; each with its mask ``_key``. Frames handed out are
+    fresh at each step and must not be written to: the last ones become ``final_obs``.
+
+    Raises:
+        UsageError: an unknown name or a bad value, before the C++ (which would end the process) sees it.
+    """
+
+    metadata: dict[str, Any] = {
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+        "render_modes": ["rgb_array"],
+        "render_fps": 15,
+    }
+    variants: ClassVar[dict[str, dict[str, Any]]] = {game: {"game": game} for game in GAMES}
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        game: str = "coinrun",
+        *,
+        seed: int = 0,
+        num_threads: int | None = None,
+        max_episode_steps: int | None = None,
+        render_mode: str | None = None,
+        actions: str = "all",
+        **options: Any,
+    ):
+        self.options = Options.check({"game": game, **options})
+        self.num_envs = check_int("num_envs", num_envs, 1, 2**16, "give the number of envs")
+        self.seed = int(seed)
+        self.exact_state = not self.options.use_generated_assets
+        default_threads = 0 if self.num_envs <= 16 else 2
+        self.num_threads = check_int(
+            "num_threads", default_threads if num_threads is None else num_threads, 0, 256, "0 is no threads"
+        )
+        self.max_episode_steps = self._check_limit(max_episode_steps)
+        if render_mode not in (None, "rgb_array"):
+            raise UsageError(f"procgen: render_mode='{render_mode}' is not known; give rgb_array")
+        self.render_mode = render_mode
+        self.single_observation_space = gym.spaces.Box(0, 255, (64, 64, 3), np.uint8)
+        if actions not in ACTIONS:
+            raise UsageError(
+                f"procgen: actions={actions!r} is not known{did_you_mean(actions, ACTIONS)} Known: all, arrows"
+            )
+        self.num_actions = ACTIONS[actions]
+        self.single_action_space = gym.spaces.Discrete(self.num_actions)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._gym3_class = load_procgen()
+        self._world: Any = None
+        self._spawner: Any = None
+        self._buffer: bytearray | None = None
+        self._frames: Array = np.zeros((self.num_envs, 64, 64, 3), np.uint8)
+        self._steps: Array = np.zeros(self.num_envs, np.int64)
+
+    def _check_limit(self, limit: int | None) -> int | None:
+        if limit is None:
+            return None
+        limit = check_int("max_episode_steps", limit, 1, 2**31 - 1, "give steps, or None for the game's own limit")
+        if limit >= self.options.time_limit:
+            return None
+        if not self.exact_state or self.options.use_sequential_levels:
+            raise UsageError(
+                f"procgen: max_episode_steps={limit} needs the state of a single level, which use_generated_assets and "
+                "use_sequential_levels exclude; leave max_episode_steps or that option out"
+            )
+        return limit
+
+    def _build(self, num: int, rand_seed: int, num_threads: int) -> Any:
+        try:
+            return self._gym3_class(num=num, rand_seed=rand_seed, num_threads=num_threads, **self.options.gym3())
+        except OSError as error:
+            raise UsageError(f"procgen's library cannot be loaded ({error}); reinstall procgen") from None
+
+    # -- Gymnasium -----------------------------------------------------------------------------------------------
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Array, dict[str, Array]]:
+        """New levels in all envs, or in those of ``options["reset_mask"]``, a bool array (N,).
+
+        With a seed the level order starts anew; without, it goes on where it was.
+        """
+        mask = (options or {}).get("reset_mask")
+        if mask is not None:
+            return self._reset_rows(mask, seed)
+        if seed is not None or self._world is None:
+            self._rebuild(self.seed if seed is None else seed)
+        else:
+            self._world.act(np.full(self.num_envs, FORCE_RESET, np.int32))
+        _, observation, _ = self._world.observe()
+        self._frames = self._opened(np.arange(self.num_envs), observation["rgb"])
+        self._steps[:] = 0
+        return self._frames, {"level_seed": self._levels()["level_seed"], "_level_seed": np.ones(self.num_envs, bool)}
+
+    def _rebuild(self, seed: int) -> None:
+        if not isinstance(seed, (int, np.integer)):
+            raise UsageError(f"procgen: reset(seed={seed!r}); give one integer, env i takes its own levels from it")
+        self.seed = int(seed)
+        if self._world is not None:
+            self._world.close()
+        self._world = self._build(self.num_envs, stream_seed(self.seed, "procgen") >> 32, self.num_threads)
+
+    def _reset_rows(self, mask: Any, seed: int | None) -> tuple[Array, dict[str, Array]]:
+        mask = np.asarray(mask)
+        if mask.dtype != bool or mask.shape != (self.num_envs,) or not mask.any():
+            raise UsageError(f"procgen: reset_mask must be a bool array ({self.num_envs},) with at least one True")
+        if seed is not None or self._world is None or not self.exact_state:
+            raise UsageError(
+                "procgen: reset_mask goes without a seed, after a first reset(), and not with use_generated_assets; "
+                "reset all envs instead"
+            )
+        rows = np.flatnonzero(mask)
+        self._frames = self._opened(rows, self._respawn(rows))
+        self._steps[mask] = 0
+        return self._frames, {"level_seed": self._levels()["level_seed"], "_level_seed": mask}
+
+    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
+        """One step of all envs; see the class docstring for infos."""
+        actions = np.asarray(actions)
+        if actions.min() < 0 or actions.max() >= self.num_actions:
+            raise UsageError(
+                f"procgen: actions span [{actions.min()}, {actions.max()}]; they lie in 0..{self.num_actions - 1}"
+            )
+        self._world.act(actions.astype(np.int32))
+        reward, observation, first = self._world.observe()
+        frames = observation["rgb"]
+        self._steps += 1
+        if self.max_episode_steps is None:
+            cut = np.zeros_like(first)
+        else:
+            cut = ~first & (self._steps == self.max_episode_steps)
+        truncated: Array = cut
+        infos: dict[str, Any] = {}
+        if first.any() or cut.any():
+            frames, truncated, infos = self._end_episodes(frames, first, cut)
+        elif self.options.use_sequential_levels:  # a new level in the same episode starts the game's clock anew
+            self._steps[self._levels()["prev_level_complete"]] = 0
+        self._frames = frames
+        return frames, reward, first & ~truncated, truncated, infos
+
+    def _end_episodes(self, frames: Array, first: Array, cut: Array) -> tuple[Array, Array, dict[str, Any]]:
+        """Frames, truncated and infos of a step at which the game (``first``) or our limit (``cut``) ended some."""
+        ended, levels = first | cut, self._levels()
+        complete = levels["prev_level_complete"]
+        truncated = cut | (first & (self._steps == self.options.time_limit) & ~complete)
+        final = np.full(self.num_envs, None, object)
+        for i in np.flatnonzero(ended):
+            final[i] = (self._frames if first[i] else frames)[i].copy()
+        if cut.any():
+            frames = self._respawn(np.flatnonzero(cut))
+            levels = {**self._levels(), "prev_level_complete": complete}
+        infos = {"final_obs": final, "final_obs_is_previous": first, **levels}
+        infos |= {f"_{key}": ended for key in infos}
+        self._steps[ended | complete] = 0  # complete without an end: the next of sequential levels
+        return self._opened(np.flatnonzero(ended), frames), truncated, infos
+
+    def _opened(self, rows: Array, frames: Array) -> Array:
+        """All frames, after what a subclass changes in the levels that ``rows`` just opened."""
+        return frames
+
+    def _levels(self) -> dict[str, Array]:
+        # a list of dicts, 18 us for 64 envs: asked for only when an episode opens or ends
+        rows = self._world.get_info()
+        levels = {key: np.array([row[key] for row in rows]) for key in ("level_seed", "prev_level_seed")}
+        return {**levels, "prev_level_complete": np.array([row["prev_level_complete"] for row in rows], bool)}
+
+    def scripted(self) -> Array:
+        """Run right and jump all the time: in CoinRun many levels fall to it.
+
+        Raises:
+            UsageError: any other game.
+        """
+        if self.options.game != "coinrun":
+            raise UsageError(f"{self.options.game} has no scripted policy; use --policy random")
+        return np.full(self.num_envs, RIGHT_AND_JUMP)
+
+    def render(self) -> tuple[Array, ...] | None:
+        """The last observations, where ``render_mode`` is "rgb_array"."""
+        return tuple(self._frames.copy()) if self.render_mode == "rgb_array" else None
+
+    def close_extras(self, **kwargs: Any) -> None:
+        for world in (self._world, self._spawner):
+            if world is not None:
+                world.close()
+        self._world = self._spawner = None
+
+    # -- state ---------------------------------------------------------------------------------------------------
+
+    def _respawn(self, rows: Array) -> Array:
+        """Put ``rows`` at the start of the next level of *their own* order, leave the others as they are; all frames.
+
+        Procgen steps all envs or none, so the reset happens in an object of one env that borrows the row's state.
+        """
+        if self._spawner is None:
+            self._spawner = self._build(1, 0, 0)
+        for i in rows.tolist():
+            self._put(self._spawner, 0, self._get(self._world, i))
+            self._spawner.act(np.array([FORCE_RESET], np.int32))
+            self._spawner.observe()
+            self._put(self._world, i, self._get(self._spawner, 0))
+        return self._world.observe()[1]["rgb"]
+
+    def _get(self, world: Any, row: int) -> bytes:
+        if self._buffer is None:
+            from cffi import FFI
+
+            self._buffer = bytearray(STATE_BYTES)
+            self._pointer = FFI().from_buffer(self._buffer)
+        return bytes(self._buffer[: world.call_c_func("get_state", row, self._pointer, STATE_BYTES)])
+
+    def _put(self, world: Any, row: int, blob: bytes) -> None:
+        world.call_c_func("set_state", row, blob, len(blob))
+
+    def blobs(self) -> list[bytes]:
+        """Procgen's own state of every env, for ``envs.procgen.state``. Raises UsageError where there is none."""
+        if not self.exact_state:
+            raise UsageError("procgen cannot read its state with use_generated_assets=True; such a run cannot continue")
+        if self._world is None:
+            raise UsageError("procgen: there is no state before the first reset(); call reset()")
+        return self._world.callmethod("get_state")
+
+    def levels(self) -> Array:
+        """The level (N,) that each env is playing."""
+        return self._levels()["level_seed"]
+
+    def show(self, blobs: list[bytes]) -> Array:
+        """Take over ``blobs`` of an env of the same game, one for each env; all frames."""
+        self._world.callmethod("set_state", blobs)
+        return self._world.observe()[1]["rgb"]
+
+    def factors(self) -> dict[str, Array]:
+        """Ground truth behind the current frames, see ``envs.procgen.state.factors``; CoinRun only."""
+        if self.options.game != "coinrun":
+            raise UsageError(f"procgen: factors are read in coinrun alone, not in {self.options.game}; use coinrun")
+        return factors(self.blobs())
+
+    def _settings(self) -> dict[str, Any]:
+        """What two objects must share for the state of one to be a state of the other."""
+        return {**asdict(self.options), "num_envs": self.num_envs, "max_episode_steps": self.max_episode_steps}
+
+    def _identity(self) -> Array:
+        return np.frombuffer(bytearray(json.dumps(self._settings(), default=int).encode()), np.uint8)
+
+    def state(self) -> dict[str, Array]:
+        """The exact state, about 50 kB an env: another object with the same options goes on identically.
+
+        Raises:
+            UsageError: before the first reset, or with use_generated_assets, where Procgen would end the process.
+        """
+        blobs = self.blobs()
+        return {
+            "blob": np.frombuffer(bytearray().join(blobs), np.uint8),
+            "lengths": np.array([len(blob) for blob in blobs], np.int64),
+            "steps": self._steps.copy(),
+            "frames": self._frames.copy(),
+            "seed": np.array(self.seed, np.int64),
+            "options": self._identity(),
+        }
+
+    def set_state(self, state: dict[str, Array]) -> None:
+        """Go on from ``state()`` of an object with the same options; its seed and its threads may differ."""
+        if not self.exact_state:
+            raise UsageError("procgen cannot set a state with use_generated_assets=True; start with reset()")
+        mine, theirs = (json.loads(np.asarray(o).tobytes()) for o in (self._identity(), state["options"]))
+        if mine != theirs:
+            differing = ", ".join(
+                f"{key}: {theirs.get(key)} -> {mine[key]}" for key in mine if mine[key] != theirs.get(key)
+            )
+            raise UsageError(f"procgen: this state belongs to another world ({differing}); use its options")
+        if self._world is None:
+            self._rebuild(int(state["seed"]))
+        ends = np.cumsum(state["lengths"])
+        data = np.ascontiguousarray(state["blob"]).tobytes()
+        self._world.callmethod("set_state", [data[e - n : e] for e, n in zip(ends, state["lengths"], strict=True)])
+        self.seed = int(state["seed"])
+        self._steps = np.array(state["steps"], np.int64)
+        self._frames = np.array(state["frames"], np.uint8)
+
+
+class ProcgenEnv(gym.Env):
+    """One Procgen env for ``gymnasium.make("Procgen/CoinRun-v0", num_levels=200)``; arguments as ProcgenVectorEnv's.
+
+    Every ``reset`` draws its level from ``np_random``. The observation of an episode's last step is the frame before
+    (info ``final_obs_is_previous``), because Procgen does not show the last one.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 15}
+
+    def __init__(self, game: str = "coinrun", *, render_mode: str | None = None, **options: Any):
+        self._hold(ProcgenVectorEnv(1, game, render_mode=render_mode, **options))
+
+    def _hold(self, vector: ProcgenVectorEnv) -> None:
+        self._vector = vector
+        self.render_mode = vector.render_mode
+        self.observation_space = self._vector.single_observation_space
+        self.action_space = self._vector.single_action_space
+        self._frame: Array = np.zeros((64, 64, 3), np.uint8)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+        super().reset(seed=seed)
+        frames, infos = self._vector.reset(seed=int(self.np_random.integers(2**31)))
+        self._frame = frames[0]
+        return self._frame.copy(), {"level_seed": int(infos["level_seed"][0])}
+
+    def step(self, action: int) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        frames, reward, terminated, truncated, infos = self._vector.step(np.array([action]))
+        info: dict[str, Any] = {}
+        self._frame = frames[0]
+        if infos:
+            self._frame = infos["final_obs"][0]
+            info = {key: infos[key][0].item() for key in ("prev_level_seed", "prev_level_complete")}
+            info["final_obs_is_previous"] = bool(infos["final_obs_is_previous"][0])
+        return self._frame.copy(), float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
+
+    def render(self) -> Array | None:
+        return self._frame.copy() if self.render_mode == "rgb_array" else None
+
+    def close(self) -> None:
+        self._vector.close()
+
+
+def register() -> None:
+    """Make ``Procgen/CoinRun-v0`` and its 15 siblings known to ``gymnasium.make`` and ``make_vec``; run on import."""
+    for name, game in GAMES.items():
+        env_id = f"Procgen/{game.title}-v0"
+        if env_id not in gym.registry:
+            gym.register(
+                env_id,
+                entry_point="envs.procgen.env:ProcgenEnv",
+                vector_entry_point="envs.procgen.env:ProcgenVectorEnv",
+                kwargs={"game": name},
+            )
+
+
+register()

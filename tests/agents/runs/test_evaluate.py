@@ -1,0 +1,149 @@
+"""The first k episodes of every environment, each exactly once, however long they last."""
+
+import numpy as np
+import pytest
+import torch
+
+from agents.runs.evaluate import agreement, first_episodes, fixed_length_returns
+from agents.policy import Policy
+from envs.counting import CountingVectorEnv
+from envs.registry import UsageError
+
+
+class Script:
+    """A vector env of three environments that end after 2, 3 and 7 steps; the reward is the step number."""
+
+    num_envs = 3
+    lengths = np.array([2, 3, 7])
+
+    def __init__(self):
+        self.closed = False
+        self.seen_rows = []
+
+    def reset(self):
+        self.t = np.zeros(3, dtype=np.int64)
+        self.level = np.array([100, 200, 300])
+        return self.frames(), {"level_seed": self.level.copy()}
+
+    def frames(self):
+        frames = np.zeros((3, 4, 5, 2), dtype=np.uint8)
+        frames[:] = np.arange(3, dtype=np.uint8)[:, None, None, None]
+        return frames
+
+    def step(self, actions):
+        self.t += 1
+        reward = self.t.astype(np.float32)
+        done = self.t == self.lengths
+        self.t[done] = 0
+        self.level[done] += 1
+        truncated = done & (np.arange(3) == 1)
+        infos = {"level_seed": self.level.copy()}
+        return self.frames(), reward, done & ~truncated, truncated, infos
+
+    def close(self):
+        self.closed = True
+
+
+class Uniform:
+    """A policy that shows which environments it was asked about."""
+
+    device = torch.device("cpu")
+
+    def __init__(self):
+        self.asked = []
+        self.training = True
+
+    def initial_state(self, batch):
+        return (torch.zeros(batch),)  # counts the frames of the episode
+
+    def set_training_mode(self, mode):
+        self.training = mode
+
+    def look(self, obs, state, first):
+        assert not self.training
+        assert obs["image"].shape[1:] == (2, 4, 5)  # channels first for the network
+        count = torch.where(first, torch.zeros_like(state[0]), state[0]) + 1
+        self.asked.append((obs["image"][:, 0, 0, 0].tolist(), count.tolist()))
+        return torch.zeros(len(count), 1), (count,), (torch.zeros(len(count), 2), torch.zeros(len(count)), None)
+
+    def renew(self, state, first, generator):
+        return state
+
+    draw = Policy.draw
+
+
+@pytest.mark.parametrize(
+    ("k", "returns", "lengths", "levels"),
+    [
+        # 1+2, 1+2+3, 1+...+7
+        (1, [3, 6, 28], [2, 3, 7], [100, 200, 300]),
+        (2, [3, 3, 6, 6, 28, 28], [2, 2, 3, 3, 7, 7], [100, 101, 200, 201, 300, 301]),
+    ],
+)
+def test_every_environment_counts_its_first_k_episodes(k, returns, lengths, levels):
+    env, policy = Script(), Uniform()
+    found = first_episodes(policy, env, torch.Generator().manual_seed(0), k)
+    np.testing.assert_array_equal(found.returns, returns)
+    np.testing.assert_array_equal(found.lengths, lengths)
+    np.testing.assert_array_equal(found.level_seeds, levels)
+    assert env.closed
+    assert policy.training  # as it was before
+
+
+def test_finished_environments_are_not_encoded_and_states_follow_their_rows():
+    policy = Uniform()
+    first_episodes(policy, Script(), torch.Generator().manual_seed(0))
+    rows = [asked[0] for asked in policy.asked]
+    assert rows == [[0, 1, 2], [0, 1, 2], [1, 2], [2], [2], [2], [2]]
+    assert policy.asked[-1][1] == [7.0]
+    assert policy.asked[2][1] == [3.0, 3.0]
+
+
+def test_the_policy_class_offers_what_evaluation_uses():
+    for name in ("look", "renew", "draw", "initial_state", "set_training_mode"):
+        assert callable(getattr(Policy, name))
+
+
+def test_windows_sum_through_the_ends_of_episodes():
+    env, policy = Script(), Uniform()
+    found = fixed_length_returns(policy, env, torch.Generator(), 8)
+    # the reward is the step number: env 0 earns (1+2) four times, env 1 (1+2+3) twice and 1+2, env 2 1+...+7 and 1
+    assert found.returns.tolist() == [12, 15, 29]
+    assert found.lengths.tolist() == [8, 8, 8]
+    assert found.level_seeds.tolist() == [100, 200, 300]
+    assert env.closed
+    assert policy.training
+
+
+class Bright(Uniform):
+    """Two actions: the second where the frame's mean is above 10, with probability 0.75; counts frames in its state."""
+
+    def look(self, obs, state, first):
+        bright = (obs["image"].float().mean((1, 2, 3)) > 10).float()
+        p = torch.stack([0.75 - 0.5 * bright, 0.25 + 0.5 * bright], 1)
+        return bright.unsqueeze(1), (state[0] + 1,), (p.log(), bright, None)
+
+    def draw(self, log_pi, generator):
+        return torch.multinomial(log_pi.exp(), 1, generator=generator).squeeze(1)
+
+
+def paired(looks, steps=20, **options):
+    source = CountingVectorEnv(3, seed=4, size=8, num_actions=2, **options)
+    return agreement(Bright(), source, looks, torch.Generator().manual_seed(0), steps)
+
+
+def test_agreement_on_the_same_states_by_hand():
+    same = CountingVectorEnv(3, seed=4, size=8, num_actions=2)
+    # the plain frame is red 127 or 255 and blue by level: its mean is always above 10, so action 1 everywhere
+    dark = CountingVectorEnv(3, seed=4, size=8, num_actions=2)
+    look = dark._look_all
+    dark._look_all = lambda: look() // 64  # mean at most 3: action 0 everywhere
+    found = paired({"same": same, "dark": dark})
+    assert (found["same"].argmax, found["same"].total_variation, found["same"].states) == (1.0, 0.0, 60)
+    assert found["dark"].argmax == 0.0
+    assert found["dark"].total_variation == pytest.approx(0.5)  # (|0.75 - 0.25| + |0.25 - 0.75|) / 2
+
+
+def test_a_look_that_pays_otherwise_is_no_look():
+    with pytest.raises(UsageError, match="'other' pays or ends otherwise"):
+        paired({"other": CountingVectorEnv(3, seed=5, size=8, num_actions=2)})

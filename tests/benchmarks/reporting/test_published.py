@@ -1,0 +1,78 @@
+"""The transcribed tables against their own aggregates."""
+
+import numpy as np
+import pytest
+
+from benchmarks.reporting import published
+from envs.procgen.games import GAMES
+from envs.suites import build
+
+
+def ppo(source, column):
+    return np.array(
+        [
+            (getattr(row, column) - game.easy[0]) / (game.easy[1] - game.easy[0])
+            for name, game in GAMES.items()
+            for row in published.rows(f"{name}-easy")
+            if (row.method, row.source) == ("PPO", source)
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "column", "mean"),
+    # min-max means over the 16 games, worked out from the papers' tables apart from this transcription
+    [("PLR", "test", 0.341), ("CLOP", "test", 0.397), ("Cetin", "test", 0.359), ("CLOP", "train", 0.73)],
+)
+def test_ppo_rows_give_the_known_min_max_mean(source, column, mean):
+    scores = ppo(source, column)
+    assert len(scores) == 16
+    assert scores.mean() == pytest.approx(mean, abs=0.005 if column == "train" else 0.0006)
+
+
+def test_gap_is_train_minus_test_up_to_rounding_and_runs():
+    for row in published.ROWS:
+        if row.train is None:
+            assert published.gap(row) is None
+        else:
+            # a printed gap is a mean over runs of another rounding
+            assert published.gap(row) == pytest.approx(row.train - row.test, abs=2.0)
+            assert np.sign(published.gap(row)) == np.sign(row.train - row.test)
+
+
+def test_coinrun_rows():
+    rows = {(row.method, row.source): row for row in published.rows("coinrun-easy")}
+    assert len(rows) == 14
+    assert (rows["PPO", "CLOP"].train, rows["PPO", "CLOP"].test, published.gap(rows["PPO", "CLOP"])) == (10, 9, 1.1)
+    assert (rows["PPO", "Cetin"].train, rows["PPO", "Cetin"].test, published.gap(rows["PPO", "Cetin"])) == (
+        9.5,
+        8.25,
+        1.25,
+    )
+    assert rows["PPO", "PLR"].test == 8.6
+    assert published.gap(rows["PPO + crop augmentation", "Cetin"]) == -0.6
+
+
+def test_every_row_names_a_source_and_no_other_mode_has_rows():
+    assert {row.source for row in published.ROWS} == set(published.SOURCES)
+    assert published.rows("coinrun-hard") == ()
+
+
+def test_differences_from_the_protocol_are_said():
+    assert published.differences("coinrun-easy", 200, 25_000_000) == ""
+    assert published.differences("coinrun-easy", 20, 1_000_000) == (
+        "20 training levels here, 200 there; 1M frames here, 25M there"
+    )
+    assert published.differences("breakout", 20, 1_000_000) == "1M frames here, 200,000 there"  # no levels there
+    assert published.differences("breakout", 20, 200_000) == ""
+    assert published.in_words(2048) == "2,048"
+
+
+def test_breakout_rows_stand_beside_splits_of_ours():
+    (task,) = build("breakout")
+    rows = published.rows("breakout")
+    assert len(rows) == 12
+    assert {row.split for row in rows} <= set(task.targets)
+    schema = {row.split: published.gap(row) for row in rows if row.method == "Schema Networks"}
+    assert schema == {"offset-paddle": -5.09, "middle-wall": 1.11, "random-target": 14.95, "juggling": 36.44}
+    assert all(published.gap(row) is None for row in rows if row.method.startswith("A3C"))
