@@ -9,10 +9,10 @@ import math
 import numpy as np
 import pytest
 from PIL import Image
-from tests.benchmarks.reporting.test_report import make_run
 
 from benchmarks.curves import area, curve, groups, halfway, main, reached
 from benchmarks.reporting.runs import load, summarise
+from tests.benchmarks.reporting.test_report import make_run
 
 
 def test_the_area_of_a_broken_line_by_hand():

@@ -1,0 +1,73 @@
+"""Observation spaces: key names, images and their memory order, and what a method is told about its environment.
+
+Environments show images as uint8 (H, W, C); agents see them as (C, H, W), a view of the same memory. Observations are
+dicts by key. A bare image has the key "image", any other bare observation the key "state".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeGuard, TypeVar
+
+import gymnasium as gym
+import numpy as np
+
+IMAGE, STATE, FEATURES = "image", "state", "features"
+"""Keys of an observation: pixels or codes; a vector; what a frozen representation made of a frame."""
+V = TypeVar("V")
+
+
+def is_image(space: gym.Space) -> TypeGuard[gym.spaces.Box]:
+    """True for uint8 Boxes of three axes, in either order."""
+    return isinstance(space, gym.spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3
+
+
+def channels_first(space: gym.spaces.Box) -> gym.spaces.Box:
+    """An image space (H, W, C) as (C, H, W)."""
+    return gym.spaces.Box(space.low.transpose(2, 0, 1), space.high.transpose(2, 0, 1), dtype=np.uint8)
+
+
+def default_key(space: gym.Space) -> str:
+    """Key of a bare observation: "image" or "state"."""
+    return IMAGE if is_image(space) else STATE
+
+
+def keyed_space(space: gym.Space) -> gym.spaces.Dict:
+    """The space as a Dict; a bare one under its ``default_key``."""
+    return space if isinstance(space, gym.spaces.Dict) else gym.spaces.Dict({default_key(space): space})
+
+
+def keyed(observation: V | Mapping[str, V], space: gym.Space) -> dict[str, V]:
+    """An observation of ``space`` as a dict, values as they are."""
+    return dict(observation) if isinstance(observation, Mapping) else {default_key(space): observation}
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """Facts about an environment and its agent that a representation or a bonus is built for."""
+
+    space: gym.spaces.Dict
+    """Observations by key as the agent sees them, images (C, H, W)."""
+    action_space: gym.Space | None = None
+    """None where nothing acts (offline fits)."""
+    discount: float = 0.99
+    """gamma of the agent."""
+    frames: int = 1
+    """Frames stacked in the channels of an image, oldest first."""
+
+    @property
+    def num_actions(self) -> int:
+        """Number of Discrete actions; 0 where actions are not Discrete, or none are taken."""
+        return int(getattr(self.action_space, "n", 0))
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of the image, all stacked frames together."""
+        shape: Any = self.space[IMAGE].shape
+        return tuple(shape)
+
+    @property
+    def channels(self) -> int:
+        """Channels of one frame."""
+        return self.image_shape[0] // self.frames
