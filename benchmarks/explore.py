@@ -21,12 +21,14 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import tyro
 
-from benchmarks import report_error, transfer
+from benchmarks import report_error
+from benchmarks.experiment.arguments import ExperimentArgs, parse
+from benchmarks.experiment.execute import execute
+from benchmarks.experiment.plan import Row, plan_runs
 from benchmarks.experiment.presets import PRESETS
 from envs.registry import UsageError
 from intrinsic import BONUSES
@@ -51,63 +53,30 @@ COLUMNS = (
     *("suite", "env", "repr", "mode", "algo", "bonus", "extrinsic", "seed", "steps", "success", "heldout_success"),
     *("first_reward", "half_success", "success_area", "coverage", "states", "tv", "frames_per_second", "commit"),
 )
-Row = dict[str, Any]
+Values = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Args:
-    """Train an agent with each bonus on worlds whose reward is hard to find; success, coverage, bonus maps."""
+class Args(ExperimentArgs):
+    """Train an agent with each bonus on environments whose reward is hard to find; success, coverage, bonus maps."""
 
     bonus: tuple[str, ...] = ("rnd",)
     """Rows: NAME, NAME:COEFFICIENT, or several joined by +, as rnd:0.5+icm."""
-    suite: Literal["minigrid-ladder", "breakout-sparse", "procgen-maze", "noisy-tv"] = "minigrid-ladder"
-    """Where."""
-    tasks: tuple[str, ...] = ()
-    """Only these tasks of the suite, as 'doorkey-8x8'. Default: all."""
     repr: str = "cnn"
     """The representation under all rows."""
-    algo: Literal["ppo", "a2c"] = "ppo"
-    """The agent."""
-    mode: Literal["auto", "frozen", "finetune", "online"] = "auto"
-    """How RL and representation meet."""
+    suite: Literal["minigrid-ladder", "breakout-sparse", "procgen-maze", "noisy-tv"] = "minigrid-ladder"
+    """Tasks whose reward is hard to find."""
     baseline: bool = True
     """Add the row without a bonus."""
-    extrinsic: float | None = None
-    """Weight of the world's own reward beside a bonus; 0 explores for its own sake. Default: 1."""
-    set: tuple[str, ...] = ()
-    """Settings of a chosen module, as NAME.FIELD=VALUE: --set rnd.share=0.25 ppo.bonus_head=True."""
-
     preset: Literal["smoke", "quick", "standard"] = "quick"
     """Size: smoke (a minute a row), quick (1M frames, 1 seed), standard (3M frames, 3 seeds)."""
-    steps: int | None = None
-    """Frames of training per run. Default: the preset's."""
-    seeds: tuple[int, ...] = ()
-    """One run per seed. Default: the preset's."""
-    num_envs: int | None = None
-    """Parallel environments. Default: the preset's."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Arithmetic of the networks; auto is bfloat16 where the processor has it."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where networks run."""
-
-    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Experiment directory. Default: runs/explore-SUITE-PRESET."""
-    log: Literal["none", "wandb", "tensorboard"] = "none"
-    """Also send the records to a tracker."""
-    dry_run: bool = False
-    """Say what would be done, and stop."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
-        args = tyro.cli(
-            Args,
-            prog="python -m benchmarks.explore",
-            args=argv,
-            description=f"{Args.__doc__}\n\nBonuses: {', '.join(BONUSES)}\nSuites: {', '.join(SUITES)}",
-        )
-        return explore(args)
+        description = f"{Args.__doc__}\n\nBonuses: {', '.join(BONUSES)}\nSuites: {', '.join(SUITES)}"
+        return explore(parse(Args, "explore", argv, description))
     except UsageError as error:
         return report_error(error)
     except KeyboardInterrupt:
@@ -117,41 +86,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def explore(args: Args) -> int:
     """Plan every row, run what is not finished, write explore.csv, explore.png, the maps and the common report."""
-    rows = [tuple(word.split("+")) for word in args.bonus]
-    if args.baseline:
-        rows.append(())
-    shared = {
-        name: getattr(args, name)
-        for name in (
-            *("suite", "tasks", "algo", "mode", "preset", "steps", "seeds", "num_envs", "precision", "device"),
-            *("log", "dry_run"),
-        )
-    }
-    configs = []
-    for bonus in dict.fromkeys(rows):
-        bonus = tuple(word for word in bonus if word != "none")
-        own = transfer.Args(
-            repr=(args.repr,),
-            bonus=bonus,
-            extrinsic=args.extrinsic if bonus else None,
-            baseline=False,
-            set=own_words(args.set, bonus, args.bonus),
-            **shared,
-        )
-        configs += transfer.plan(own, SIZES)
+    from benchmarks import report
+
+    words = [*args.bonus, *(["none"] if args.baseline else [])]
+    bonuses = [tuple(name for name in word.split("+") if name != "none") for word in words]
+    configs = plan_runs(args, [Row(args.repr, bonus) for bonus in dict.fromkeys(bonuses)], SIZES)
     out = args.out or Path("runs") / f"explore-{args.suite}-{args.preset}"
-    # Rows whose words say the same, as "rnd" and "rnd:1", are one.
-    unique = {repr(config): config for config in configs}
-    return transfer.execute(transfer.Args(repr=(args.repr,), **shared), list(unique.values()), out, write)
-
-
-def own_words(words: Sequence[str], bonus: Sequence[str], every: Sequence[str]) -> tuple[str, ...]:
-    """The ``--set`` words of one row: those of other rows' bonuses left out."""
-    from agents.runs.build import parse_bonuses
-
-    mine = set(parse_bonuses(bonus))
-    others = {name for word in every for name in parse_bonuses(word.split("+"))} - mine
-    return tuple(word for word in words if word.partition("=")[0].rpartition(".")[0] not in others)
+    return execute(args, configs, (args.repr,), out, report.line, write)
 
 
 def write(experiment: Path) -> str:
@@ -176,7 +117,7 @@ def write(experiment: Path) -> str:
     return "\n\n".join(parts)
 
 
-def row(run: Run) -> Row:
+def row(run: Run) -> Values:
     """explore.csv: one row per run. Rates and coverage are parts of 1; nan where nothing was told or reached."""
     training = [(record["global_step"], record["train/success"]) for record in run.metrics if "train/success" in record]
     frames, success = (
@@ -216,7 +157,7 @@ def table(cells: Iterable[Cell]) -> tuple[list[str], list[list[str]]]:
     for cell in sorted(cells, key=lambda cell: (cell.env, -np.median([row(run)["success"] for run in cell.runs]))):
         found = [row(run) for run in cell.runs]
 
-        def shown(name: str, kind: str, found: list[Row] = found) -> str:
+        def shown(name: str, kind: str, found: list[Values] = found) -> str:
             values = [float(each[name]) for each in found]
             return ranged(values, kind)
 
@@ -280,7 +221,7 @@ def picture(cells: Sequence[Cell]) -> bytes:
     return figures.learning(panels, figures.colours(labels, baseline), ylabel=what)
 
 
-def as_csv(found: Iterable[Row]) -> str:
+def as_csv(found: Iterable[Values]) -> str:
     """Numbers to four decimals."""
     with io.StringIO(newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")

@@ -17,7 +17,6 @@ from agents.config import bonus_space, skilled_one
 from agents.policy import PRECISIONS, Precision, keyed_space
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
 from agents.runs.run_dir import UNNAMED
-from envs.halves import halved
 from envs.registry import UsageError
 from envs.wrappers.sb3 import Sb3VecEnv
 from envs.rng_streams import stream_seed
@@ -67,9 +66,6 @@ class RunConfig:
     splits: tuple[str, ...]
     bonus_settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Settings of each bonus in ``bonus``, which lists them as NAME:COEFFICIENT, or "none"."""
-    overlap: bool = field(default=False, metadata=UNNAMED)
-    """Step one half of the environments while the other is looked at; a world that does not draw by counter then has
-    other levels."""
     compile: bool = field(default=False, metadata=UNNAMED)
     """Have torch compile the representation for the batch sizes of the run; it rounds differently."""
 
@@ -226,9 +222,7 @@ def validate(configs: Sequence[RunConfig], ranks: Ranks = SINGLE_PROCESS) -> dic
     seen = set()
     refused: dict[str, str] = {}
     for config in configs:
-        share = ranks.local_envs(config.num_envs)
-        if config.overlap:
-            halved(share)
+        ranks.local_envs(config.num_envs)
         if config.bonus != "none":
             ranks.require_single_process("bonuses")
         told = {**config.repr_settings, "bonus": config.bonus, "bonus settings": config.bonus_settings}

@@ -35,7 +35,6 @@ from agents.parallel.distributed import SINGLE_PROCESS, Ranks
 from agents.runs.callback import Clock, Progress, TrainingCallback, Records, StopRequest
 from agents.runs.run_dir import RunDir
 from agents.runs.trackers import Tracker
-from envs.halves import Halves
 from envs.wrappers.sb3 import Sb3VecEnv
 from envs.contact_sheet import moments, strip
 from envs.rng_streams import Streams, stream_seed
@@ -157,7 +156,7 @@ def train_agent(job: RunContext, representation: Representation, resumed: bool) 
     share = ranks.local_envs(config.num_envs)
     world = job.world(job.task.source)
     seed = job.seed("training environments")
-    env = Halves.of(world, seed, share) if config.overlap else Sb3VecEnv(world.make(len(share), seed, share.start))
+    env = Sb3VecEnv(world.make(len(share), seed, share.start))
     algorithm = ALGORITHMS.resolve(config.algo)
     agent: OnPolicy = algorithm(
         env,

@@ -8,7 +8,7 @@ import difflib
 import inspect
 import textwrap
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from envs.registry import UsageError
@@ -30,7 +30,7 @@ def own_settings(words: Iterable[str], modules: set[str]) -> dict[str, dict[str,
     return found
 
 
-def apply_settings(name: str, config: Any, defaults: dict[str, Any], changes: dict[str, str]) -> dict[str, Any]:
+def apply_settings(name: str, config: Any, defaults: Mapping[str, Any], changes: Mapping[str, str]) -> dict[str, Any]:
     """All fields of ``config`` as plain data: its own defaults, then ``defaults``, then the user's changes."""
     hints = typing.get_type_hints(config)
     values = dict(defaults)

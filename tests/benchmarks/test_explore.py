@@ -10,7 +10,7 @@ import pytest
 
 from agents.runs.build import parse_bonuses
 from benchmarks import explore
-from benchmarks.explore import main, own_words, ranged, row
+from benchmarks.explore import main, ranged, row
 from benchmarks.reporting import bonus_maps
 from benchmarks.reporting.runs import Cell, Run
 from envs.registry import UsageError
@@ -85,13 +85,6 @@ def test_the_table_leaves_out_what_no_world_told():
     assert text.splitlines()[1].startswith(
         "minigrid-ladder,doorkey-8x8,cnn,online,ppo,none,1.0,0,1000,0.6667,0.5,420,750"
     )
-
-
-def test_a_row_gets_its_own_settings_only():
-    words = ("rnd.share=0.5", "icm.beta=0.1", "ppo.gamma=0.9")
-    assert own_words(words, ("rnd",), ("rnd", "icm+rnd:2")) == ("rnd.share=0.5", "ppo.gamma=0.9")
-    assert own_words(words, (), ("rnd", "icm+rnd:2")) == ("ppo.gamma=0.9",)
-    assert own_words(words, ("icm", "rnd:2"), ("rnd", "icm+rnd:2")) == words
 
 
 def test_coefficients():

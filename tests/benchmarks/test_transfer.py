@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import shadowed_packages
-from benchmarks.transfer import Args, fitting, main, plan
+from benchmarks.experiment.execute import runnable
+from benchmarks.transfer import Args, main, plan
 from envs.registry import UsageError
 from envs.suites import build
 from tests.readme import own_representation
@@ -128,17 +129,17 @@ def test_where_no_named_method_fits_it_is_an_error(capsys, tmp_path, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
-def test_fitting_keeps_the_order_of_what_stays(capsys):
+def test_leaving_out_keeps_the_order_of_what_stays(capsys):
     configs = plan(Args(repr=("random", "vae", "darla"), suite="counting", seeds=(4, 2)))
-    left = fitting(configs, {"vae": "it is blind"})
+    left = runnable(configs, {"vae": "it is blind"})
     assert [(c.repr, c.seed) for c in left] == [(n, s) for n in ("random", "darla", "cnn") for s in (4, 2)]
     assert capsys.readouterr().out == "left out: vae (it is blind)\n"
-    assert fitting(configs, {}) == configs
+    assert runnable(configs, {}) == configs
     assert capsys.readouterr().out == ""
     only = plan(Args(repr=("vae",), suite="counting"))
     with pytest.raises(UsageError, match="it is blind"):
-        fitting(only, {"vae": "it is blind"})
-    assert {c.repr for c in fitting(only, {"vae": "it is blind"}, ("vae", "cnn"))} == {"cnn"}  # asked for by name
+        runnable(only, {"vae": "it is blind"})
+    assert {c.repr for c in runnable(only, {"vae": "it is blind"}, ("vae", "cnn"))} == {"cnn"}  # asked for by name
 
 
 def test_tasks_are_chosen_by_name(capsys):

@@ -1,0 +1,86 @@
+"""Options that every experiment command has, and one line for each option that is gone."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import tyro
+
+from envs.registry import UsageError
+
+REMOVED = {"--overlap": "stepping halves of the environments in turn is gone; leave --overlap out"}
+"""Options of the version before, and what to do without them."""
+
+A = TypeVar("A", bound="ExperimentArgs")
+
+
+@dataclass(frozen=True)
+class ExperimentArgs:
+    """Options of a command that trains agents; a command adds its own, and its own defaults."""
+
+    suite: str = "coinrun"
+    """Tasks to train on, each with the targets it transfers to."""
+    tasks: tuple[str, ...] = ()
+    """Only these tasks of the suite, as 'minigrid-doorkey'. Default: all."""
+    algo: Literal["ppo", "a2c"] = "ppo"
+    """The learning algorithm."""
+    extrinsic: float | None = None
+    """Weight of the environment's reward beside the bonuses; 0 trains without it. Default: 1."""
+    mode: Literal["auto", "frozen", "finetune", "online"] = "auto"
+    """How RL and representation meet; auto takes each method's own default."""
+    train_levels: tuple[int, ...] = ()
+    """Numbers of training levels; several draw the gap against them. Default: the preset's."""
+    pretrain_on: Literal["source", "all"] = "source"
+    """Visual variants the unsupervised frames come from; 'all' is DARLA's protocol (training levels only, reward from
+    source)."""
+    baseline: bool = True
+    """Add the end-to-end 'cnn', without bonuses, as the row to compare with."""
+    set: tuple[str, ...] = ()
+    """Settings of a chosen module, as NAME.FIELD=VALUE: --set darla.beta=4 ppo.learning_rate=1e-3."""
+
+    preset: str = "quick"
+    """Size of everything."""
+    steps: int | None = None
+    """Frames of training per run. Default: the preset's."""
+    seeds: tuple[int, ...] = ()
+    """One run per seed. Default: the preset's."""
+    num_envs: int | None = None
+    """Parallel environments, of all processes of a torchrun together. Default: the preset's."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the networks; auto is bfloat16 where the processor has it."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where networks run; auto is the GPU where torch sees one. Only the CPU resumes to the bit."""
+    compile: bool = False
+    """Compile the representation (torch.compile): for a GPU; a CPU is slower with it."""
+
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Experiment directory; more names or seeds extend its table. Default: a name of the suite and the preset below
+    runs/."""
+    log: Literal["none", "wandb", "tensorboard"] = "none"
+    """Also send the records to a tracker."""
+    dry_run: bool = False
+    """Say what would be done, and stop."""
+
+
+def parse(args_class: type[A], command: str, argv: Sequence[str], description: str = "") -> A:
+    """The options of ``python -m benchmarks.<command>``. UsageError for one that is gone.
+
+    Args:
+        description: shown above the options by ``--help``; the docstring of ``args_class`` where it is empty.
+    """
+    for word in argv:
+        flag = word.partition("=")[0].replace("--no-", "--")
+        if flag in REMOVED:
+            raise UsageError(f"{word}: {REMOVED[flag]}")
+    text = description or str(args_class.__doc__)
+    return tyro.cli(args_class, prog=f"python -m benchmarks.{command}", args=list(argv), description=text)
+
+
+def values_of(flag: str, argv: Sequence[str]) -> list[str]:
+    """Words that follow ``flag``, up to the next option."""
+    words = list(argv)[list(argv).index(flag) + 1 :] if flag in argv else []
+    return list(itertools.takewhile(lambda word: not word.startswith("-"), words))

@@ -1,0 +1,143 @@
+"""Planned runs brought to their end, one after another, and the report of their directory written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.experiment.arguments import ExperimentArgs
+from benchmarks.experiment.presets import BASELINE
+from envs.registry import UsageError
+
+if TYPE_CHECKING:
+    from agents.parallel.distributed import Ranks
+    from agents.runs.build import RunConfig
+
+PREEMPTED = 75
+"""Exit status of a command that was asked to stop and saved everything (EX_TEMPFAIL)."""
+
+
+def execute(
+    args: ExperimentArgs,
+    configs: Sequence[RunConfig],
+    named: Sequence[str],
+    out: Path,
+    summary: Callable[[Path], str],
+    write: Callable[[Path], str],
+) -> int:
+    """Bring all runs to their end, then write the report of the experiment directory and print it.
+
+    Of the processes of a torchrun all go through all runs, and the first does what is not training.
+
+    Args:
+        named: representations the user asked for by name.
+        summary: a finished run's folder -> one line about it.
+        write: experiment directory -> the text of its report.
+
+    Returns:
+        The exit status.
+    """
+    from agents.parallel.distributed import from_torchrun
+    from agents.runs.build import resolve_device, validate
+    from agents.runs.callback import Preempted
+    from agents.runs.run_dir import as_json, open_experiment, run_id
+
+    device = resolve_device(args.device)
+    with from_torchrun(device) as ranks:
+        configs = ranks.on_rank_zero(lambda: runnable(configs, validate(configs, ranks), named))
+        print(ranks.on_rank_zero(lambda: announce(configs, out, device)), flush=True)
+        if args.dry_run:
+            return 0
+        ranks.on_rank_zero(lambda: open_experiment(out))
+        started = time.perf_counter()
+        for number, config in enumerate(configs, 1):
+            name = run_id(as_json(config))
+            try:
+                trained = finish_run(args, out, config, f"[{number}/{len(configs)}] {name}", ranks)
+            except Preempted:
+                print(f"stopped; all of {name} up to its last rollout is saved. The same command continues.")
+                return PREEMPTED
+            if trained:
+                print(summary(out / "runs" / name), flush=True)
+        text = ranks.on_rank_zero(lambda: write(out))
+        print(f"\n{text}\n\nreport: {out / 'report.html'}   table: {out / 'results.csv'}")
+        print(f"{time.perf_counter() - started:.0f} s in all")
+    return 0
+
+
+def runnable(configs: Sequence[RunConfig], refused: dict[str, str], named: Sequence[str] = ()) -> list[RunConfig]:
+    """The runs without those of refused representations, after a line for each of these.
+
+    Args:
+        refused: representation -> why it cannot be run.
+        named: representations the user asked for by name.
+
+    Raises:
+        UsageError: none is left but a baseline nobody asked for.
+    """
+    kept = [config for config in configs if config.repr not in refused]
+    if refused and not {config.repr for config in kept} - ({BASELINE} - set(named)):
+        raise UsageError("; ".join(refused.values()))
+    for name, reason in refused.items():
+        print(f"left out: {name} ({reason})")
+    return kept
+
+
+def finish_run(args: ExperimentArgs, out: Path, config: RunConfig, title: str, ranks: Ranks) -> bool:
+    """Bring one run to its end; False if it already was finished."""
+    from agents.runs.progress import Bar
+    from agents.runs.run_dir import RunDir, as_json
+    from agents.runs.trackers import open_tracker
+    from agents.runs.train import train
+
+    run = RunDir(out, as_json(config), ranks)
+    try:
+        if ranks.on_rank_zero(lambda: run.done):
+            print(f"{title}: finished before")
+            return False
+        tracker = open_tracker(args.log if run.writes else "none", run.config, run.id, run.path)
+        try:
+            train(config, run, tracker, Bar(title), args.device, ranks)
+        finally:
+            tracker.finish()
+    finally:
+        run.close()
+    return True
+
+
+def announce(configs: Sequence[RunConfig], out: Path, device: str) -> str:
+    """What will be done, roughly how long it takes here, and where results go."""
+    from benchmarks.experiment.estimate import estimate_seconds
+
+    first = configs[0]
+    rows = [
+        f"  {config.repr} ({config.mode})"
+        + f" with {config.bonus}" * (config.bonus != "none")
+        + f", {config.env}, {config.train_levels} levels, seed {config.seed}: "
+        + (f"pre-train on {config.pretrain_samples:,} samples, then " if config.pretrain_samples else "")
+        + f"{config.steps:,} frames of {config.algo.upper()}"
+        for config in configs
+    ]
+    evaluation = f"the first episode of {first.eval_envs} environments"
+    if first.window:
+        evaluation = f"{first.eval_envs} windows of {first.window:,} frames"
+    duration = "for an unknown time on the GPU"
+    if device == "cpu":
+        duration = f"about {in_words(sum(estimate_seconds(config) for config in configs))} on this machine"
+    return "\n".join(
+        [
+            f"{len(configs)} run{'s' * (len(configs) > 1)}, suite {first.suite}, preset {first.preset}:",
+            *rows,
+            f"each is then evaluated on {evaluation} of: {', '.join(first.splits)}",
+            f"{duration} if none is finished yet; results in {out}",
+        ]
+    )
+
+
+def in_words(seconds: float) -> str:
+    """A duration in the unit that suits it: "42 s", "7 min", "3.5 h"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,161 @@
+"""Runs of an experiment: every row of its table on every task, number of training levels and seed.
+
+A row is a representation with its bonuses. ``plan_runs`` checks what the user asked for and gives one ``RunConfig`` a
+run; nothing is built or written here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.experiment.arguments import ExperimentArgs
+from benchmarks.experiment.overrides import apply_settings, own_settings
+from benchmarks.experiment.presets import PRESETS, Preset
+from envs.registry import UsageError
+from envs.suites import build
+from envs.tasks import Task
+from intrinsic import BONUSES
+from representations import REPRESENTATIONS
+
+if TYPE_CHECKING:
+    from agents.runs.build import RunConfig
+
+Overrides = Mapping[str, Mapping[str, str]]
+"""Module -> field -> text of its value, from ``--set``."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of an experiment's table."""
+
+    repr: str
+    bonus: tuple[str, ...] = ()
+    """NAME or NAME:COEFFICIENT each."""
+    named: bool = True
+    """Whether the user named the representation. One added for comparison keeps its own mode where it lacks the mode
+    asked for."""
+
+
+def plan_runs(args: ExperimentArgs, rows: Iterable[Row], presets: Mapping[str, Preset] = PRESETS) -> list[RunConfig]:
+    """Every run of a command, in the order of tasks, rows, seeds.
+
+    Raises:
+        UsageError: a value no run could work with.
+    """
+    from agents.runs.build import parse_bonuses
+
+    preset, rows = presets[args.preset], list(rows)
+    names = list(dict.fromkeys(row.repr for row in rows))
+    bonuses = {name for row in rows for name in parse_bonuses(row.bonus)}
+    if args.extrinsic == 0 and not bonuses:
+        raise UsageError("--extrinsic 0 leaves nothing to learn from; add a --bonus")
+    for name in names:
+        REPRESENTATIONS.check(name)
+    seeds = args.seeds or preset.seeds
+    check_sizes(args, seeds)
+    overrides = own_settings(args.set, {*names, *bonuses, args.algo})
+    known = [task.env for task in build(args.suite)]
+    for task_name in args.tasks:
+        if task_name not in known:
+            raise UsageError(f"--tasks {task_name}: suite '{args.suite}' has no such task; it has: {', '.join(known)}")
+    configs = [
+        configure(args, preset, task, row, seed, overrides)
+        for train_levels in dict.fromkeys(args.train_levels or (preset.train_levels,))
+        for task in build(args.suite, train_levels)
+        if not args.tasks or task.env in args.tasks
+        for row in rows
+        for seed in dict.fromkeys(seeds)
+    ]
+    # Rows whose words say the same, as "rnd" and "rnd:1", are one.
+    return list({repr(config): config for config in configs}.values())
+
+
+def check_sizes(args: ExperimentArgs, seeds: Sequence[int]) -> None:
+    """UsageError for a seed or a size out of range."""
+    for seed in seeds:
+        if not 0 <= seed < 2**31:
+            raise UsageError(f"--seeds {seed}: a seed is a whole number from 0 to 2147483647")
+    for flag, value in (("--steps", args.steps), ("--num-envs", args.num_envs)):
+        if value is not None and value < 1:
+            raise UsageError(f"{flag} {value}: give a whole number of at least 1")
+
+
+def configure(args: ExperimentArgs, preset: Preset, task: Task, row: Row, seed: int, overrides: Overrides) -> RunConfig:
+    """One run: the method's own defaults, what suits the task, the preset, and the user's overrides, in this order."""
+    from agents.runs.build import RunConfig
+    from representations.base import check_mode
+
+    cls = REPRESENTATIONS.resolve(row.repr)
+    mode = check_mode(row.repr, cls, args.mode if row.named or args.mode in cls.modes else "auto")
+    settings = representation_settings(task, preset, row.repr, overrides)
+    bonus, bonus_settings = chosen_bonuses(task, row, overrides)
+    num_envs, steps = args.num_envs or preset.num_envs, args.steps or round(preset.steps * task.share)
+    pretrained = cls.needs_pretraining and mode != "online"
+    window = max(1, round(task.window * preset.window_share)) if task.window else 0
+    return RunConfig(
+        suite=args.suite,
+        env=task.env,
+        repr=row.repr,
+        repr_settings=settings,
+        mode=mode,
+        algo=args.algo,
+        algo_settings=algorithm_settings(args, preset, task, row, num_envs, overrides),
+        bonus=bonus,
+        bonus_settings=bonus_settings,
+        trunk=str(settings.get("trunk", "own")),
+        train_levels=task.train_levels,
+        pretrain_on=args.pretrain_on if pretrained else "none",
+        pretrain_frames=preset.pretrain_frames if pretrained else 0,
+        pretrain_samples=round(preset.pretrain_samples * cls.pretrain_share) if pretrained else 0,
+        seed=seed,
+        steps=steps,
+        num_envs=num_envs,
+        precision=args.precision,
+        compile=args.compile,
+        eval_envs=preset.windows if window else preset.eval_envs,
+        window=window,
+        periodic_evals=preset.periodic_evals,
+        periodic_envs=preset.periodic_windows if window else preset.periodic_envs,
+        checkpoint_frames=preset.checkpoint_frames,
+        preset=args.preset,
+        normalise=task.normalise,
+        splits=tuple(task.splits()),
+    )
+
+
+def representation_settings(task: Task, preset: Preset, name: str, overrides: Overrides) -> dict[str, Any]:
+    """All fields of a representation's Config."""
+    config = REPRESENTATIONS.resolve(name).Config
+    has_trunk = any(field.name == "trunk" for field in dataclasses.fields(config))
+    trunk = {"trunk": task.trunk or preset.trunk} if has_trunk else {}
+    return apply_settings(name, config, {**task.settings.get(name, {}), **trunk}, overrides.get(name, {}))
+
+
+def algorithm_settings(
+    args: ExperimentArgs, preset: Preset, task: Task, row: Row, num_envs: int, overrides: Overrides
+) -> dict[str, Any]:
+    """All fields of the algorithm's Config. UsageError for what cannot work with ``num_envs`` environments."""
+    from agents import ALGORITHMS
+
+    config = ALGORITHMS.resolve(args.algo).Config
+    settings = {**task.settings.get(args.algo, {}), **preset.algo.get(args.algo, {})}
+    if row.bonus and args.extrinsic is not None:
+        settings["extrinsic"] = args.extrinsic
+    values = apply_settings(args.algo, config, settings, overrides.get(args.algo, {}))
+    config(**values).check(num_envs)
+    return values
+
+
+def chosen_bonuses(task: Task, row: Row, overrides: Overrides) -> tuple[str, dict[str, dict[str, Any]]]:
+    """Bonuses as NAME:COEFFICIENT words ("none" without any), and all fields of each one's Config."""
+    from agents.runs.build import parse_bonuses
+
+    words, settings = [], {}
+    for name, coefficient in parse_bonuses(row.bonus).items():
+        cls = BONUSES.resolve(name)
+        words.append(f"{name}:{cls.coefficient if coefficient is None else coefficient:g}")
+        settings[name] = apply_settings(name, cls.Config, task.settings.get(name, {}), overrides.get(name, {}))
+    return " ".join(words) or "none", settings
