@@ -51,6 +51,7 @@ def refused(capsys, *argv):
         (["--repr", "no.such:Thing"], ["no.such:Thing", "PYTHONPATH"]),
         (["--repr", "representations.vae:Nothing"], ["has no 'Nothing'"]),
         (["--suite", "coinrum"], ["'coinrum'", "coinrun"]),
+        (["--overlap"], ["--overlap", "leave --overlap out"]),
         (["--repr", "random", "--mode", "online"], ["'random' has no mode 'online'", "frozen"]),
         (["--steps", "0"], ["--steps 0"]),
         (["--num-envs", "-3"], ["--num-envs -3"]),
