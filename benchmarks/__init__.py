@@ -25,13 +25,6 @@ def _let_threads_sleep() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def report_error(error: Exception) -> int:
-    """Tell of a user's mistake in one line, once for all processes of a torchrun; the exit status."""
-    if os.environ.get("RANK", "0") == "0":
-        print(f"error: {error}", file=sys.stderr)
-    return 2
-
-
 def shadowed_packages(root: Path) -> list[str]:
     """Top-level packages that Python would import from somewhere else than ``root``, as 'name (place)'."""
     found = []

@@ -14,11 +14,8 @@ below the table and not counted. Writes curves.csv and curves.png into the first
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +25,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from benchmarks import report_error
+from benchmarks import cli
 from benchmarks.reporting import stats, tables
 from benchmarks.reporting.runs import Cell, Run, Summary, distinguishing_settings, is_baseline, load, summarise
 from envs.registry import UsageError
@@ -88,12 +85,7 @@ class Group:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    try:
-        args = tyro.cli(Args, prog="python -m benchmarks.curves", args=sys.argv[1:] if argv is None else list(argv))
-        print(compare(args))
-    except UsageError as error:
-        return report_error(error)
-    return 0
+    return cli.main(compare, Args, argv)
 
 
 def compare(args: Args) -> str:
@@ -116,12 +108,8 @@ def compare(args: Args) -> str:
         raise UsageError(f"--against '{args.against}' begins no label; known: {known}")
     thresholds = {group.task: args.reach for group in found if args.reach is not None} or halfway(found)
 
-    from agents.checkpoint import write_aside
-
-    text = as_csv(rows(found, thresholds)).encode()
-    write_aside(args.experiments[0] / "curves.csv", lambda path: path.write_bytes(text))
-    drawn = picture(found, thresholds)
-    write_aside(args.experiments[0] / "curves.png", lambda path: path.write_bytes(drawn))
+    cli.write_csv(args.experiments[0] / "curves.csv", rows(found, thresholds), COLUMNS)
+    cli.write_file(args.experiments[0] / "curves.png", picture(found, thresholds))
     parts = [tables.aligned(table(found, thresholds, args.against), WIDTH)]
     parts += [tables.wrapped(note) for note in notes(found)]
     if summary.missing:
@@ -277,18 +265,6 @@ def rows(found: Iterable[Group], thresholds: dict[Task, float]) -> list[dict[str
             line |= {"final": float(run.returns["train"].mean()), "commit": run.source.get("commit", "")}
             lines.append({name: line[name] for name in COLUMNS})
     return lines
-
-
-def as_csv(lines: Iterable[dict[str, Any]]) -> str:
-    """Numbers to four decimals."""
-    with io.StringIO(newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(
-            {name: round(value, 4) if isinstance(value, float) else value for name, value in line.items()}
-            for line in lines
-        )
-        return file.getvalue()
 
 
 def picture(found: Sequence[Group], thresholds: dict[Task, float]) -> bytes:

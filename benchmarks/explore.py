@@ -14,10 +14,7 @@ Coverage: part of a level's cells an episode stood on; states: distinct states m
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,12 +22,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from benchmarks import report_error
-from benchmarks.experiment.arguments import ExperimentArgs, parse
+from benchmarks import cli
+from benchmarks.experiment.arguments import REMOVED, ExperimentArgs
 from benchmarks.experiment.execute import execute
 from benchmarks.experiment.plan import Row, plan_runs
 from benchmarks.experiment.presets import PRESETS
-from envs.registry import UsageError
 from intrinsic import BONUSES
 
 if TYPE_CHECKING:
@@ -73,33 +69,24 @@ class Args(ExperimentArgs):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    argv = sys.argv[1:] if argv is None else list(argv)
-    try:
-        description = f"{Args.__doc__}\n\nBonuses: {', '.join(BONUSES)}\nSuites: {', '.join(SUITES)}"
-        return explore(parse(Args, "explore", argv, description))
-    except UsageError as error:
-        return report_error(error)
-    except KeyboardInterrupt:
-        print("stopped at once; the same command continues from the last checkpoint", file=sys.stderr)
-        return 130
+    names = f"Bonuses: {', '.join(BONUSES)}\nSuites: {', '.join(SUITES)}"
+    return cli.main(explore, Args, argv, listing=names, removed=REMOVED, interrupted=cli.RESUMABLE)
 
 
 def explore(args: Args) -> int:
     """Plan every row, run what is not finished, write explore.csv, explore.png, the maps and the common report."""
-    from benchmarks import report
+    from benchmarks.reporting.report import describe_run
 
     words = [*args.bonus, *(["none"] if args.baseline else [])]
     bonuses = [tuple(name for name in word.split("+") if name != "none") for word in words]
     configs = plan_runs(args, [Row(args.repr, bonus) for bonus in dict.fromkeys(bonuses)], SIZES)
     out = args.out or Path("runs") / f"explore-{args.suite}-{args.preset}"
-    return execute(args, configs, (args.repr,), out, report.line, write)
+    return execute(args, configs, (args.repr,), out, describe_run, write)
 
 
 def write(experiment: Path) -> str:
     """Rebuild everything that is drawn from the runs in DIR; returns the text to print."""
-    from agents.checkpoint import write_aside
-    from benchmarks import report
-    from benchmarks.reporting import bonus_maps, tables
+    from benchmarks.reporting import bonus_maps, report, tables
     from benchmarks.reporting.runs import load, summarise
 
     runs = load(experiment)
@@ -110,8 +97,8 @@ def write(experiment: Path) -> str:
     found = [row(run) for run in summary.runs if run.state == "finished"]
     for name, data in (("explore.csv", as_csv(found).encode()), ("explore.png", picture(summary.cells))):
         if data:
-            write_aside(experiment / name, lambda path, data=data: path.write_bytes(data))
-    report.write(experiment)
+            cli.write_file(experiment / name, data)
+    report.write_report(experiment)
     parts = [tables.aligned(table(summary.cells), 160)] if summary.cells else ["no finished runs yet"]
     parts += [tables.wrapped(note) for note in notes(summary.cells)]
     return "\n\n".join(parts)
@@ -223,12 +210,8 @@ def picture(cells: Sequence[Cell]) -> bytes:
 
 def as_csv(found: Iterable[Values]) -> str:
     """Numbers to four decimals."""
-    with io.StringIO(newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for each in sorted(found, key=lambda each: (each["env"], each["repr"], each["bonus"], each["seed"])):
-            writer.writerow({k: round(v, 4) if isinstance(v, float) else v for k, v in each.items()})
-        return file.getvalue()
+    ordered = sorted(found, key=lambda row: (row["env"], row["repr"], row["bonus"], row["seed"]))
+    return cli.csv_text(ordered, COLUMNS)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ Hashes of one machine and one version of torch can be compared; another processo
 
 from __future__ import annotations
 
-import argparse
 import csv
 import hashlib
 import json
@@ -27,14 +26,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import tyro
 from safetensors import safe_open
 from tqdm import tqdm
 
+from benchmarks import cli
+from envs.registry import UsageError
 from envs.suites import SUITES, build
 from intrinsic import BONUSES
 from representations import REPRESENTATIONS
@@ -155,31 +158,42 @@ def compare(rows: Sequence[dict[str, str]], before: Sequence[dict[str, str]]) ->
     ]
 
 
-def written(rows: Iterable[dict[str, str]], path: Path) -> Iterator[dict[str, str]]:
-    """Pass rows on, each once it stands in the CSV at ``path``."""
-    with open(path, "w", newline="") as handle:
-        writer = csv.DictWriter(handle, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow(row)
-            handle.flush()
-            yield row
+@dataclass(frozen=True)
+class Args:
+    """Hash everything that short runs compute, as proof that a change of the code moves no number."""
+
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Write the table as CSV, after each case."""
+    against: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """CSV to compare with; exit status 1 where a hash differs."""
+    only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="WORD")] = ()
+    """Cases whose name contains one of these words. Default: all."""
+    jobs: int = 2
+    """Runs at a time, one thread each."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser("python -m benchmarks.neutrality", description=str(__doc__).split("\n")[0])
-    parser.add_argument("--out", type=Path, help="write the table as CSV")
-    parser.add_argument("--against", type=Path, help="CSV to compare with; exit status 1 where a hash differs")
-    parser.add_argument("--only", nargs="+", default=(), metavar="WORD", help="cases whose name contains one of these")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each (default: 2)")
-    args = parser.parse_args(argv)
+    return cli.main(neutrality, Args, argv)
+
+
+def neutrality(args: Args) -> int:
+    """Run the chosen cases, write their hashes, and compare them; 1 where one differs."""
+    if args.jobs < 1:
+        raise UsageError(f"--jobs {args.jobs}: give a whole number of at least 1")
+    if args.against is not None and not args.against.is_file():
+        raise UsageError(f"--against {args.against}: no such file; write one by python -m benchmarks.neutrality --out")
     chosen = [case for case in cases() if not args.only or any(word in case.name for word in args.only)]
+    if not chosen:
+        raise UsageError(f"--only {' '.join(args.only)}: no such case; known: {', '.join(c.name for c in cases())}")
     folder = Path(tempfile.mkdtemp(prefix="neutrality-"))
+    rows: list[dict[str, str]] = []
     try:
         with ThreadPoolExecutor(args.jobs) as pool:
             places = [folder / str(number) for number in range(len(chosen))]
-            results = tqdm(pool.map(run_case, chosen, places), total=len(chosen), unit="run")
-            rows = list(results if args.out is None else written(results, args.out))
+            for row in tqdm(pool.map(run_case, chosen, places), total=len(chosen), unit="run"):
+                rows.append(row)
+                if args.out is not None:
+                    cli.write_csv(args.out, rows, COLUMNS)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if args.against is None:

@@ -15,8 +15,6 @@ Writes DIR/probe.csv and DIR/probe.png.
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import tyro
 
-from benchmarks import report_error
+from benchmarks import cli
 from benchmarks.reporting.runs import Run, load
 from envs.registry import UsageError
 
@@ -53,12 +51,7 @@ class Args:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    try:
-        args = tyro.cli(Args, prog="python -m benchmarks.probe", args=sys.argv[1:] if argv is None else list(argv))
-        print(probe(args))
-    except UsageError as error:
-        return report_error(error)
-    return 0
+    return cli.main(probe, Args, argv)
 
 
 def probe(args: Args) -> str:
@@ -72,13 +65,10 @@ def probe(args: Args) -> str:
     for number, run in enumerate(runs, 1):
         print(f"[{number}/{len(runs)}] {run.id}", file=sys.stderr, flush=True)
         rows += probe_run(run, args.frames, args.seed)
-    from agents.checkpoint import write_aside
     from benchmarks.reporting import figures
 
-    text = as_csv(rows).encode()
-    write_aside(args.experiment / "probe.csv", lambda path: path.write_bytes(text))
-    picture = figures.heatmap(*grid(rows), "R2 of linear read-outs, by split")
-    write_aside(args.experiment / "probe.png", lambda path: path.write_bytes(picture))
+    cli.write_csv(args.experiment / "probe.csv", rows, COLUMNS)
+    cli.write_file(args.experiment / "probe.png", figures.heatmap(*grid(rows), "R2 of linear read-outs, by split"))
     return table(rows)
 
 
@@ -190,15 +180,6 @@ def table(rows: Sequence[Row]) -> str:
         [name, *("–" if np.isnan(v) else f"{v:.2f}" for v in line)] for name, line in zip(down, values, strict=True)
     ]
     return aligned((["R2 of", *across], cells), width=200)
-
-
-def as_csv(rows: Sequence[Row]) -> str:
-    """probe.csv."""
-    with io.StringIO(newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({**row, "r2": round(row["r2"], 4)} for row in rows)
-        return file.getvalue()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ Writes DIR/segmentation.csv and, per seed, pictures of masks and of every slot's
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import tyro
 
-from benchmarks import report_error
+from benchmarks import cli
 from benchmarks.experiment.offline import Row, fit, write
 from envs.registry import UsageError
 
@@ -54,12 +53,7 @@ class Args:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    try:
-        args = tyro.cli(Args, prog="python -m benchmarks.segmentation", args=sys.argv[1:] if argv is None else argv)
-        print(segmentation(args))
-    except UsageError as error:
-        return report_error(error)
-    return 0
+    return cli.main(segmentation, Args, argv, interrupted=cli.RESUMABLE)
 
 
 def segmentation(args: Args) -> str:

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from benchmarks import report_error
+from benchmarks import cli
 from envs.registry import UsageError
 from envs.tasks import World
 from intrinsic import BONUSES
@@ -182,11 +182,7 @@ class Args:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    try:
-        args = tyro.cli(Args, prog="python -m benchmarks.speed", args=sys.argv[1:] if argv is None else list(argv))
-        return speed(args)
-    except UsageError as error:
-        return report_error(error)
+    return cli.main(speed, Args, argv)
 
 
 def speed(args: Args) -> int:

@@ -11,18 +11,17 @@ The same command again returns what is finished and continues what is not. Sever
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from benchmarks import report_error
-from benchmarks.experiment.arguments import ExperimentArgs, parse, values_of
+from benchmarks import cli
+from benchmarks.experiment.arguments import REMOVED, ExperimentArgs
 from benchmarks.experiment.execute import execute
 from benchmarks.experiment.overrides import describe_settings
 from benchmarks.experiment.plan import Row, plan_runs
 from benchmarks.experiment.presets import BASELINE
-from envs.registry import UsageError
 from envs.suites import SUITES
 from intrinsic import BONUSES
 from representations import REPRESENTATIONS
@@ -46,43 +45,32 @@ class Args(ExperimentArgs):
     (published protocol; wants a GPU)."""
 
 
-def main(argv: list[str] | None = None) -> int:
-    argv = sys.argv[1:] if argv is None else argv
-    try:
-        if {"--help", "-h"} & set(argv):
-            return show_help(argv)
-        return transfer(parse(Args, "transfer", argv))
-    except UsageError as error:
-        return report_error(error)
-    except KeyboardInterrupt:
-        print("stopped at once; the same command continues from the last checkpoint", file=sys.stderr)
-        return 130
+def main(argv: Sequence[str] | None = None) -> int:
+    names = f"Representations: {', '.join(REPRESENTATIONS)}\nBonuses: {', '.join(BONUSES)}\nSuites: {', '.join(SUITES)}"
+    return cli.main(
+        *(transfer, Args, argv),
+        listing=names,
+        details=module_settings,
+        removed=REMOVED,
+        interrupted=cli.RESUMABLE,
+    )
 
 
-def show_help(argv: list[str]) -> int:
-    """Print the options; after --repr NAME or --bonus NAME that module's own settings, too, which imports torch."""
-    modules = [(REPRESENTATIONS, name) for name in values_of("--repr", argv)]
-    modules += [(BONUSES, name.partition(":")[0]) for name in values_of("--bonus", argv)]
+def module_settings(argv: Sequence[str]) -> str:
+    """Settings of the modules named by --repr or --bonus, for the help; without a name nothing imports torch."""
+    modules = [(REPRESENTATIONS, name) for name in cli.words_after("--repr", argv)]
+    modules += [(BONUSES, name.partition(":")[0]) for name in cli.words_after("--bonus", argv)]
     for registry, name in modules:
         registry.check(name)
-    names = f"Representations: {', '.join(REPRESENTATIONS)}\nBonuses: {', '.join(BONUSES)}\nSuites: {', '.join(SUITES)}"
-    examples = "\n".join(["Examples:", *(line for line in str(__doc__).splitlines() if line.startswith("    python"))])
-    try:
-        parse(Args, "transfer", ["--help"], f"{Args.__doc__}\n\n{names}\n\n{examples}")
-    except SystemExit as stop:
-        if stop.code:
-            raise
-    for registry, name in modules:
-        print(describe_settings(name, registry.resolve(name)))
-    return 0
+    return "\n".join(describe_settings(name, registry.resolve(name)) for registry, name in modules)
 
 
 def transfer(args: Args) -> int:
     """Plan, announce, run what is not finished, write and print the report."""
-    from benchmarks import report
+    from benchmarks.reporting.report import describe_run, write_report
 
     out = args.out or Path("runs") / f"{args.suite}-{args.preset}"
-    return execute(args, plan(args), args.repr, out, report.line, report.write)
+    return execute(args, plan(args), args.repr, out, describe_run, write_report)
 
 
 def plan(args: Args) -> list[RunConfig]:

@@ -16,7 +16,6 @@ it (KL of posterior and prior). Writes DIR/views.csv, a chart, and per seed pict
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import tyro
 
-from benchmarks import report_error
+from benchmarks import cli
 from benchmarks.experiment.offline import Row, fit, write
 from envs.registry import UsageError
 
@@ -62,12 +61,7 @@ class Args:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    try:
-        args = tyro.cli(Args, prog="python -m benchmarks.views", args=sys.argv[1:] if argv is None else argv)
-        print(views(args))
-    except UsageError as error:
-        return report_error(error)
-    return 0
+    return cli.main(views, Args, argv, interrupted=cli.RESUMABLE)
 
 
 def views(args: Args) -> str:
@@ -116,9 +110,7 @@ def views(args: Args) -> str:
 
 def check(args: Args, least: int) -> None:
     """UsageError for numbers no fit could work with; ``least`` views are one optimizer step."""
-    for seed in args.seeds:
-        if not 0 <= seed < 2**31:
-            raise UsageError(f"--seeds {seed}: a seed is a whole number from 0 to 2147483647")
+    cli.check_seeds(args.seeds)
     if args.samples < least:
         raise UsageError(f"--samples {args.samples}: one optimizer step draws {least}; give at least that")
     if not 1 <= args.scenes <= HELDOUT:

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Literal
 
-import tyro
-
-from envs.registry import UsageError
+from benchmarks.cli import Device, OutputFolder, Precision
 
 REMOVED = {"--overlap": "stepping halves of the environments in turn is gone; leave --overlap out"}
 """Options of the version before, and what to do without them."""
-
-A = TypeVar("A", bound="ExperimentArgs")
 
 
 @dataclass(frozen=True)
@@ -50,37 +43,17 @@ class ExperimentArgs:
     """One run per seed. Default: the preset's."""
     num_envs: int | None = None
     """Parallel environments, of all processes of a torchrun together. Default: the preset's."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     """Arithmetic of the networks; auto is bfloat16 where the processor has it."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where networks run; auto is the GPU where torch sees one. Only the CPU resumes to the bit."""
     compile: bool = False
     """Compile the representation (torch.compile): for a GPU; a CPU is slower with it."""
 
-    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    out: OutputFolder | None = None
     """Experiment directory; more names or seeds extend its table. Default: a name of the suite and the preset below
     runs/."""
     log: Literal["none", "wandb", "tensorboard"] = "none"
     """Also send the records to a tracker."""
     dry_run: bool = False
     """Say what would be done, and stop."""
-
-
-def parse(args_class: type[A], command: str, argv: Sequence[str], description: str = "") -> A:
-    """The options of ``python -m benchmarks.<command>``. UsageError for one that is gone.
-
-    Args:
-        description: shown above the options by ``--help``; the docstring of ``args_class`` where it is empty.
-    """
-    for word in argv:
-        flag = word.partition("=")[0].replace("--no-", "--")
-        if flag in REMOVED:
-            raise UsageError(f"{word}: {REMOVED[flag]}")
-    text = description or str(args_class.__doc__)
-    return tyro.cli(args_class, prog=f"python -m benchmarks.{command}", args=list(argv), description=text)
-
-
-def values_of(flag: str, argv: Sequence[str]) -> list[str]:
-    """Words that follow ``flag``, up to the next option."""
-    words = list(argv)[list(argv).index(flag) + 1 :] if flag in argv else []
-    return list(itertools.takewhile(lambda word: not word.startswith("-"), words))

@@ -6,13 +6,13 @@ DIR/<name>/checkpoint/   weights, optimizer, draws and the measurements so far
 
 from __future__ import annotations
 
-import csv
 import io
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks import cli
 from envs.registry import UsageError
 
 if TYPE_CHECKING:
@@ -112,23 +112,14 @@ def fit(
     return measured.rows
 
 
-def as_csv(rows: Sequence[Row]) -> str:
-    """A table with the columns of its first row, numbers of four digits."""
-    with io.StringIO(newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n", extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
-        return file.getvalue()
-
-
 def write(folder: Path, name: str, rows: Sequence[Row], pictures: Mapping[str, Any]) -> None:
-    """``name``.csv and pictures (uint8 arrays) into ``folder``, each whole or not at all."""
+    """``name``.csv, with the columns of its first row, and pictures (uint8 arrays) into ``folder``, each whole."""
     from PIL import Image
 
-    from agents.checkpoint import write_aside
-
-    text = as_csv(rows).encode()
-    write_aside(folder / f"{name}.csv", lambda path: path.write_bytes(text))
+    columns = list(rows[0])
+    kept = [{column: row[column] for column in columns if column in row} for row in rows]
+    cli.write_csv(folder / f"{name}.csv", kept, columns, cli.significant(4))
     for title, picture in pictures.items():
-        image = Image.fromarray(picture)
-        write_aside(folder / f"{title}.png", lambda path, image=image: image.save(path, format="PNG"))  # type: ignore[misc]
+        with io.BytesIO() as file:
+            Image.fromarray(picture).save(file, format="PNG")
+            cli.write_file(folder / f"{title}.png", file.getvalue())

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.cli import check_seeds
 from benchmarks.experiment.arguments import ExperimentArgs
 from benchmarks.experiment.overrides import apply_settings, own_settings
 from benchmarks.experiment.presets import PRESETS, Preset
@@ -75,9 +76,7 @@ def plan_runs(args: ExperimentArgs, rows: Iterable[Row], presets: Mapping[str, P
 
 def check_sizes(args: ExperimentArgs, seeds: Sequence[int]) -> None:
     """UsageError for a seed or a size out of range."""
-    for seed in seeds:
-        if not 0 <= seed < 2**31:
-            raise UsageError(f"--seeds {seed}: a seed is a whole number from 0 to 2147483647")
+    check_seeds(seeds)
     for flag, value in (("--steps", args.steps), ("--num-envs", args.num_envs)):
         if value is not None and value < 1:
             raise UsageError(f"{flag} {value}: give a whole number of at least 1")

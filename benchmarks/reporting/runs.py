@@ -7,7 +7,6 @@ with 95% intervals.
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from benchmarks.cli import csv_text, decimals
 from benchmarks.experiment.presets import BASELINE
 from benchmarks.reporting import stats
 from benchmarks.reporting.stats import Interval
@@ -363,12 +363,5 @@ def _missing(runs: Sequence[Run], labels: dict[str, str]) -> Iterable[str]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Rows as CSV; numbers to six decimals, enough for any return and short enough to read."""
-    with io.StringIO(newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(
-            {name: round(value, 6) if isinstance(value, float) else value for name, value in row.items()}
-            for row in rows
-        )
-        return file.getvalue()
+    """Rows as CSV; six decimals are enough for any return and short enough to read."""
+    return csv_text(rows, COLUMNS, decimals(6))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from benchmarks.experiment.offline import PARTS, as_csv, fit, write
+from benchmarks.experiment.offline import PARTS, fit, write
 from envs.registry import UsageError
 from representations.monet import Monet, MonetConfig
 from tests.representations.toys import image_space
@@ -115,11 +113,9 @@ def test_other_settings_are_refused_before_the_weights_are_touched(tmp_path):
 
 def test_a_table_has_the_columns_of_its_first_row_and_four_digits(tmp_path):
     rows = [{"seed": 3, "mse": 0.123456}, {"seed": 4, "mse": 1e-7, "more": 1}]
-    assert as_csv(rows) == "seed,mse\n3,0.1235\n4,1e-07\n"
     picture = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
     write(tmp_path, "scores", rows, {"shown": picture})
-    with open(tmp_path / "scores.csv", newline="") as file:
-        assert [row["seed"] for row in csv.DictReader(file)] == ["3", "4"]
+    assert (tmp_path / "scores.csv").read_bytes() == b"seed,mse\n3,0.1235\n4,1e-07\n"
     with Image.open(tmp_path / "shown.png") as image:
         assert np.array_equal(np.asarray(image), picture)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["scores.csv", "shown.png"]

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 import pytest
 
-from benchmarks import report_error
+from benchmarks.cli import report_error
 from benchmarks.experiment.overrides import apply_settings, describe_settings, own_settings
 from envs.registry import UsageError
 

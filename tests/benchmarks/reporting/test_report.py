@@ -12,6 +12,7 @@ from PIL import Image
 
 from benchmarks import report
 from benchmarks.reporting import html, runs, tables
+from benchmarks.reporting.report import describe_run, write_report
 from envs.registry import UsageError
 
 SPLITS = ("train", "heldout", "monochrome")
@@ -124,7 +125,7 @@ def test_one_seed_is_measured_over_its_episodes_and_labelled_so(tmp_path):
     assert (cnn.gaps["heldout"].estimate, cnn.gaps["heldout"].n) == (5.0, 4)
     assert "train" not in cnn.gaps
     assert any(note.startswith("One seed: intervals are over the episodes") for note in tables.notes(summary))
-    assert "seeds; rows with 1" not in report.write(tmp_path)
+    assert "seeds; rows with 1" not in write_report(tmp_path)
 
 
 def test_several_seeds_are_resampled_as_seeds_and_the_gap_is_paired(tmp_path):
@@ -187,7 +188,7 @@ def test_what_is_not_finished_is_named_with_its_reason(tmp_path):
     assert found[stopped.name].state == "unfinished"
     assert found[stopped.name].reason == "stopped at 1,000,000 of 1,000,000 frames"
     assert found[broken.name].state == found[partial.name].state == found["foreign"].state == "damaged"
-    text = report.write(tmp_path)
+    text = write_report(tmp_path)
     assert f"{stopped.name}: unfinished, stopped at 1,000,000 of 1,000,000 frames" in text
     assert f"{partial.name}: damaged, eval.csv has no episodes of heldout" in text
     assert "foreign: damaged" in text
@@ -210,16 +211,16 @@ def test_labels_say_as_little_as_tells_cells_apart(tmp_path):
 def test_the_same_inputs_give_the_same_bytes(tmp_path):
     one_of_each(tmp_path)
     names = ("results.csv", "report.md", "report.html")
-    text = report.write(tmp_path)
+    text = write_report(tmp_path)
     before = [(tmp_path / name).read_bytes() for name in names]
-    assert report.write(tmp_path) == text
+    assert write_report(tmp_path) == text
     assert [(tmp_path / name).read_bytes() for name in names] == before
     assert sorted(path.name for path in tmp_path.iterdir()) == [*sorted([*names, "runs"])]
 
 
 def test_the_page_loads_nothing_and_shows_what_it_must(tmp_path):
     one_of_each(tmp_path)
-    report.write(tmp_path)
+    write_report(tmp_path)
     page = (tmp_path / "report.html").read_text()
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page)
     assert "<script" not in page
@@ -236,14 +237,14 @@ def test_the_page_loads_nothing_and_shows_what_it_must(tmp_path):
 
 def test_published_rows_stand_only_beside_the_same_game(tmp_path):
     make_run(tmp_path, "cnn", env="coinrun-hard")
-    report.write(tmp_path)
+    write_report(tmp_path)
     for name in ("report.md", "report.html"):
         assert "Prioritized" not in (tmp_path / name).read_text()
 
 
 def test_names_are_escaped(tmp_path):
     make_run(tmp_path, "mine:<b>Mine", env="a|b")
-    report.write(tmp_path)
+    write_report(tmp_path)
     assert "mine:<b>" not in (tmp_path / "report.html").read_text()
     assert "mine:&lt;b&gt;Mine" in (tmp_path / "report.html").read_text()
 
@@ -251,7 +252,7 @@ def test_names_are_escaped(tmp_path):
 def test_several_numbers_of_levels_get_their_own_figures(tmp_path):
     for levels in (10, 50):
         make_run(tmp_path, "cnn", levels=levels)
-    report.write(tmp_path)
+    write_report(tmp_path)
     page = (tmp_path / "report.html").read_text()
     assert "Gap against the number of training levels" in page
     assert "<summary>coinrun-easy, 50 training levels</summary>" in page
@@ -282,7 +283,7 @@ def test_terminal_text_fits_its_width_whatever_the_names(tmp_path):
         for name in ("cnn", "somebody.package.module:TheirRepresentation"):
             make_run(tmp_path, name, 0, splits, env="coinrun-hard", levels=levels)
             make_run(tmp_path, name, 1, splits, env="coinrun-hard", levels=levels)
-    text = report.write(tmp_path)
+    text = write_report(tmp_path)
     assert max(map(len, text.split("not in the table")[0].splitlines())) <= 120
     assert "monochrome+colours/heldout" in text
     assert "…" in text
@@ -300,16 +301,16 @@ def test_intervals_in_words():
 
 def test_an_experiment_without_finished_runs_still_reports(tmp_path):
     make_run(tmp_path, "cnn", finished=False)
-    assert report.write(tmp_path).startswith("no finished runs yet")
+    assert write_report(tmp_path).startswith("no finished runs yet")
     assert (tmp_path / "results.csv").read_text() == ",".join(COLUMNS) + "\n"
     assert "No finished runs yet" in (tmp_path / "report.html").read_text()
 
 
 def test_line_of_a_run(tmp_path):
     path = make_run(tmp_path, "darla", 0, {"train": [10, 10], "heldout": [10, 0]}, fps=1234.5)
-    assert report.line(path) == f"{path.name}: train 10.00, heldout 5.00 (gap +5.00); 1,234 frames/s"
+    assert describe_run(path) == f"{path.name}: train 10.00, heldout 5.00 (gap +5.00); 1,234 frames/s"
     stopped = make_run(tmp_path, "cnn", finished=False)
-    assert "unfinished" in report.line(stopped)
+    assert "unfinished" in describe_run(stopped)
 
 
 def test_a_directory_without_runs_is_refused_in_one_line(tmp_path, capsys):
@@ -361,4 +362,4 @@ def test_agreement_stands_beside_the_splits_that_show_the_same_states(tmp_path):
     header, rows = tables.headline(runs.summarise(runs.load(tmp_path)))
     shown = {row[header.index("split")]: row[header.index("agree")] for row in rows}
     assert (shown["train"], shown["heldout"]) == ("", "60%")  # (0.5 + 0.7) / 2
-    assert "the very states" in report.write(tmp_path)
+    assert "the very states" in write_report(tmp_path)

@@ -1,0 +1,172 @@
+"""Shared parts of the commands: entry point, errors, help, arguments, and files written whole.
+
+    def main(argv: Sequence[str] | None = None) -> int:
+        return cli.main(curves, Args, argv)
+
+A command is a function of its parsed arguments. It returns the text to print, or an exit status if it printed itself.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from envs.registry import UsageError
+
+Experiment = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+"""Positional argument: the --out of benchmarks.transfer or benchmarks.explore."""
+OutputFolder = Annotated[Path, tyro.conf.arg(metavar="DIR")]
+"""Type of --out where a command writes several files."""
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "float32", "bfloat16"]
+HIGHEST_SEED = 2**31 - 1
+STOPPED = "stopped"
+RESUMABLE = "stopped at once; the same command continues from the last checkpoint"
+
+
+def main(
+    command: Callable[[Any], int | str],
+    arguments: type[Any],
+    argv: Sequence[str] | None = None,
+    *,
+    listing: str = "",
+    details: Callable[[Sequence[str]], str] | None = None,
+    removed: Mapping[str, str] | None = None,
+    interrupted: str = STOPPED,
+) -> int:
+    """Parse ``argv``, run ``command``, and return the exit status: 2 after a UsageError, 130 after an interrupt.
+
+    Args:
+        command: takes an instance of ``arguments``; returns text to print, or an exit status.
+        arguments: a dataclass; its docstring and the examples in its module's docstring make the help.
+        argv: words after the command's name; None takes those of the process.
+        listing: names to show in the help, as of registries.
+        details: words -> text printed below the help; it may raise UsageError.
+        removed: flags of the version before -> what to do without them.
+        interrupted: the line printed when the user interrupts.
+    """
+    words = sys.argv[1:] if argv is None else list(argv)
+    module = sys.modules[arguments.__module__]
+    name = module.__spec__.name if module.__spec__ else arguments.__module__
+    description = "\n\n".join(filter(None, (arguments.__doc__, listing, examples(module.__doc__ or ""))))
+    try:
+        refuse_removed(words, removed or {})
+        wants_help = {"-h", "--help"} & set(words)
+        more = details(words) if details and wants_help else ""
+        try:
+            parsed = tyro.cli(
+                arguments,
+                prog=f"python -m {name}",
+                args=["--help"] if wants_help else words,
+                description=description,
+                console_outputs=_speaks(),
+            )
+        except SystemExit as stop:  # after help, or a flag that tyro refused
+            if more:
+                print(more)
+            return int(stop.code or 0)
+        result = command(parsed)
+    except UsageError as error:
+        return report_error(error)
+    except KeyboardInterrupt:
+        if _speaks():
+            print(interrupted, file=sys.stderr)
+        return 130
+    if isinstance(result, int):
+        return result
+    print(result)
+    return 0
+
+
+def report_error(error: Exception) -> int:
+    """Print a user's mistake in one line, once for all processes of a torchrun; returns the exit status."""
+    if _speaks():
+        print(f"error: {error}", file=sys.stderr)
+    return 2
+
+
+def refuse_removed(words: Sequence[str], removed: Mapping[str, str]) -> None:
+    """Raise UsageError for a flag that is gone, or its --no- form."""
+    for word in words:
+        flag = word.partition("=")[0].replace("--no-", "--", 1)
+        if flag in removed:
+            raise UsageError(f"{word}: {removed[flag]}")
+
+
+def _speaks() -> bool:
+    """True in the one process of a torchrun that prints."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def examples(docstring: str) -> str:
+    """The commands that a module's docstring shows, under a heading; '' where it shows none."""
+    commands = [line for line in docstring.splitlines() if line.startswith(("    python -m", "    torchrun"))]
+    return "\n".join(["Examples:", *commands]) if commands else ""
+
+
+def words_after(flag: str, argv: Sequence[str]) -> list[str]:
+    """The values given to ``flag``."""
+    words = list(argv)
+    following = words[words.index(flag) + 1 :] if flag in words else []
+    return list(itertools.takewhile(lambda word: not word.startswith("-"), following))
+
+
+def check_seeds(seeds: Iterable[int]) -> None:
+    """Raise UsageError for a seed that the random generators would refuse."""
+    for seed in seeds:
+        if not 0 <= seed <= HIGHEST_SEED:
+            raise UsageError(f"--seeds {seed}: a seed is a whole number from 0 to {HIGHEST_SEED}")
+
+
+# files ----------------------------------------------------------------------------------------------------------------
+
+
+def decimals(digits: int) -> Callable[[float], Any]:
+    """Format of numbers: rounded to so many digits after the point."""
+    return lambda value: round(value, digits)
+
+
+def significant(digits: int) -> Callable[[float], Any]:
+    """Format of numbers: so many significant digits."""
+    return lambda value: f"{value:.{digits}g}"
+
+
+FOUR_DECIMALS = decimals(4)
+
+
+def csv_text(
+    rows: Iterable[Mapping[str, Any]], columns: Sequence[str], number: Callable[[float], Any] = FOUR_DECIMALS
+) -> str:
+    """Rows as CSV with LF line ends; ``number`` formats floats. ValueError for a key outside ``columns``."""
+    with io.StringIO(newline="") as file:
+        writer = csv.DictWriter(file, list(columns), lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({key: number(value) if isinstance(value, float) else value for key, value in row.items()})
+        return file.getvalue()
+
+
+def write_csv(
+    path: Path,
+    rows: Iterable[Mapping[str, Any]],
+    columns: Sequence[str],
+    number: Callable[[float], Any] = FOUR_DECIMALS,
+) -> None:
+    """Write rows as CSV, whole or not at all."""
+    write_file(path, csv_text(rows, columns, number).encode())
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write beside ``path``, then rename, so that readers see the old file or the new one; makes its folder."""
+    from agents.checkpoint import write_aside
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_aside(path, lambda temporary: temporary.write_bytes(data))
