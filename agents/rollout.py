@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import sys
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,9 +23,7 @@ from torch import Tensor
 from agents.config import Config, skilled_one
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
 from agents.parallel.threads import must_run_serially
-from agents.parts import Part, in_turn, joined_state
 from agents.policy import Policy, Precision, keyed_space, log_probabilities
-from envs.halves import parts_of
 from envs.history import FEATURES, History
 from envs.registry import UsageError
 from envs.rng_streams import Streams, stream_seed
@@ -41,8 +39,7 @@ class Rollout(OnPolicyAlgorithm):
     """What acts, with its storage; ``agents.rewards`` adds what steps are worth, ``OnPolicy`` the update.
 
     Args:
-        env: VecEnv with Discrete actions, images (C, H, W) uint8 or a Dict of keys. Of ``Halves`` one is looked at
-            while the other steps (``agents.parts``).
+        env: VecEnv with Discrete actions, images (C, H, W) uint8 or a Dict of keys.
         representation: built by the caller, pre-trained where its mode asks for it.
         config: of the subclass; None takes its defaults.
         mode: "frozen", "finetune" or "online"; None takes the representation's default.
@@ -144,8 +141,7 @@ class Rollout(OnPolicyAlgorithm):
         self.micro_batch = config.micro_batch or (sys.maxsize if self.device.type == "cuda" else MICRO_BATCH)
         if self.compiled:
             minibatch = config.n_steps * self.n_envs // config.minibatches
-            looked_at = [len(range(self.n_envs)[rows]) for rows in parts_of(cast(VecEnv, self.env)).rows]
-            self.policy.compile_for(*looked_at, min(minibatch, self.micro_batch))
+            self.policy.compile_for(self.n_envs, min(minibatch, self.micro_batch))
         self.num_threads = 1 if must_run_serially(self.policy) else self.policy.num_threads
         self.history = History(
             space,
@@ -212,81 +208,62 @@ class Rollout(OnPolicyAlgorithm):
         self.policy.set_training_mode(False)
         self.history.begin()
         self.bootstrap.zero_()
-        worlds = parts_of(env)
-        parts = [self._part(rows) for rows in worlds.rows]
-        steps = in_turn(worlds, parts, n_rollout_steps, self._draw, self._act)
-        try:
-            for t, (actions, state, new_obs, rewards, dones, infos) in enumerate(steps):
-                self.num_timesteps += self.total_envs
-                callback.update_locals(locals())
-                stop = not callback.on_step() or stop
-                if stop and self.ranks.count == 1:
-                    return False
-                with torch.no_grad():
-                    self._store(t, actions, rewards, dones, infos, state)
-                self._state, self._seen = state, None
-                self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
-        finally:
-            if worlds.settle():  # broken off, where some parts were a step ahead: learn() then begins new episodes
-                self._last_obs = None
+        for t in range(n_rollout_steps):
+            actions, state = self._act(t)
+            new_obs, rewards, dones, infos = env.step(actions.cpu().numpy())
+            self.num_timesteps += self.total_envs
+            callback.update_locals(locals())
+            stop = not callback.on_step() or stop
+            if stop and self.ranks.count == 1:
+                return False
+            with torch.no_grad():
+                self._store(t, actions, rewards, dones, infos, state)
+            self._state, self._seen = state, None
+            self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
         with torch.no_grad():
-            # By parts again: a restored agent encodes these anew, and must round as this one does.
-            features = torch.cat([self._look(n_rollout_steps, part)[0] for part in parts])
-            self._seen = (features, joined_state([part.state for part in parts])) if self.frozen else None
+            features, state, _ = self._look(n_rollout_steps, self._state)
+            # Copied, as where a matrix begins in memory decides how its products round.
+            self._seen = (features.clone(), tuple(carried.clone() for carried in state)) if self.frozen else None
             self._pay()
         callback.update_locals(locals())
         callback.on_rollout_end()
         return not self.ranks.any(stop)
 
-    def _part(self, rows: slice) -> Part:
-        """Where the environments ``rows`` stand between two rollouts."""
-        obs: Any = self._last_obs
-        return Part(
-            rows,
-            {key: value[rows] for key, value in obs.items()} if isinstance(obs, Mapping) else obs[rows],
-            np.asarray(self._last_episode_starts, dtype=bool)[rows],
-            tuple(kept[rows] for kept in self._state),
-            # Copied, as where a matrix begins in memory decides how its products round.
-            self._seen and (self._seen[0][rows].clone(), tuple(kept[rows].clone() for kept in self._seen[1])),
-        )
-
-    def _draw(self) -> tuple[Tensor, Tensor | None]:
-        """For one step: noise of the actions of all ranks' environments (N, A), contexts of those here (n, K)."""
-        noise = self.policy.noise(self.total_envs, self.streams["policy"])
-        return noise, self.policy.contexts(self.n_envs, self.streams["context"])
-
     @torch.no_grad()
-    def _act(self, t: int, part: Part, drawn: tuple[Tensor, Tensor | None]) -> Tensor:
-        """A part's actions in step t, from its rows of what was drawn."""
-        rows, (noise, contexts) = part.rows, drawn
+    def _act(self, t: int) -> tuple[Tensor, State]:
+        """Actions in step t and the state after its observations; noise is drawn for all ranks' environments."""
+        noise, state = self.policy.noise(self.total_envs, self.streams["policy"]), self._state
+        contexts = self.policy.contexts(self.n_envs, self.streams["context"])
         if contexts is not None:  # for the episodes that begin
-            part.state = self.policy.renew(part.state, torch.from_numpy(part.first).to(self.device), contexts[rows])
-        for kept, carried in zip(self.states, part.state, strict=False):
-            kept[t, rows].copy_(carried)
+            first = torch.from_numpy(np.asarray(self._last_episode_starts, dtype=bool)).to(self.device)
+            state = self.policy.renew(state, first, contexts)
+        for kept, carried in zip(self.states, state, strict=False):
+            kept[t].copy_(carried)
         if self.contexts is not None:
-            self.contexts[t, rows].copy_(part.state[-1])
-        log_pi = log_probabilities(self._look(t, part)[1])
-        actions = self.policy.draw(log_pi, noise[self.first_env + rows.start : self.first_env + rows.stop])
-        torch.gather(log_pi, 1, actions.unsqueeze(1), out=self.log_probs[t, rows].unsqueeze(1))
-        return actions
+            self.contexts[t].copy_(state[-1])
+        _, state, logits = self._look(t, state)
+        log_pi = log_probabilities(logits)
+        actions = self.policy.draw(log_pi, noise[self.first_env : self.first_env + self.n_envs])
+        torch.gather(log_pi, 1, actions.unsqueeze(1), out=self.log_probs[t].unsqueeze(1))
+        return actions, state
 
-    def _look(self, t: int, part: Part) -> tuple[Tensor, Tensor]:
-        """Keep what a part shows at step t, encode and judge it: features (n, D), logits (n, A). Its state moves on."""
-        first = torch.from_numpy(part.first)
-        obs = self.history.add_obs(self.policy.tensors(part.obs), first, t, part.rows)
-        if part.seen is None:
-            features, part.state, judged = self.policy.look(obs, part.state, first.to(self.device))
+    def _look(self, t: int, state: State) -> tuple[Tensor, State, Tensor]:
+        """Keep the newest observations as those of step t: features (N, D), the state after them, logits (N, A)."""
+        first = torch.from_numpy(np.asarray(self._last_episode_starts, dtype=bool))
+        obs = self.history.add_obs(self.policy.tensors(self._last_obs), first)  # type: ignore[arg-type]
+        if self._seen is None:
+            features, state, judged = self.policy.look(obs, state, first.to(self.device))
         else:  # the heads have learnt since
-            features, state = part.seen
-            if self.policy.context_dim:  # encoded before this episode's context was drawn
-                state = (*state[:-1], part.state[-1])
-            part.state, judged = state, self.policy.all_heads(features, self.policy.context(state))
+            features, after = self._seen
+            # encoded before this episode's context was drawn
+            state = (*after[:-1], state[-1]) if self.policy.context_dim else after
+            judged = self.policy.all_heads(features, self.policy.context(state))
         if self.frozen:
-            self.history.add_features(features, t, part.rows)
-        logits, self.values[t, part.rows], bonus_values = judged
+            self.history.add_features(features)
+        logits, self.values[t], bonus_values = judged
         if self.bonus_values is not None and bonus_values is not None:
-            self.bonus_values[t, part.rows] = bonus_values
-        return features, logits
+            self.bonus_values[t] = bonus_values
+        return features, state, logits
 
     def _store(
         self, t: int, actions: Tensor, rewards: np.ndarray, dones: np.ndarray, infos: list[dict[str, Any]], state: State

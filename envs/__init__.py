@@ -22,7 +22,7 @@
 * ``sprites``        touch the target among distractors; ``sprites_scene`` the painter, ``sprites_multi`` scenes with
                      masks, ``dsprites`` one sprite over all its factors
 * ``shifts``         any world with its images shifted: hue, noise, blur, ...; ``stack``: with k frames in the channels
-* ``sb3``            any of these worlds as a stable-baselines3 ``VecEnv``; ``halves``: two of them that step in turn
+* ``sb3``            any of these worlds as a stable-baselines3 ``VecEnv``
 * ``sheet``          contact sheets; ``reference``: scores of simple policies, kept in ``references.csv``
 
 A world is a Gymnasium ``VectorEnv`` with ``AutoresetMode.SAME_STEP``. Its arrays are fresh at every step. Images are

@@ -23,7 +23,6 @@ from envs.registry import UsageError
 from envs.steps import Obs, Steps
 
 FEATURES = "features"
-ALL = slice(None)
 _STEP_FIELDS = ("action", "reward", "shaped_reward", "terminated", "truncated", "next_valid", "first")
 
 
@@ -96,38 +95,34 @@ class History:
         low, high = self._places(self._block)
         self._finals = {place: final for place, final in self._finals.items() if not low <= place < high}
 
-    def add_obs(self, obs: Mapping[str, Tensor], first: Tensor, t: int | None = None, streams: slice = ALL) -> Obs:
-        """Put the newest observations (N, ...) into the next row; returns them as they lie there, on the device.
-
-        Given ``t``, some ``streams`` may be a step ahead of what ``add_step`` has completed: these are theirs of
-        step t.
-        """
-        row = self._row_at(t)
-        self.first[row][streams].copy_(first)
+    def add_obs(self, obs: Mapping[str, Tensor], first: Tensor) -> Obs:
+        """Put the newest observations (N, ...) into the next row; returns them as they lie there, on the device."""
+        row = self._next_row()
+        self.first[row].copy_(first)
         if not self.frames:
             # One memory order whatever the environment gives: convolutions round differently in another.
             order = {key: torch.channels_last if key in self._images else torch.contiguous_format for key in obs}
             return {key: value.to(self.device).contiguous(memory_format=order[key]) for key, value in obs.items()}
-        kept = {key: self._view(key)[row][streams] for key in obs}
+        kept = {key: self._view(key)[row] for key in obs}
         for key, value in obs.items():
             if self.device.type == "cuda":
-                value = self._staged(key, value, streams)
+                value = self._staged(key, value)
             kept[key].copy_(value, non_blocking=True)
         return kept
 
-    def _staged(self, key: str, value: Tensor, streams: slice = ALL) -> Tensor:
+    def _staged(self, key: str, value: Tensor) -> Tensor:
         """The observation in page-locked memory, from where a GPU fetches it while the CPU goes on.
 
-        It is written anew a step later, when these streams' actions have come back, and so the copy has been made.
+        It is written anew a step later, when the actions have come back, and so the copy has been made.
         """
         if key not in self._staging:
             pinned = self.device.type == "cuda"
             self._staging[key] = torch.empty_like(self._view(key)[0], device="cpu", pin_memory=pinned)
-        return self._staging[key][streams].copy_(value)
+        return self._staging[key].copy_(value)
 
-    def add_features(self, features: Tensor, t: int | None = None, streams: slice = ALL) -> None:
-        """Put features (N, D) of the newest observations beside them; ``t`` and ``streams`` as in ``add_obs``."""
-        self._raw[FEATURES][self._row_at(t)][streams].copy_(features)
+    def add_features(self, features: Tensor) -> None:
+        """Put features (N, D) of the newest observations beside them."""
+        self._raw[FEATURES][self._next_row()].copy_(features)
 
     def add_step(
         self,
@@ -142,7 +137,7 @@ class History:
         ``finals`` maps a stream to its true last observation, every kept key. A stream that ended and is not in it gets
         ``next_valid`` False.
         """
-        row = self._row_at(self._t)
+        row = self._next_row()
         self.action[row].copy_(action)
         self.reward[row].copy_(reward)
         self.terminated[row].copy_(terminated)
@@ -241,9 +236,9 @@ class History:
 
     # places ----------------------------------------------------------------------------------------------------------
 
-    def _row_at(self, t: int | None) -> int:
-        """The row of step t of the newest rollout; None: of the step to be completed next."""
-        return self._block * (self.n_steps + 1) + (self._t if t is None else t)
+    def _next_row(self) -> int:
+        """The row of the step to be completed next; row T once the rollout is complete."""
+        return self._block * (self.n_steps + 1) + self._t
 
     def _rows_of(self, step: Tensor) -> Tensor:
         """Rows of steps counted from the oldest connected one."""

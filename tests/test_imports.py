@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "benchmarks": set(FOLDERS),
 }
 SB3 = {"stable_baselines3", "sb3_contrib"}
-SB3_OUTSIDE_AGENTS = {"representations/frozen.py", "envs/wrappers/sb3.py", "envs/halves.py"}
+SB3_OUTSIDE_AGENTS = {"representations/frozen.py", "envs/wrappers/sb3.py"}
 FORBIDDEN_NAMES = {"utils", "util", "common", "core", "helpers"}
 
 

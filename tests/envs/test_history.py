@@ -81,34 +81,6 @@ def test_frames_for_a_gpu_are_staged_in_the_ring_s_own_layout_in_one_place():
     again = history._staged("image", frame(4)["image"])
     assert again.data_ptr() == first.data_ptr()
     assert again.equal(frame(4)["image"])
-    part = history._staged("image", frame(5)["image"][1:], slice(1, N))
-    assert part.data_ptr() == first[1].data_ptr()
-    assert first[0].equal(frame(4)["image"][0])
-    assert first[1:].equal(frame(5)["image"][1:])
-
-
-def test_some_streams_may_be_a_step_ahead():
-    history = History(SPACE, T, N, features_dim=2)
-    history.begin()
-    ahead, behind = slice(0, 1), slice(1, N)
-    features = lambda time: torch.full((N, 2), float(time))  # noqa: E731
-    first = torch.zeros(N, dtype=torch.bool)
-    for t in range(T + 1):
-        for rows in (ahead, behind):
-            seen = history.add_obs(
-                {key: value[rows] for key, value in frame(t).items()}, first[rows] | (t == 2), t, rows
-            )
-            assert seen["image"].equal(frame(t)["image"][rows])
-            history.add_features(features(t)[rows], t, rows)
-            if rows is ahead and t > 0:  # its step t is seen, and step t - 1 completed only now
-                history.add_step(torch.full((N,), t - 1), torch.ones(N), first, first, {})
-    steps = history.rollout()
-    for t in range(T):
-        assert steps.obs["image"][t].equal(frame(t)["image"])
-        assert steps.obs["features"][t].equal(features(t))
-        assert steps.next_obs["image"][t].equal(frame(t + 1)["image"])
-        assert steps.action[t].tolist() == [t] * N
-        assert steps.first[t].tolist() == [t == 2] * N
 
 
 def test_next_obs_is_what_followed_never_a_reset_frame():

@@ -1,7 +1,7 @@
 """Two processes that train one agent: one process's weights to rounding, and each other's to the bit.
 
-The file is its own worker: ``python -m tests.agents.test_ranks FOLDER`` does, as one rank of a job, all that the tests
-read from FOLDER.
+The file is its own worker: ``python -m tests.agents.parallel.test_distributed FOLDER`` does, as one rank of a job, all
+that the tests read from FOLDER.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def job(tmp_path_factory):
         "MASTER_PORT": str(port),
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, "-m", "tests.agents.test_ranks", str(folder)]
+    command = [sys.executable, "-m", "tests.agents.parallel.test_distributed", str(folder)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "cwd": ROOT}
     ranks = [subprocess.Popen(command, env={**told, "RANK": str(k), "LOCAL_RANK": str(k)}, **pipes) for k in range(2)]
     said = [rank.communicate(timeout=120)[0] for rank in ranks]
@@ -247,8 +247,8 @@ def test_each_rank_takes_its_own_samples_of_a_minibatch():
     indices = torch.tensor([11, 0, 5, 8, 3, 2])
     expected = {0: [0], 1: [2, 1, 0], 2: [3, 1]}
     for rank, own in expected.items():
-        assert Ranks(rank, 3).own(indices, 2).tolist() == own
-    assert SINGLE_PROCESS.own(indices, 6) is indices
+        assert Ranks(rank, 3).local_indices(indices, 2).tolist() == own
+    assert SINGLE_PROCESS.local_indices(indices, 6) is indices
 
 
 def test_a_rank_draws_the_actions_that_its_rows_get_among_all():
@@ -310,7 +310,7 @@ def test_what_several_processes_cannot_do_is_refused_before_anything_is_written(
     space = keyed_space(env.observation_space)
     with pytest.raises(UsageError, match="bonuses learn on one process"):
         PPO(env, Tiny(space), mode="online", bonuses=[Rnd(space, 4)], ranks=Ranks(0, 2))
-    assert [Ranks(k, 4).share(12) for k in range(4)] == [range(0, 3), range(3, 6), range(6, 9), range(9, 12)]
+    assert [Ranks(k, 4).local_envs(12) for k in range(4)] == [range(0, 3), range(3, 6), range(6, 9), range(9, 12)]
 
 
 def test_a_killed_rank_ends_the_job_with_an_error(tmp_path):
