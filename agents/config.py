@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import gymnasium as gym
 import numpy as np
+from stable_baselines3.common.vec_env import VecEnv
 
-from agents.policy import keyed_space
-from envs.history import FEATURES
 from envs.registry import UsageError
+from envs.spaces import FEATURES, EnvSpec, keyed_space
 from intrinsic.base import IntrinsicBonus
 from representations.base import Representation
 
@@ -84,12 +84,15 @@ class Config:
             )
 
 
-def bonus_space(observation_space: gym.Space, representation: Representation, mode: str) -> gym.spaces.Dict:
-    """What the Steps of an agent hold, by key, for its bonuses: observations, and features where they are frozen."""
-    spaces = dict(keyed_space(observation_space).spaces)
+def bonus_spec(env: VecEnv, representation: Representation, mode: str, discount: float = 0.99) -> EnvSpec:
+    """The environment as an agent's Steps hold it, for its bonuses: observations, and features where they are frozen.
+
+    Stacked frames are what ``env.frames`` says (``Sb3VecEnv``); 1 where it says nothing.
+    """
+    spaces = dict(keyed_space(env.observation_space).spaces)
     if mode == "frozen":
         spaces[FEATURES] = gym.spaces.Box(-np.inf, np.inf, (representation.features_dim,), np.float32)
-    return gym.spaces.Dict(spaces)
+    return EnvSpec(gym.spaces.Dict(spaces), env.action_space, discount, getattr(env, "frames", 1))
 
 
 def skilled_one(bonuses: Sequence[IntrinsicBonus]) -> IntrinsicBonus | None:

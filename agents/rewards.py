@@ -21,7 +21,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor
 
-from agents.config import bonus_space
+from agents.config import bonus_spec
 from agents.rollout import Rollout
 from envs.rng_streams import stream_seed
 from envs.steps import Steps
@@ -66,11 +66,10 @@ class Paid(Rollout):
     def _first_visits(self) -> FirstVisits:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(self.seed or 0, "init", "visits"))
-            told = bonus_space(self.observation_space, self.representation, self.mode)
-            kept = self.history.keys
-            return FirstVisits(gym.spaces.Dict({key: box for key, box in told.spaces.items() if key in kept})).to(
-                self.device
-            )
+            assert self.env is not None
+            spec = bonus_spec(self.env, self.representation, self.mode, self.gamma)
+            kept = {key: box for key, box in spec.space.spaces.items() if key in self.history.keys}
+            return FirstVisits(replace(spec, space=gym.spaces.Dict(kept))).to(self.device)
 
     def _pay(self) -> None:
         """Rewards as the agent is really paid, bonuses included; advantages and returns of those."""

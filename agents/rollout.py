@@ -45,7 +45,7 @@ class Rollout(OnPolicyAlgorithm):
         mode: "frozen", "finetune" or "online"; None takes the representation's default.
         seed: of this agent's own random streams; the environment is seeded by who makes it.
         precision: "bfloat16" autocasts representation and hidden layers.
-        bonuses: intrinsic rewards, at most one of each class, built for ``bonus_space``.
+        bonuses: intrinsic rewards, at most one of each class, built for ``agents.config.bonus_spec``.
         ranks: the processes that train this agent; ``env`` holds this one's share of the environments.
         compiled: have torch compile the representation for the batch sizes of rollout and update.
     """

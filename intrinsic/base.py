@@ -3,8 +3,8 @@
 A bonus of its own, whole:
 
     class Surprise(IntrinsicBonus):
-        def __init__(self, space, actions, config=None):
-            super().__init__(space, actions, config)
+        def __init__(self, spec, config=None):
+            super().__init__(spec, config)
             self.net = self.inputs.make_encoder(64)
             self.optimizer = torch.optim.Adam(self.net.parameters(), self.config.learning_rate)
 
@@ -24,11 +24,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
 from envs.registry import UsageError
+from envs.spaces import EnvSpec
 from envs.steps import Steps
 from intrinsic.inputs import BonusInput, Look
 
@@ -80,8 +80,7 @@ class IntrinsicBonus(nn.Module, ABC):
     Most bonuses write ``score`` and ``learn`` alone; one that pays an episode as a whole overrides ``compute``.
 
     Args:
-        space: what Steps hold, by key: images (C, H, W) uint8, perhaps "features" (D,).
-        actions: number of discrete actions.
+        spec: the environment as Steps hold it: images (C, H, W) uint8, perhaps "features" (D,).
         config: of the subclass; None takes its defaults.
     """
 
@@ -89,13 +88,13 @@ class IntrinsicBonus(nn.Module, ABC):
     coefficient: float = 0.5
     """Weight of the scaled bonus in the reward; ``--bonus NAME:0.1`` sets it."""
 
-    def __init__(self, space: gym.spaces.Dict, actions: int, config: Any = None):
+    def __init__(self, spec: EnvSpec, config: Any = None):
         super().__init__()
         self.config = self.Config() if config is None else config
-        self.space, self.actions = space, actions
-        self.inputs = BonusInput(space, self.config.on)
-        if actions < 2:
-            raise UsageError(f"{self.name}: a world of {actions} actions leaves nothing to explore")
+        self.spec, self.num_actions = spec, spec.num_actions
+        self.inputs = BonusInput(spec, self.config.on)
+        if self.num_actions < 2:
+            raise UsageError(f"{self.name}: an environment of {self.num_actions} actions leaves nothing to explore")
 
     @property
     def name(self) -> str:

@@ -24,12 +24,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import gymnasium as gym
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.func import grad
 
+from envs.spaces import EnvSpec
 from intrinsic.base import Config, IntrinsicBonus, Transitions
 from intrinsic.models.gradient_gain import each
 from intrinsic.models.linear import LinearForward
@@ -87,13 +87,13 @@ class BayesianSurprise(IntrinsicBonus):
     config: BayesianSurpriseConfig
     model: LinearForward | VariationalForward
 
-    def __init__(self, space: gym.spaces.Dict, actions: int, config: Any = None):
-        super().__init__(space, actions, config)
+    def __init__(self, spec: EnvSpec, config: Any = None):
+        super().__init__(spec, config)
         c = self.config
         if c.model == "linear":
-            self.model = LinearForward(self.inputs, actions, c.width, c.inputs, c.noise**2)
+            self.model = LinearForward(self.inputs, self.num_actions, c.width, c.inputs, c.noise**2)
         else:
-            self.model = VariationalForward(self.inputs, actions, c.width, c.hidden, c.prior, c.noise, c.draws)
+            self.model = VariationalForward(self.inputs, self.num_actions, c.width, c.hidden, c.prior, c.noise, c.draws)
             self.optimizer = torch.optim.Adam([self.model.mu, self.model.rho], c.learning_rate)
 
     @torch.no_grad()

@@ -15,10 +15,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import torch
 from torch import Tensor
 
+from envs.spaces import EnvSpec
 from intrinsic.base import Config, IntrinsicBonus, Transitions
 from intrinsic.models.variational import VariationalForward
 
@@ -50,10 +50,10 @@ class ComplexityGain(IntrinsicBonus):
     Config = ComplexityGainConfig
     config: ComplexityGainConfig
 
-    def __init__(self, space: gym.spaces.Dict, actions: int, config: Any = None):
-        super().__init__(space, actions, config)
+    def __init__(self, spec: EnvSpec, config: Any = None):
+        super().__init__(spec, config)
         c = self.config
-        self.model = VariationalForward(self.inputs, actions, c.width, c.hidden, c.prior, c.noise, c.draws)
+        self.model = VariationalForward(self.inputs, self.num_actions, c.width, c.hidden, c.prior, c.noise, c.draws)
         self.optimizer = torch.optim.Adam([self.model.mu, self.model.rho], c.learning_rate)
 
     @torch.enable_grad()

@@ -20,11 +20,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from envs.spaces import EnvSpec
 from intrinsic.base import Config, IntrinsicBonus, Transitions
 
 
@@ -60,8 +60,8 @@ class Diayn(IntrinsicBonus):
     Config = DiaynConfig
     config: DiaynConfig
 
-    def __init__(self, space: gym.spaces.Dict, actions: int, config: Any = None):
-        super().__init__(space, actions, config)
+    def __init__(self, spec: EnvSpec, config: Any = None):
+        super().__init__(spec, config)
         width = self.config.width
         self.discriminator = nn.Sequential(self.inputs.make_encoder(width), zero_init_linear(width, self.config.skills))
         self.optimizer = torch.optim.Adam(self.discriminator.parameters(), self.config.learning_rate)

@@ -19,10 +19,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import torch
 from torch import Tensor
 
+from envs.spaces import EnvSpec
 from intrinsic.base import Transitions
 from intrinsic.latent_error import InLatent, LatentConfig
 
@@ -51,9 +51,9 @@ class Disagreement(InLatent):
     Config = DisagreementConfig
     config: DisagreementConfig
 
-    def __init__(self, space: gym.spaces.Dict, actions: int, config: Any = None):
+    def __init__(self, spec: EnvSpec, config: Any = None):
         config = DisagreementConfig() if config is None else config
-        super().__init__(space, actions, config, config.members)
+        super().__init__(spec, config, config.members)
 
     def score(self, batch: Transitions) -> Tensor:
         return self.predict(batch).var(0, unbiased=False).mean(1)

@@ -36,12 +36,12 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-import gymnasium as gym
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from envs.registry import UsageError
+from envs.spaces import EnvSpec
 from envs.steps import Steps
 from intrinsic.base import Config, IntrinsicBonus, Transitions
 from intrinsic.diayn import zero_init_linear
@@ -120,12 +120,14 @@ class Empowerment(IntrinsicBonus):
     Config = EmpowermentConfig
     config: EmpowermentConfig
 
-    def __init__(self, space: gym.spaces.Dict, actions: int, config: Any = None):
-        super().__init__(space, actions, config)
+    def __init__(self, spec: EnvSpec, config: Any = None):
+        super().__init__(spec, config)
         width = self.config.width
-        self.sequences = actions**self.config.horizon
+        self.sequences = self.num_actions**self.config.horizon
         if self.sequences > MOST:
-            raise UsageError(f"empowerment: {actions}^{self.config.horizon} sequences of actions; give a lower horizon")
+            raise UsageError(
+                f"empowerment: {self.num_actions}^{self.config.horizon} sequences of actions; give a lower horizon"
+            )
         self.planner = Planner(self.inputs.make_encoder(width), width, self.sequences)
         self.source = nn.Sequential(self.inputs.make_encoder(width), zero_init_linear(width, self.sequences))
         trained = [*self.planner.parameters(), *self.source.parameters()]
@@ -144,7 +146,7 @@ class Empowerment(IntrinsicBonus):
         return super().compute(steps).masked_fill(steps.terminated, 0)
 
     def update(self, steps: Steps, generator: torch.Generator) -> dict[str, float]:
-        return super().update(windows(steps, self.config.horizon, self.actions), generator)
+        return super().update(windows(steps, self.config.horizon, self.num_actions), generator)
 
     def learn(self, batch: Transitions, generator: torch.Generator) -> dict[str, Tensor]:
         g, log_b = self.planner(batch.now, batch.next)

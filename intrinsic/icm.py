@@ -24,11 +24,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from envs.spaces import EnvSpec
 from intrinsic import base
 from intrinsic.base import IntrinsicBonus, Transitions
 from intrinsic.inputs import concat_action
@@ -55,12 +55,12 @@ class Icm(IntrinsicBonus):
     Config = IcmConfig
     config: IcmConfig
 
-    def __init__(self, space: gym.spaces.Dict, actions: int, config: Any = None):
-        super().__init__(space, actions, config)
+    def __init__(self, spec: EnvSpec, config: Any = None):
+        super().__init__(spec, config)
         width, hidden = self.config.width, self.config.hidden
         self.phi = self.inputs.make_encoder(width)
-        self.inverse = nn.Sequential(nn.Linear(2 * width, hidden), nn.ReLU(), nn.Linear(hidden, actions))
-        self.dynamics = nn.Sequential(nn.Linear(width + actions, hidden), nn.ReLU(), nn.Linear(hidden, width))
+        self.inverse = nn.Sequential(nn.Linear(2 * width, hidden), nn.ReLU(), nn.Linear(hidden, self.num_actions))
+        self.dynamics = nn.Sequential(nn.Linear(width + self.num_actions, hidden), nn.ReLU(), nn.Linear(hidden, width))
         self.optimizer = torch.optim.Adam(self.parameters(), self.config.learning_rate)
 
     def score(self, batch: Transitions) -> Tensor:
@@ -90,5 +90,5 @@ class Icm(IntrinsicBonus):
 
     def error(self, now: Tensor, action: Tensor, following: Tensor) -> Tensor:
         """L_F (B,) of features (B, width)."""
-        predicted = self.dynamics(concat_action(now, action, self.actions))
+        predicted = self.dynamics(concat_action(now, action, self.num_actions))
         return (predicted - following).square().sum(1) / 2

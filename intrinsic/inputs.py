@@ -7,20 +7,17 @@ bounds of its space; its codes are seen one-hot.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
-import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from envs.history import FEATURES
 from envs.registry import UsageError
+from envs.spaces import FEATURES, IMAGE, EnvSpec
 from envs.steps import Obs
 from representations.nets import CODES, SMALLEST, make_trunk, one_hot, pixels
 
 Look = Literal["auto", "image", "features"]
-CHANNELS = 3
-"""Of one frame; an image with more holds older frames before the newest."""
 
 
 class BonusInput:
@@ -29,26 +26,24 @@ class BonusInput:
     ``shape``: (C, H, W) of the newest frame, or (D,) of the features. ``float_shape``: of what ``to_float`` gives.
 
     Args:
-        space: what Steps hold, by key.
+        spec: what Steps hold, by key, and how many frames an image's channels hold.
         on: "image", "features", or "auto" for the features where there are any.
 
     Raises:
         UsageError: the space has no such key.
     """
 
-    def __init__(self, space: gym.spaces.Dict, on: Look = "image"):
+    def __init__(self, spec: EnvSpec, on: Look = "image"):
+        space = spec.space
         if on not in ("auto", "image", "features"):
             raise UsageError(f"on='{on}': a bonus looks at 'image', 'features' or 'auto'")
         self.key = FEATURES if on == FEATURES or (on == "auto" and FEATURES in space.spaces) else "image"
         if self.key not in space.spaces:
             cure = "take --mode frozen, or on=image" if self.key == FEATURES else "take on=features"
             raise UsageError(f"a bonus on '{self.key}' finds only {', '.join(space.spaces)} here; {cure}")
-        box = space[self.key]
-        assert isinstance(box, gym.spaces.Box)
-        self.shape: tuple[int, ...] = box.shape
-        self.pictured = self.key == "image"
-        if self.pictured:
-            self.shape = (min(CHANNELS, box.shape[0]), *box.shape[1:])
+        box: Any = space[self.key]
+        self.pictured = self.key == IMAGE
+        self.shape: tuple[int, ...] = (spec.channels, *box.shape[1:]) if self.pictured else box.shape
         self.symbolic = self.pictured and int(box.high.max()) < CODES
         planes = self.shape[0] * CODES if self.symbolic else self.shape[0]
         self.float_shape = (planes, *self.shape[1:])

@@ -21,11 +21,11 @@ from abc import ABC
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import gymnasium as gym
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from envs.spaces import EnvSpec
 from envs.steps import Steps
 from intrinsic import base
 from intrinsic.base import CHUNK, IntrinsicBonus, Transitions
@@ -90,14 +90,14 @@ class InLatent(IntrinsicBonus, ABC):
     Config: ClassVar[type[base.Config]] = LatentConfig
     config: LatentConfig
 
-    def __init__(self, space: gym.spaces.Dict, actions: int, config: Any = None, members: int = 1):
-        super().__init__(space, actions, config)
+    def __init__(self, spec: EnvSpec, config: Any = None, members: int = 1):
+        super().__init__(spec, config)
         self.phi: nn.Module = nn.Identity()
         (latents,) = self.inputs.shape if not self.inputs.pictured else (self.config.latents,)
         if self.inputs.pictured:
             self.phi = self.inputs.make_encoder(latents).requires_grad_(False)
         self.moments = RunningMeanStd((latents,))
-        self.dynamics = Dynamics(members, latents, actions, self.config.width, self.config.blocks)
+        self.dynamics = Dynamics(members, latents, self.num_actions, self.config.width, self.config.blocks)
         self.optimizer = torch.optim.Adam(self.dynamics.parameters(), self.config.learning_rate)
 
     @torch.no_grad()

@@ -20,10 +20,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
+from envs.spaces import EnvSpec
 from envs.steps import Steps
 from intrinsic.base import Config, IntrinsicBonus, Transitions
 from intrinsic.models.gradient_gain import batch_gain, rms_adam
@@ -63,15 +63,15 @@ class LearningProgress(IntrinsicBonus):
     Config = LearningProgressConfig
     config: LearningProgressConfig
 
-    def __init__(self, space: gym.spaces.Dict, actions: int, config: Any = None):
-        super().__init__(space, actions, config)
+    def __init__(self, spec: EnvSpec, config: Any = None):
+        super().__init__(spec, config)
         c = self.config
         self.linear = c.model == "linear"
         if self.linear:
-            self.model = LinearForward(self.inputs, actions, c.width, c.hidden, c.noise**2)
+            self.model = LinearForward(self.inputs, self.num_actions, c.width, c.hidden, c.noise**2)
             return
         self.eyes = RandomFeatures(self.inputs, c.width)
-        seen, said = self.eyes.width + actions, self.eyes.width
+        seen, said = self.eyes.width + self.num_actions, self.eyes.width
         self.net = nn.Sequential(nn.Linear(seen, c.hidden), nn.ReLU(), nn.Linear(c.hidden, said))
         self.optimizer = rms_adam(self.net, c.learning_rate)
 
@@ -88,7 +88,7 @@ class LearningProgress(IntrinsicBonus):
     def score(self, batch: Transitions) -> Tensor:
         if self.linear:
             return refit_gain(*self.model.leverage_and_error(*self.model.pair(batch))).float()
-        return batch_gain(self.net, self.optimizer, squared_error, *self.eyes.pair(batch, self.actions))
+        return batch_gain(self.net, self.optimizer, squared_error, *self.eyes.pair(batch, self.num_actions))
 
     def learn(self, batch: Transitions, generator: torch.Generator) -> dict[str, Tensor]:
         if self.linear:
@@ -96,7 +96,7 @@ class LearningProgress(IntrinsicBonus):
             _, error = self.model.leverage_and_error(phi, y)
             self.model.add(phi, y)
             return {"loss": error.square().mean()}
-        loss = squared_error(self.net, *self.eyes.pair(batch, self.actions)).mean()
+        loss = squared_error(self.net, *self.eyes.pair(batch, self.num_actions)).mean()
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()

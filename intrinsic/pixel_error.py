@@ -18,11 +18,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from envs.spaces import EnvSpec
 from intrinsic import base
 from intrinsic.base import IntrinsicBonus, Transitions
 from intrinsic.inputs import concat_action
@@ -46,8 +46,8 @@ class PixelError(IntrinsicBonus):
     Config = PixelErrorConfig
     config: PixelErrorConfig
 
-    def __init__(self, space: gym.spaces.Dict, actions: int, config: Any = None):
-        super().__init__(space, actions, config)
+    def __init__(self, spec: EnvSpec, config: Any = None):
+        super().__init__(spec, config)
         width = self.config.width
         self.in_pixels = self.inputs.pictured and not self.inputs.symbolic
         self.encoder = self.inputs.make_encoder(width)
@@ -55,14 +55,16 @@ class PixelError(IntrinsicBonus):
         if self.in_pixels:
             planes, rows, columns = self.inputs.float_shape
             self.sides = (min(self.config.side, rows), min(self.config.side, columns))
-            self.decoder = Decoder(width + actions, (planes, *self.sides))
+            self.decoder = Decoder(width + self.num_actions, (planes, *self.sides))
         else:
             numbers = math.prod(self.inputs.float_shape)
-            self.decoder = nn.Sequential(nn.Linear(width + actions, width), nn.ReLU(), nn.Linear(width, numbers))
+            self.decoder = nn.Sequential(
+                nn.Linear(width + self.num_actions, width), nn.ReLU(), nn.Linear(width, numbers)
+            )
         self.optimizer = torch.optim.Adam(self.parameters(), self.config.learning_rate)
 
     def score(self, batch: Transitions) -> Tensor:
-        change = self.decoder(concat_action(self.encoder(batch.now), batch.action, self.actions)).flatten(1)
+        change = self.decoder(concat_action(self.encoder(batch.now), batch.action, self.num_actions)).flatten(1)
         return (self.numbers(batch.now) + change - self.numbers(batch.next)).square().mean(1)
 
     def learn(self, batch: Transitions, generator: torch.Generator) -> dict[str, Tensor]:

@@ -21,11 +21,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import gymnasium as gym
 import torch
 from torch import Tensor
 
 from envs.registry import UsageError
+from envs.spaces import EnvSpec
 from envs.steps import Steps
 from intrinsic.base import Config, IntrinsicBonus, Transitions
 from intrinsic.models.gradient_gain import per_sample_gain, rms_adam
@@ -67,8 +67,8 @@ class PredictionGain(IntrinsicBonus):
     Config = PredictionGainConfig
     config: PredictionGainConfig
 
-    def __init__(self, space: gym.spaces.Dict, actions: int, config: Any = None):
-        super().__init__(space, actions, config)
+    def __init__(self, spec: EnvSpec, config: Any = None):
+        super().__init__(spec, config)
         frames = self.inputs.pictured and not self.inputs.symbolic
         self.counting = self.config.model == "counts" or (self.config.model == "auto" and not frames)
         if self.counting:

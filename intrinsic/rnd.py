@@ -17,10 +17,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
+from envs.spaces import EnvSpec
 from envs.steps import Steps
 from intrinsic import base
 from intrinsic.base import CHUNK, IntrinsicBonus, Transitions
@@ -65,8 +65,8 @@ class Rnd(IntrinsicBonus):
     Config = RndConfig
     config: RndConfig
 
-    def __init__(self, space: gym.spaces.Dict, actions: int, config: Any = None):
-        super().__init__(space, actions, config)
+    def __init__(self, spec: EnvSpec, config: Any = None):
+        super().__init__(spec, config)
         width = self.config.width
         self.target = linear_trunk(self.inputs, width)
         self.target.requires_grad_(False)

@@ -7,10 +7,10 @@ episode sends it on (RIDE, Raileanu and Rocktaeschel 2020; NovelD, Zhang et al. 
 
 from __future__ import annotations
 
-import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
+from envs.spaces import IMAGE, EnvSpec
 from envs.steps import Steps
 from intrinsic.inputs import BonusInput
 from intrinsic.models.pixel_cnn import grey_levels
@@ -82,9 +82,9 @@ class FirstVisits(nn.Module):
     is over by ``remember``.
     """
 
-    def __init__(self, space: gym.spaces.Dict):
+    def __init__(self, spec: EnvSpec):
         super().__init__()
-        self.hash = StateHash(BonusInput(space, "image" if "image" in space.spaces else "features"))
+        self.hash = StateHash(BonusInput(spec, "image" if IMAGE in spec.space.spaces else "features"))
         # (K, 2) stream and key of every visit of the episodes under way; it grows and shrinks with them
         self.register_buffer("visited", torch.zeros(0, 2, dtype=torch.int64))
         self.visited: Tensor

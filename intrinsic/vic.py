@@ -26,11 +26,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from envs.spaces import EnvSpec
 from envs.steps import Steps
 from intrinsic.base import Config, IntrinsicBonus, Transitions
 from intrinsic.diayn import draw_one_hot, zero_init_linear
@@ -71,8 +71,8 @@ class Vic(IntrinsicBonus):
     Config = VicConfig
     config: VicConfig
 
-    def __init__(self, space: gym.spaces.Dict, actions: int, config: Any = None):
-        super().__init__(space, actions, config)
+    def __init__(self, spec: EnvSpec, config: Any = None):
+        super().__init__(spec, config)
         config = self.config
         self.q = Endpoints(self.inputs.make_encoder(config.width), config.width, config.options)
         self.optimizer = torch.optim.Adam(self.q.parameters(), config.learning_rate)

@@ -8,12 +8,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import torch
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents import checkpoint
-from agents.config import bonus_space, skilled_one
+from agents.config import bonus_spec, skilled_one
 from agents.policy import PRECISIONS, Precision, keyed_space
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
 from agents.runs.run_dir import UNNAMED
@@ -119,25 +118,18 @@ def build_representation(config: RunConfig, task: Task) -> Representation:
     return AppendVectors(representation, space, vectors) if vectors else representation
 
 
-def build_bonuses(config: RunConfig, space: gym.spaces.Dict, actions: int) -> list[IntrinsicBonus]:
-    """The bonuses of a run, each as the seed and its own name make it.
-
-    Args:
-        space: what the agent's Steps hold (``agents.config.bonus_space``).
-    """
+def build_bonuses(config: RunConfig, env: VecEnv, representation: Representation) -> list[IntrinsicBonus]:
+    """The bonuses of a run over ``env``, each as the seed and its own name make it."""
+    spec = bonus_spec(env, representation, config.mode, config.algo_settings.get("gamma", 0.99))
     bonuses = []
     for name, coefficient in parse_bonuses(config.bonus.split()).items():
         cls = BONUSES.resolve(name)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(config.seed, "init", "bonus", name))
-            bonus: IntrinsicBonus = cls(space, actions, cls.Config(**config.bonus_settings.get(name, {})))
+            bonus: IntrinsicBonus = cls(spec, cls.Config(**config.bonus_settings.get(name, {})))
         bonus.coefficient = bonus.coefficient if coefficient is None else coefficient
         bonuses.append(bonus)
     return bonuses
-
-
-def bonus_inputs(env: VecEnv, representation: Representation, mode: str) -> tuple[gym.spaces.Dict, int]:
-    return bonus_space(env.observation_space, representation, mode), int(getattr(env.action_space, "n", 0))
 
 
 def parse_bonuses(words: Iterable[str]) -> dict[str, float | None]:
@@ -189,7 +181,7 @@ def load_trained_bonuses(run: Path, config: Mapping[str, Any]) -> tuple[Represen
     known, task, representation, state = _read_back(run, config)
     world = task.source.stacked(1 if known.mode == "frozen" else task.motion)
     env = Sb3VecEnv(world.make(1, 0))
-    bonuses = build_bonuses(known, *bonus_inputs(env, representation, known.mode))
+    bonuses = build_bonuses(known, env, representation)
     env.close()
     for bonus in bonuses:
         checkpoint.restore(bonus, state[f"bonus/{bonus.name}"])
@@ -236,7 +228,7 @@ def validate(configs: Sequence[RunConfig], ranks: Ranks = SINGLE_PROCESS) -> dic
                     views_of(task.source)
                 if config.bonus != "none":
                     env = Sb3VecEnv(task.source.stacked(1 if config.mode == "frozen" else task.motion).make(1, 0))
-                    skilled_one(build_bonuses(config, *bonus_inputs(env, representation, config.mode)))
+                    skilled_one(build_bonuses(config, env, representation))
                     env.close()
                 each = config.steps // config.num_envs
                 if config.mode == "online" and representation.has_loss and representation.window > each:

@@ -20,7 +20,6 @@ from PIL import Image
 from agents import ALGORITHMS, checkpoint
 from agents.runs.build import (
     RunConfig,
-    bonus_inputs,
     build_bonuses,
     build_representation,
     find_task,
@@ -167,7 +166,7 @@ def train_agent(job: RunContext, representation: Representation, resumed: bool) 
         precision=job.precision,
         compiled=config.compile,
         device=job.device,
-        bonuses=build_bonuses(config, *bonus_inputs(env, representation, config.mode)),
+        bonuses=build_bonuses(config, env, representation),
         ranks=ranks,
     )
     if not agent.exact_env:

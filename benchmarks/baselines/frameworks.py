@@ -29,6 +29,7 @@ from agents.policy import keyed_space
 from agents.ppo import PPO, PPOConfig
 from agents.runs.build import resolve_precision
 from benchmarks.baselines.single_file import Agent, Settings, SingleFile
+from envs.spaces import EnvSpec
 from envs.tasks import World
 from envs.wrappers.sb3 import Sb3VecEnv
 from intrinsic import BONUSES
@@ -118,7 +119,7 @@ def ours(
     config = PPOConfig(n_steps=n_steps, minibatches=_minibatches(num_envs, n_steps))
     torch.manual_seed(0)
     representation = _representation(repr, space, trunk=trunk, actions=actions, discount=config.gamma).to(device)
-    bonuses = [BONUSES.resolve(bonus)(space, actions)] if bonus else []
+    bonuses = [BONUSES.resolve(bonus)(EnvSpec(space, env.action_space, config.gamma))] if bonus else []
     kind = resolve_precision(precision, device)
     agent = PPO(env, representation, config, precision=kind, device=device, bonuses=bonuses)
     return repeated(_iteration(agent, n_steps * num_envs), n_steps * num_envs, seconds, device)

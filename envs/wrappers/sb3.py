@@ -69,6 +69,8 @@ class Sb3VecEnv(VecEnv):
         self._start = time.monotonic()
         self.told: dict[str, Any] = {}
         """The world's infos of the newest step, all envs at once."""
+        self.frames: int = getattr(vector_env, "frames", 1)
+        """Frames stacked in the channels of an image."""
         self._actions: Array | None = None
         self._last: Any = None
         super().__init__(vector_env.num_envs, shown, vector_env.single_action_space)

@@ -7,16 +7,18 @@ import numpy as np
 import torch
 from torch import nn
 
+from envs.spaces import EnvSpec
 from intrinsic.base import IntrinsicBonus
 
-SPACE = gym.spaces.Dict({"image": gym.spaces.Box(0, 255, (3, 8, 8), np.uint8)})
+IMAGES = gym.spaces.Dict({"image": gym.spaces.Box(0, 255, (3, 8, 8), np.uint8)})
+SPEC = EnvSpec(IMAGES, gym.spaces.Discrete(4))
 
 
 class Constant(IntrinsicBonus):
     """Pays ``amount`` everywhere; learns a number by its own Adam."""
 
     def __init__(self, amount: float = 1.0, coefficient: float = 1.0):
-        super().__init__(SPACE, 4)
+        super().__init__(SPEC)
         self.amount, self.coefficient = amount, coefficient
         self.weight = nn.Parameter(torch.zeros(()))
         self.optimizer = torch.optim.Adam([self.weight], 0.1)
@@ -38,7 +40,7 @@ class Novelty(IntrinsicBonus):
     coefficient = 1.0
 
     def __init__(self):
-        super().__init__(SPACE, 4)
+        super().__init__(SPEC)
 
     def score(self, batch):
         return batch.next[:, 0].float().mean((-1, -2)) / 255

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from agents.a2c import A2C
-from agents.config import bonus_space
+from agents.config import bonus_spec
 from agents.policy import keyed_space
 from agents.ppo import PPO
 from envs.minigrid.env import MiniGridVectorEnv
@@ -30,7 +30,7 @@ def make(name, agent, coefficient=0.5, **settings):
         torch.manual_seed(1)
         built = representation(keyed_space(env.observation_space), representation.Config(trunk="symbols"))
         kinds = [] if name is None else [BONUSES.resolve(name)]
-        bonuses = [kind(bonus_space(env.observation_space, built, mode), 7, kind.Config(on="auto")) for kind in kinds]
+        bonuses = [kind(bonus_spec(env, built, mode), kind.Config(on="auto")) for kind in kinds]
     for bonus in bonuses:
         bonus.coefficient = coefficient
     config = cls.Config(**{**CONFIG, **({"minibatches": 4} if cls is PPO else {}), **settings})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -14,6 +15,7 @@ from benchmarks.explore import main, ranged, row
 from benchmarks.reporting import bonus_maps
 from benchmarks.reporting.runs import Cell, Run
 from envs.registry import UsageError
+from envs.spaces import EnvSpec
 from envs.tasks import World
 from intrinsic.base import IntrinsicBonus
 
@@ -129,11 +131,9 @@ def test_a_map_covers_the_cells_an_agent_can_stand_on():
     env.reset()
     cells = bonus_maps.standing(env.unwrapped)
     space = World("minigrid", {"view": "symbolic"}).make(1, 0).single_observation_space
-    import gymnasium as gym
-
     box = gym.spaces.Box(0, 10, (3, 7, 7), np.uint8)
     assert space.high.max() == 10
-    found = bonus_maps.bonus_maps(world, [Key(gym.spaces.Dict({"image": box}), 7)])["key"]
+    found = bonus_maps.bonus_maps(world, [Key(EnvSpec(gym.spaces.Dict({"image": box}), gym.spaces.Discrete(7)))])["key"]
     assert found.shape == (5, 5)
     assert np.isfinite(found).sum() == len(cells)
     # A 5x5 level: 3x3 inside, one column of it wall and door, one cell the key, one the goal: 3 + 3 - 2 are free.

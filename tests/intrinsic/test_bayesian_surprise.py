@@ -15,15 +15,15 @@ from intrinsic.bayesian_surprise import BayesianSurprise, linear_surprise, step_
 from intrinsic.inputs import BonusInput
 from intrinsic.models.linear import RandomFeatures
 from intrinsic.models.variational import gaussian_kl
-from tests.intrinsic.conftest import assert_go_on_alike
+from tests.intrinsic.tools import assert_go_on_alike, build, make_steps, random_obs, spec
 
 T, N = 5, 3
 KINDS = ["pixels", "symbols", "tiny", "features"]
 SMALL = {"width": 6, "inputs": 12, "hidden": 5, "draws": 2, "on": "auto"}
 
 
-def made(build, space, kind, seed=0, **settings):
-    return build(BayesianSurprise, space(kind), seed=seed, **(SMALL | settings))
+def made(kind, seed=0, **settings):
+    return build(BayesianSurprise, spec(kind), seed=seed, **(SMALL | settings))
 
 
 def random_pair(count, inputs, outputs, seed=0):
@@ -39,8 +39,8 @@ def test_by_hand():
     assert linear_surprise(torch.zeros(1), torch.ones(1, 3), 1.0).tolist() == [0]
 
 
-def test_linear_is_the_kl_between_posteriors(build, space):
-    model = made(build, space, "features", noise=0.6).model
+def test_linear_is_the_kl_between_posteriors():
+    model = made("features", noise=0.6).model
     phi, y = random_pair(4, 12, 6)
     model.add(phi, y)
     new_phi, new_y = random_pair(3, 12, 6, seed=1)
@@ -61,8 +61,8 @@ def test_linear_is_the_kl_between_posteriors(build, space):
         assert float(surprise[i]) == pytest.approx(float(expected), rel=1e-8)
 
 
-def test_it_falls_as_one_over_n_for_a_repeated_input(build, space):
-    model = made(build, space, "features", noise=0.5).model
+def test_it_falls_as_one_over_n_for_a_repeated_input():
+    model = made("features", noise=0.5).model
     phi, _ = random_pair(1, 12, 6)
     y = torch.randn(2000, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 0.5
     surprise = []
@@ -75,13 +75,13 @@ def test_it_falls_as_one_over_n_for_a_repeated_input(build, space):
     assert surprise[0] / surprise[1] == pytest.approx(4, rel=0.1)
 
 
-def test_pure_noise_stops_paying_though_its_error_stays(build, space, steps_of):
-    bonus = made(build, space, "features")
+def test_pure_noise_stops_paying_though_its_error_stays():
+    bonus = made("features")
     generator = torch.Generator().manual_seed(0)
     seen, errors = [], []
     for _ in range(40):
         now = torch.randn(1, 1, 6, generator=torch.Generator().manual_seed(1)).expand(T, N, -1)
-        steps = steps_of(now, torch.randn(T, N, 6, generator=generator))
+        steps = make_steps(now, torch.randn(T, N, 6, generator=generator))
         seen.append(float(bonus.compute(steps).mean()))
         errors.append(bonus.update(steps, generator)["error"])
     assert seen[-1] < 0.02 * seen[0]  # 600 samples: 1/600 of what one would leave
@@ -115,9 +115,9 @@ def test_second_order_by_hand_and_by_the_kl_of_a_natural_step():
     assert float(form) == pytest.approx(float(kl), rel=1e-2)
 
 
-def test_the_variational_bonus_is_that_form_of_each_ones_own_gradient(build, space, frames):
-    bonus = made(build, space, "symbols", model="variational", step=0.1)
-    now, after = frames(1, 3, "symbols", 1)[0], frames(1, 3, "symbols", 2)[0]
+def test_the_variational_bonus_is_that_form_of_each_ones_own_gradient():
+    bonus = made("symbols", model="variational", step=0.1)
+    now, after = random_obs(1, 3, "symbols", 1)[0], random_obs(1, 3, "symbols", 2)[0]
     batch = Transitions(now, torch.tensor([0, 3, 1]), after, torch.arange(3))
     score, model = bonus.score(batch), bonus.model
     x, y = model.pair(batch)
@@ -127,8 +127,8 @@ def test_the_variational_bonus_is_that_form_of_each_ones_own_gradient(build, spa
         assert float(score[i]) == pytest.approx(float(step_surprise(gradient, model.rho.detach(), 0.1)), rel=1e-4)
 
 
-def test_the_variational_loss_by_hand(build, space):
-    bonus = made(build, space, "features", model="variational", hidden=1, draws=1, noise=0.5)
+def test_the_variational_loss_by_hand():
+    bonus = made("features", model="variational", hidden=1, draws=1, noise=0.5)
     model = bonus.model
     with torch.no_grad():
         model.mu.zero_()
@@ -140,17 +140,17 @@ def test_the_variational_loss_by_hand(build, space):
     assert float(loss.detach()) == pytest.approx(2 * ((2 * math.tanh(0.5)) ** 2 + 9), rel=1e-5)
 
 
-def test_the_variational_bonus_is_clipped(build, space, frames):
-    bonus = made(build, space, "features", model="variational", noise=1e-3)
-    now = frames(1, 3, "features")[0]
+def test_the_variational_bonus_is_clipped():
+    bonus = made("features", model="variational", noise=1e-3)
+    now = random_obs(1, 3, "features")[0]
     batch = Transitions(now, torch.zeros(3, dtype=torch.int64), -now, torch.arange(3))
     assert bonus.score(batch).tolist() == [1000.0] * 3
 
 
-def test_eyes_are_normal_fixed_and_hear_the_action(build, space, frames):
+def test_eyes_are_normal_fixed_and_hear_the_action():
     for kind in KINDS:
-        eyes = RandomFeatures(BonusInput(space(kind), "auto"), 6)
-        now = frames(1, 3, kind)[0]
+        eyes = RandomFeatures(BonusInput(spec(kind), "auto"), 6)
+        now = random_obs(1, 3, kind)[0]
         x, y = eyes.pair(Transitions(now, torch.tensor([1, 0, 2]), now, torch.arange(3)), 4)
         assert torch.allclose(y.mean(1), torch.zeros(3), atol=1e-5)
         assert torch.allclose(y.var(1, unbiased=False), torch.ones(3), rtol=1e-2)
@@ -160,15 +160,15 @@ def test_eyes_are_normal_fixed_and_hear_the_action(build, space, frames):
         assert not any(p.requires_grad for p in eyes.parameters())
 
 
-def test_only_the_posterior_learns(build, space, steps_of, frames):
-    bonus = made(build, space, "symbols", model="variational", batch=4)
+def test_only_the_posterior_learns():
+    bonus = made("symbols", model="variational", batch=4)
     assert {id(p) for p in bonus.optimizer.param_groups[0]["params"]} == {
         id(p) for p in bonus.parameters() if p.requires_grad
     }
     eyes = copy.deepcopy(bonus.model.eyes.state_dict())
     mu, rho = bonus.model.mu.detach().clone(), bonus.model.rho.detach().clone()
-    now = frames(T, N, "symbols")
-    bonus.update(steps_of(now, now.flip(0)), torch.Generator().manual_seed(0))
+    now = random_obs(T, N, "symbols")
+    bonus.update(make_steps(now, now.flip(0)), torch.Generator().manual_seed(0))
     assert all(torch.equal(eyes[name], value) for name, value in bonus.model.eyes.state_dict().items())
     assert int(bonus.model.learnt) == T * N
     assert not torch.equal(mu, bonus.model.mu)
@@ -177,12 +177,12 @@ def test_only_the_posterior_learns(build, space, steps_of, frames):
 
 @pytest.mark.parametrize("model", ["linear", "variational"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_seen_often_pays_little_and_what_never_was_does_not(space, build, steps_of, frames, kind, model):
-    bonus = made(build, space, kind, model=model, batch=15, learning_rate=0.02)
-    often, never = (torch.cat([frames(1, 1, kind, seed), frames(1, 1, kind, seed + 1)], 1) for seed in (1, 4))
-    probe = steps_of(torch.cat([often[:, :1], never[:, :1]], 1), torch.cat([often[:, 1:], never[:, 1:]], 1))
+def test_what_is_seen_often_pays_little_and_what_never_was_does_not(kind, model):
+    bonus = made(kind, model=model, batch=15, learning_rate=0.02)
+    often, never = (torch.cat([random_obs(1, 1, kind, seed), random_obs(1, 1, kind, seed + 1)], 1) for seed in (1, 4))
+    probe = make_steps(torch.cat([often[:, :1], never[:, :1]], 1), torch.cat([often[:, 1:], never[:, 1:]], 1))
     first = bonus.compute(probe)[0]
-    steps = steps_of(
+    steps = make_steps(
         often[:, :1].expand(T, N, *often.shape[2:]).contiguous(),
         often[:, 1:].expand(T, N, *often.shape[2:]).contiguous(),
     )
@@ -194,29 +194,29 @@ def test_what_is_seen_often_pays_little_and_what_never_was_does_not(space, build
 
 
 @pytest.mark.parametrize("model", ["linear", "variational"])
-def test_what_cannot_be_seen_pays_nothing_and_no_reset_frame_is_looked_at(space, build, steps_of, frames, model):
-    bonus = made(build, space, "symbols", model=model)
-    now, after = frames(T, N, "symbols", 1), frames(T, N, "symbols", 2)
+def test_what_cannot_be_seen_pays_nothing_and_no_reset_frame_is_looked_at(model):
+    bonus = made("symbols", model=model)
+    now, after = random_obs(T, N, "symbols", 1), random_obs(T, N, "symbols", 2)
     done = torch.zeros(T, N, dtype=torch.bool)
     done[1, 2] = True
     valid = torch.ones(T, N, dtype=torch.bool)
     valid[3, 0] = False
-    bonus_of = bonus.compute(steps_of(now, after, done=done, valid=valid))
+    bonus_of = bonus.compute(make_steps(now, after, done=done, valid=valid))
     assert float(bonus_of[3, 0]) == 0
     assert (bonus_of[valid] > 0).all()
     flat = Transitions(now[1, 2:], torch.zeros(1, dtype=torch.int64), after[1, 2:], torch.zeros(1, dtype=torch.int64))
     assert float(bonus_of[1, 2]) == pytest.approx(float(bonus.score(flat)), rel=1e-4)
     reset = after.clone()
     reset[1, 2] = now[2, 2]  # what a careless eye would take for the successor
-    assert float(bonus.compute(steps_of(now, reset))[1, 2]) != pytest.approx(float(bonus_of[1, 2]), rel=1e-4)
-    assert bonus.compute(steps_of(now, after, valid=torch.zeros(T, N, dtype=torch.bool))).sum() == 0
+    assert float(bonus.compute(make_steps(now, reset))[1, 2]) != pytest.approx(float(bonus_of[1, 2]), rel=1e-4)
+    assert bonus.compute(make_steps(now, after, valid=torch.zeros(T, N, dtype=torch.bool))).sum() == 0
 
 
 @pytest.mark.parametrize("model", ["linear", "variational"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_restored_bonus_pays_and_learns_alike(space, build, steps_of, frames, kind, model):
-    one, other = (made(build, space, kind, seed, model=model, batch=6) for seed in (0, 1))
-    assert_go_on_alike(one, other, steps_of(frames(T, N, kind, 1), frames(T, N, kind, 2)))
+def test_a_restored_bonus_pays_and_learns_alike(kind, model):
+    one, other = (made(kind, seed, model=model, batch=6) for seed in (0, 1))
+    assert_go_on_alike(one, other, make_steps(random_obs(T, N, kind, 1), random_obs(T, N, kind, 2)))
 
 
 @pytest.mark.parametrize(

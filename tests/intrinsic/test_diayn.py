@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import math
 
-import gymnasium as gym
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,6 +13,7 @@ from agents.checkpoint import restore, state_of
 from intrinsic import BONUSES
 from intrinsic.base import Transitions
 from intrinsic.diayn import Diayn, draw_one_hot
+from tests.intrinsic.tools import build, feature_spec, make_steps, random_obs, spec
 
 LOG_4 = math.log(4)
 
@@ -31,25 +30,25 @@ def batch_of(following: torch.Tensor, context: torch.Tensor) -> Transitions:
 
 
 @pytest.fixture
-def told(space, build):
+def told():
     """q's logits are 0, log 2, log 3, log 4 (so q = 0.1, 0.2, 0.3, 0.4), whatever is seen."""
-    bonus = build(Diayn, space("features"), on="auto", skills=4, width=8)
+    bonus = build(Diayn, spec("features"), on="auto", skills=4, width=8)
     with torch.no_grad():
         bonus.discriminator[1].bias.copy_(torch.tensor([1.0, 2, 3, 4]).log())
     return bonus
 
 
-def test_the_reward_by_hand(told, frames):
+def test_the_reward_by_hand(told):
     # log(q / p) with q = (0.1, 0.2, 0.3, 0.4) and p = 1/4: log 0.4, log 0.8, log 1.2, log 1.6
-    batch = batch_of(frames(1, 5, "features")[0], skills_of(3, 0, 1, 2, 2))
+    batch = batch_of(random_obs(1, 5, "features")[0], skills_of(3, 0, 1, 2, 2))
     expected = torch.tensor([1.6, 0.4, 0.8, 1.2, 1.2]).log()
     torch.testing.assert_close(told.score(batch).detach(), expected)
 
 
-def test_the_skill_is_read_from_where_the_step_led_and_not_from_where_it_began(space, build, frames):
-    bonus = build(Diayn, space("features"), on="auto", skills=4, width=8)
+def test_the_skill_is_read_from_where_the_step_led_and_not_from_where_it_began():
+    bonus = build(Diayn, spec("features"), on="auto", skills=4, width=8)
     torch.nn.init.normal_(bonus.discriminator[1].weight)
-    following, context = frames(1, 5, "features")[0], skills_of(3, 0, 1, 2, 2)
+    following, context = random_obs(1, 5, "features")[0], skills_of(3, 0, 1, 2, 2)
     one = batch_of(following, context)
     other = Transitions(now=one.now + 1, action=one.action + 1, next=following, place=one.place, context=context)
     hidden = bonus.discriminator[0](following)
@@ -60,11 +59,11 @@ def test_the_skill_is_read_from_where_the_step_led_and_not_from_where_it_began(s
 
 
 @pytest.mark.parametrize("kind", ["pixels", "symbols", "features", "tiny"])
-def test_untrained_it_pays_nothing_anywhere_and_trained_at_most_log_k(space, build, frames, steps_of, kind):
-    now, following = frames(5, 3, kind), frames(5, 3, kind, seed=1)
+def test_untrained_it_pays_nothing_anywhere_and_trained_at_most_log_k(kind):
+    now, following = random_obs(5, 3, kind), random_obs(5, 3, kind, seed=1)
     context = draw_one_hot(15, 4, torch.Generator().manual_seed(0)).view(5, 3, 4)
-    bonus = build(Diayn, space(kind), on="auto", skills=4, width=8, learning_rate=0.1)
-    steps = steps_of(now, following, context=context)
+    bonus = build(Diayn, spec(kind), on="auto", skills=4, width=8, learning_rate=0.1)
+    steps = make_steps(now, following, context=context)
     assert bonus.compute(steps).abs().max() < 1e-6
     for _ in range(30):  # far past what one learns without error: q near 0 and near 1
         metrics = bonus.update(steps, torch.Generator().manual_seed(0))
@@ -74,9 +73,9 @@ def test_untrained_it_pays_nothing_anywhere_and_trained_at_most_log_k(space, bui
     assert metrics["accuracy"] > 0.3
 
 
-def test_one_learning_step_lowers_the_cross_entropy_it_reports(space, build, frames):
-    bonus = build(Diayn, space("features"), on="auto", skills=4, width=8, learning_rate=0.03)
-    batch = batch_of(frames(1, 5, "features")[0], skills_of(3, 0, 1, 2, 2))
+def test_one_learning_step_lowers_the_cross_entropy_it_reports():
+    bonus = build(Diayn, spec("features"), on="auto", skills=4, width=8, learning_rate=0.03)
+    batch = batch_of(random_obs(1, 5, "features")[0], skills_of(3, 0, 1, 2, 2))
     first = bonus.learn(batch, torch.Generator())["loss"]
     assert float(first) == pytest.approx(LOG_4)  # nothing known of 4 skills
     later = [float(bonus.learn(batch, torch.Generator())["loss"]) for _ in range(40)][-1]
@@ -86,9 +85,9 @@ def test_one_learning_step_lowers_the_cross_entropy_it_reports(space, build, fra
     assert float(bonus.score(batch).mean().detach()) == pytest.approx(LOG_4 - now, rel=1e-4)
 
 
-def test_every_weight_learns_and_belongs_to_the_one_optimizer(space, build, frames):
-    bonus = build(Diayn, space("pixels"), on="auto", skills=4, width=8)
-    batch = batch_of(frames(1, 5, "pixels")[0], skills_of(3, 0, 1, 2, 2))
+def test_every_weight_learns_and_belongs_to_the_one_optimizer():
+    bonus = build(Diayn, spec("pixels"), on="auto", skills=4, width=8)
+    batch = batch_of(random_obs(1, 5, "pixels")[0], skills_of(3, 0, 1, 2, 2))
     for _ in range(2):  # the first step reaches the zeroed last layer alone
         bonus.learn(batch, torch.Generator())
     held = [id(p) for group in bonus.optimizer.param_groups for p in group["params"]]
@@ -113,20 +112,20 @@ def test_skills_are_drawn_evenly_from_the_generator_alone():
     assert not torch.equal(draw, draw_one_hot(4000, 4, None))  # the global one
 
 
-def test_the_agent_learns_how_wide_the_skill_is(space, build):
-    bonus = build(Diayn, space("symbols"), skills=5)
+def test_the_agent_learns_how_wide_the_skill_is():
+    bonus = build(Diayn, spec("symbols"), skills=5)
     assert bonus.context_dim == 5
     assert bonus.draw_context(3, None).shape == (3, 5)
 
 
-def test_nothing_where_what_followed_is_not_known_and_never_a_reset_frame(told, frames, steps_of):
+def test_nothing_where_what_followed_is_not_known_and_never_a_reset_frame(told):
     torch.nn.init.normal_(told.discriminator[1].weight)
-    now, following = frames(5, 3, "features"), frames(5, 3, "features", seed=1)
+    now, following = random_obs(5, 3, "features"), random_obs(5, 3, "features", seed=1)
     done, valid = torch.zeros(5, 3, dtype=torch.bool), torch.ones(5, 3, dtype=torch.bool)
     done[2, 1] = done[4, 0] = True
     valid[2, 1] = False
     context = draw_one_hot(15, 4, torch.Generator().manual_seed(0)).view(5, 3, 4)
-    paid = told.compute(steps_of(now, following, done=done, valid=valid, context=context))
+    paid = told.compute(make_steps(now, following, done=done, valid=valid, context=context))
     flat = batch_of(following.flatten(0, 1), context.flatten(0, 1))
     expected = told.score(flat).detach().view(5, 3)
     assert expected[2, 1] != 0
@@ -135,14 +134,14 @@ def test_nothing_where_what_followed_is_not_known_and_never_a_reset_frame(told, 
     # what follows the end at (2, 1) opens another episode: no number may depend on it, but for its own step's
     now[3, 1] = 100
     torch.testing.assert_close(
-        told.compute(steps_of(now, following, done=done, valid=valid, context=context)), expected
+        told.compute(make_steps(now, following, done=done, valid=valid, context=context)), expected
     )
 
 
-def test_a_checkpoint_restores_the_scores_and_the_next_step(space, build, frames, steps_of):
+def test_a_checkpoint_restores_the_scores_and_the_next_step():
     context = draw_one_hot(15, 4, torch.Generator().manual_seed(0)).view(5, 3, 4)
-    steps = steps_of(frames(5, 3), frames(5, 3, seed=1), context=context)
-    one, other = (build(Diayn, space(), seed=seed, on="auto", skills=4, width=8, batch=4) for seed in (0, 1))
+    steps = make_steps(random_obs(5, 3), random_obs(5, 3, seed=1), context=context)
+    one, other = (build(Diayn, spec(), seed=seed, on="auto", skills=4, width=8, batch=4) for seed in (0, 1))
     one.update(steps, torch.Generator().manual_seed(1))
     restore(other, copy.deepcopy(state_of(one)))
     for _ in range(2):
@@ -151,17 +150,16 @@ def test_a_checkpoint_restores_the_scores_and_the_next_step(space, build, frames
         assert updates[0] == updates[1]
 
 
-def test_skills_paid_by_it_come_apart_in_a_box(steps_of):
+def test_skills_paid_by_it_come_apart_in_a_box():
     """2-D plane, K = 6, walks of 8 steps of 0.5 from the centre; one preference (K, 8 directions) is the whole policy.
 
     Chance is an accuracy of 1/6. Neighbouring directions end 2 * 4 * sin(22.5 degrees) = 3.1 apart, the noise is 0.28.
     """
     K, N, T = 6, 48, 8
-    box = gym.spaces.Dict({"features": gym.spaces.Box(-5, 5, (2,), np.float32)})
     draws = torch.Generator().manual_seed(0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        bonus = Diayn(box, 8, Diayn.Config(on="auto", skills=K, width=64, learning_rate=3e-3, batch=128))
+        bonus = Diayn(feature_spec(2, 8), Diayn.Config(on="auto", skills=K, width=64, learning_rate=3e-3, batch=128))
     angle = torch.arange(8) * math.pi / 4
     moves = 0.5 * torch.stack([angle.cos(), angle.sin()], 1)
     policy = torch.zeros(K, 8, requires_grad=True)
@@ -172,7 +170,7 @@ def test_skills_paid_by_it_come_apart_in_a_box(steps_of):
         action = torch.multinomial(log_pi.detach().exp(), T, replacement=True, generator=draws).T
         path = (moves[action] + 0.1 * torch.randn(T, N, 2, generator=draws)).cumsum(0)
         now = torch.cat([torch.zeros_like(path[:1]), path[:-1]])
-        steps = steps_of(now, path, done=ends_at_last(T, N), context=context.expand(T, N, K))
+        steps = make_steps(now, path, done=ends_at_last(T, N), context=context.expand(T, N, K))
         paid = bonus.compute(steps)
         togo = paid.flip(0).cumsum(0).flip(0)
         advantage = togo - togo.mean(1, keepdim=True)

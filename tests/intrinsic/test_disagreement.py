@@ -9,6 +9,7 @@ from intrinsic import BONUSES
 from intrinsic.base import Transitions
 from intrinsic.disagreement import Disagreement, DisagreementConfig
 from intrinsic.latent_error import LatentError
+from tests.intrinsic.tools import build, random_obs, spec
 
 
 def batch_of(now, following, action):
@@ -16,13 +17,13 @@ def batch_of(now, following, action):
 
 
 @pytest.fixture
-def some(frames):
+def some():
     """Eight transitions of features."""
-    return batch_of(frames(1, 8, "features")[0], frames(1, 8, "features", 1)[0], torch.arange(8) % 4)
+    return batch_of(random_obs(1, 8, "features")[0], random_obs(1, 8, "features", 1)[0], torch.arange(8) % 4)
 
 
-def test_the_bonus_by_hand(space, build, some):
-    bonus = build(Disagreement, space("features"), members=3)
+def test_the_bonus_by_hand(some):
+    bonus = build(Disagreement, spec("features"), members=3)
     with torch.no_grad():
         bonus.dynamics.last.weight.zero_()
         bonus.dynamics.last.bias.zero_()
@@ -32,30 +33,30 @@ def test_the_bonus_by_hand(space, build, some):
     assert bonus.score(some).tolist() == pytest.approx([14 / 3 / 6] * 8)
 
 
-def test_equal_members_give_exactly_nothing(space, build, some):
-    bonus = build(Disagreement, space("features"), members=4, width=8)
+def test_equal_members_give_exactly_nothing(some):
+    bonus = build(Disagreement, spec("features"), members=4, width=8)
     with torch.no_grad():
         for parameter in bonus.dynamics.parameters():
             parameter.copy_(parameter[:1].expand_as(parameter))
     assert torch.equal(bonus.score(some), torch.zeros(8))
-    bonus = build(Disagreement, space("features"), members=4, width=8)
+    bonus = build(Disagreement, spec("features"), members=4, width=8)
     assert float(bonus.score(some).detach().min()) > 1e-4
 
 
-def test_what_followed_does_not_matter_to_the_bonus(space, build, some):
-    bonus = build(Disagreement, space("features"), width=8)
+def test_what_followed_does_not_matter_to_the_bonus(some):
+    bonus = build(Disagreement, spec("features"), width=8)
     other = batch_of(some.now, some.next + 100, some.action)
     assert torch.equal(bonus.score(some), bonus.score(other))
 
 
-def test_each_member_learns_as_if_alone_from_its_own_part(space, build, some):
-    bonus = build(Disagreement, space("features"), members=3, width=8, share=0.5)
+def test_each_member_learns_as_if_alone_from_its_own_part(some):
+    bonus = build(Disagreement, spec("features"), members=3, width=8, share=0.5)
     drawn = torch.rand(3, 8, generator=torch.Generator().manual_seed(4)) < 0.5
     assert len({tuple(row.tolist()) for row in drawn}) == 3
     assert 0 < int(drawn.sum()) < 24
     loss = bonus.learn(some, torch.Generator().manual_seed(4))["loss"]
     got = [parameter.grad.clone() for parameter in bonus.dynamics.parameters()]
-    fresh = build(Disagreement, space("features"), members=3, width=8)
+    fresh = build(Disagreement, spec("features"), members=3, width=8)
     losses = []
     for k in range(3):
         error = (fresh.predict(some)[k] - fresh.latent(some.next)).square().mean(1)
@@ -67,8 +68,8 @@ def test_each_member_learns_as_if_alone_from_its_own_part(space, build, some):
     assert float(loss) == pytest.approx(float(torch.stack(losses).detach().mean()), rel=1e-5)
 
 
-def test_a_member_that_drew_nothing_stays_as_it_is(space, build, some):
-    bonus = build(Disagreement, space("features"), members=2, width=8, share=1e-6)
+def test_a_member_that_drew_nothing_stays_as_it_is(some):
+    bonus = build(Disagreement, spec("features"), members=2, width=8, share=1e-6)
     before = [parameter.detach().clone() for parameter in bonus.parameters()]
     assert float(bonus.learn(some, torch.Generator().manual_seed(0))["loss"]) == 0
     assert all(torch.equal(p, q) for p, q in zip(bonus.parameters(), before, strict=True))
@@ -83,10 +84,10 @@ def television(size, seed):
     return batch_of(now, following, action)
 
 
-def test_noise_stops_paying_while_its_error_does_not(space, build):
+def test_noise_stops_paying_while_its_error_does_not():
     settings = {"width": 32, "blocks": 1, "learning_rate": 1e-3}
-    disagreement = build(Disagreement, space("features"), **settings)
-    error = build(LatentError, space("features"), **settings)
+    disagreement = build(Disagreement, spec("features"), **settings)
+    error = build(LatentError, spec("features"), **settings)
     test, draws, noise, missed = television(2000, 9999), torch.Generator().manual_seed(0), [], []
     for step in range(801):
         if step in (0, 800):

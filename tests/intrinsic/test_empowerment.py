@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import math
 
-import gymnasium as gym
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,6 +14,7 @@ from envs.registry import UsageError
 from intrinsic import BONUSES
 from intrinsic.base import Transitions
 from intrinsic.empowerment import Empowerment, blahut_arimoto, exact_empowerment, windows
+from tests.intrinsic.tools import build, feature_spec, make_steps, random_obs, spec
 
 LOG_2 = math.log(2)
 
@@ -29,10 +28,6 @@ def grid() -> torch.Tensor:
                 to = min(max(row + down, 0), 4) * 5 + min(max(column + right, 0), 4)
                 world[row * 5 + column, action, to] = 1
     return world
-
-
-def one_hot_space(states: int) -> gym.spaces.Dict:
-    return gym.spaces.Dict({"features": gym.spaces.Box(0, 1, (states,), np.float32)})
 
 
 def estimate(bonus: Empowerment, states: int) -> torch.Tensor:
@@ -102,9 +97,9 @@ def test_actions_are_composed_in_their_order():
 
 
 @pytest.fixture
-def flat(space, build):
+def flat():
     """Nets whose outputs are their last biases: m by the average, m by the newest source, g and log b."""
-    bonus = build(Empowerment, space("features"), 3, on="auto", width=8, averaging=0.75)
+    bonus = build(Empowerment, spec("features", actions=3), on="auto", width=8, averaging=0.75)
     with torch.no_grad():
         bonus.average[1].bias.copy_(torch.tensor([0.5, 0.25, 0.125]).log() + math.log(3))
         bonus.source[1].bias.copy_(torch.tensor([0.2, 0.4, 0.8]).log() + math.log(3))
@@ -113,8 +108,8 @@ def flat(space, build):
     return bonus
 
 
-def test_the_bonus_by_hand(flat, frames):
-    now, following = frames(2, 2, "features")
+def test_the_bonus_by_hand(flat):
+    now, following = random_obs(2, 2, "features")
     batch = Transitions(now, torch.tensor([0, 2]), following, torch.arange(2))
     # log Z = log(1/2 + 1/4 + 1/8)
     torch.testing.assert_close(flat.score(batch), torch.full((2,), math.log(0.875)))
@@ -123,8 +118,8 @@ def test_the_bonus_by_hand(flat, frames):
     torch.testing.assert_close(flat.score(batch), torch.full((2,), math.log(1.375)))
 
 
-def test_the_losses_by_hand(flat, frames):
-    now, following = frames(2, 2, "features")
+def test_the_losses_by_hand(flat):
+    now, following = random_obs(2, 2, "features")
     batch = Transitions(now, torch.tensor([0, 2]), following, torch.arange(2))
     found = flat.learn(batch, torch.Generator())
     # behaviour: -log 0.5, -log 0.2
@@ -136,9 +131,9 @@ def test_the_losses_by_hand(flat, frames):
     assert float(found["source"]) == pytest.approx(expected, rel=1e-5)
 
 
-def test_each_loss_trains_its_own_network_and_the_average_follows(space, build, frames):
-    bonus = build(Empowerment, space("pixels"), 3, width=8, averaging=0.75)
-    now, following = frames(2, 5, "pixels")
+def test_each_loss_trains_its_own_network_and_the_average_follows():
+    bonus = build(Empowerment, spec("pixels", actions=3), width=8, averaging=0.75)
+    now, following = random_obs(2, 5, "pixels")
     batch = Transitions(now, torch.tensor([0, 2, 1, 1, 2]), following, torch.arange(5))
     for _ in range(3):  # the first reaches the planner's zeroed last layers, the next its trunk, then the source
         bonus.learn(batch, torch.Generator())
@@ -174,7 +169,7 @@ def test_a_walled_grid_is_bounded_from_below_and_within_a_twentieth():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         bonus = Empowerment(
-            one_hot_space(25), 5, Empowerment.Config(on="auto", width=64, learning_rate=3e-3, averaging=0.98)
+            feature_spec(25, 5), Empowerment.Config(on="auto", width=64, learning_rate=3e-3, averaging=0.98)
         )
     world, even = grid(), torch.ones(5)
     assert estimate(bonus, 25).abs().max() < 1e-6
@@ -195,7 +190,7 @@ def test_the_source_leaves_a_noisy_action_that_the_policy_likes():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         bonus = Empowerment(
-            one_hot_space(2), 3, Empowerment.Config(on="auto", width=16, learning_rate=1e-2, averaging=0.97)
+            feature_spec(2, 3), Empowerment.Config(on="auto", width=16, learning_rate=1e-2, averaging=0.97)
         )
     for _ in range(600):
         bonus.learn(sampled(world, torch.tensor([0.2, 0.2, 0.6]), 256, draws), draws)
@@ -204,13 +199,13 @@ def test_the_source_leaves_a_noisy_action_that_the_policy_likes():
     assert found.max() < 1.01
 
 
-def test_two_actions_in_a_row_in_a_corridor(steps_of):
+def test_two_actions_in_a_row_in_a_corridor():
     """4 cells, left and right, walks of 9 steps that now and then end: 3 cells in reach from each, log2 3 bits."""
     draws = torch.Generator().manual_seed(0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         config = Empowerment.Config(on="auto", width=32, learning_rate=5e-3, averaging=0.97, batch=128, horizon=2)
-        bonus = Empowerment(one_hot_space(4), 2, config)
+        bonus = Empowerment(feature_spec(4, 2), config)
     cell = torch.randint(4, (48,), generator=draws)
     for _ in range(250):
         done = torch.rand(9, 48, generator=draws) < 0.1
@@ -222,7 +217,7 @@ def test_two_actions_in_a_row_in_a_corridor(steps_of):
             following.append(cell)
             cell = torch.where(done[t], torch.randint(4, (48,), generator=draws), cell)
         seen = (F.one_hot(torch.stack(part), 4).float() for part in (now, following))
-        bonus.update(steps_of(*seen, action=action, done=done), draws)
+        bonus.update(make_steps(*seen, action=action, done=done), draws)
     found = estimate(bonus, 4)
     world = torch.zeros(4, 2, 4)
     for a in range(2):
@@ -233,13 +228,13 @@ def test_two_actions_in_a_row_in_a_corridor(steps_of):
     assert (found - exact).max() < 0.01
 
 
-def test_stretches_of_one_episode(frames, steps_of):
-    now, following = frames(5, 3), frames(5, 3, seed=1)
+def test_stretches_of_one_episode():
+    now, following = random_obs(5, 3), random_obs(5, 3, seed=1)
     action = torch.tensor([[0, 1, 2], [3, 0, 1], [2, 3, 0], [1, 2, 3], [0, 0, 1]])
     done, valid = torch.zeros(5, 3, dtype=torch.bool), torch.ones(5, 3, dtype=torch.bool)
     done[1, 0] = done[3, 1] = done[4, 2] = True
     valid[3, 1] = False
-    steps = steps_of(now, following, action=action, done=done, valid=valid)
+    steps = make_steps(now, following, action=action, done=done, valid=valid)
     two, three = windows(steps, 2, 4), windows(steps, 3, 4)
     # first action times 4, plus the second
     assert two.action.tolist() == [[3, 4, 9], [14, 3, 4], [9, 14, 3], [4, 8, 13]]
@@ -259,16 +254,16 @@ def test_stretches_of_one_episode(frames, steps_of):
     assert torch.equal(alone.action, action)
     assert torch.equal(alone.next_valid, valid)
     with pytest.raises(UsageError, match=r"horizon=3 needs rollouts of 3 steps or more, these have 2"):
-        windows(steps_of(now[:2], following[:2]), 3, 4)
+        windows(make_steps(now[:2], following[:2]), 3, 4)
 
 
-def test_nothing_at_a_terminal_state_or_where_what_followed_is_not_known(flat, frames, steps_of):
+def test_nothing_at_a_terminal_state_or_where_what_followed_is_not_known(flat):
     torch.nn.init.normal_(flat.average[1].weight)
-    now, following = frames(5, 3, "features"), frames(5, 3, "features", seed=1)
+    now, following = random_obs(5, 3, "features"), random_obs(5, 3, "features", seed=1)
     done, valid = torch.zeros(5, 3, dtype=torch.bool), torch.ones(5, 3, dtype=torch.bool)
     done[1, 0] = done[2, 2] = done[3, 1] = True
     valid[3, 1] = False
-    steps = steps_of(now, following, done=done, valid=valid)
+    steps = make_steps(now, following, done=done, valid=valid)
     steps.terminated = done & ~torch.tensor([False, False, True])
     steps.truncated = done & torch.tensor([False, False, True])
     m = flat.average(following.flatten(0, 1)) - math.log(3)
@@ -279,10 +274,10 @@ def test_nothing_at_a_terminal_state_or_where_what_followed_is_not_known(flat, f
 
 
 @pytest.mark.parametrize("kind", ["pixels", "symbols", "features", "tiny"])
-def test_untrained_it_pays_nothing_anywhere_and_trained_at_most_n_log_a(space, build, frames, steps_of, kind):
-    bonus = build(Empowerment, space(kind), 3, on="auto", width=8, learning_rate=0.01, averaging=0.5, horizon=2)
+def test_untrained_it_pays_nothing_anywhere_and_trained_at_most_n_log_a(kind):
+    bonus = build(Empowerment, spec(kind, actions=3), on="auto", width=8, learning_rate=0.01, averaging=0.5, horizon=2)
     action = torch.randint(3, (5, 3), generator=torch.Generator().manual_seed(0))
-    steps = steps_of(frames(5, 3, kind), frames(5, 3, kind, seed=1), action=action)
+    steps = make_steps(random_obs(5, 3, kind), random_obs(5, 3, kind, seed=1), action=action)
     assert bonus.compute(steps).abs().max() < 1e-6
     for seed in range(12):
         metrics = bonus.update(steps, torch.Generator().manual_seed(seed))
@@ -292,9 +287,9 @@ def test_untrained_it_pays_nothing_anywhere_and_trained_at_most_n_log_a(space, b
     assert metrics["planner"] < 2 * math.log(3)
 
 
-def test_a_checkpoint_restores_the_scores_and_the_next_step(space, build, frames, steps_of):
-    steps = steps_of(frames(5, 3), frames(5, 3, seed=1), action=torch.arange(15).view(5, 3) % 4)
-    one, other = (build(Empowerment, space(), seed=seed, width=8, batch=4, averaging=0.5) for seed in (0, 1))
+def test_a_checkpoint_restores_the_scores_and_the_next_step():
+    steps = make_steps(random_obs(5, 3), random_obs(5, 3, seed=1), action=torch.arange(15).view(5, 3) % 4)
+    one, other = (build(Empowerment, spec(), seed=seed, width=8, batch=4, averaging=0.5) for seed in (0, 1))
     one.update(steps, torch.Generator().manual_seed(1))
     restore(other, copy.deepcopy(state_of(one)))
     for _ in range(2):
@@ -303,13 +298,13 @@ def test_a_checkpoint_restores_the_scores_and_the_next_step(space, build, frames
         assert updates[0] == updates[1]
 
 
-def test_name_and_bad_settings(space, build):
+def test_name_and_bad_settings():
     assert BONUSES.resolve("empowerment") is Empowerment
     for bad in ({"horizon": 0}, {"horizon": 4}, {"width": 0}, {"averaging": 1.0}, {"batch": 0}, {"learning_rate": 0.0}):
         with pytest.raises(ValueError, match=next(iter(bad))):
             Empowerment.Config(**bad)
     with pytest.raises(UsageError, match=r"18\^3 sequences"):
-        build(Empowerment, space(), 18, horizon=3)
+        build(Empowerment, spec(actions=18), horizon=3)
     for small in (0, 1e-13):  # rounding alone might never let the bounds so near
         with pytest.raises(ValueError, match=f"tolerance={small}"):
             blahut_arimoto(torch.eye(2), small)

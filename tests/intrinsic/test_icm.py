@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 
-import gymnasium as gym
-import numpy as np
 import pytest
 import torch
 
 from intrinsic import BONUSES
 from intrinsic.base import Transitions
 from intrinsic.icm import Icm, IcmConfig
+from tests.intrinsic.tools import build, image_spec, random_obs, spec
 
 SIDE = 10
 MOVES = torch.tensor([[-1, 0], [1, 0], [0, -1], [0, 1]])
@@ -22,9 +21,9 @@ def batch_of(now, following, action):
 
 
 @pytest.fixture
-def by_hand(space, build):
+def by_hand():
     """phi = relu of the first two features; everything else 0 but the last biases."""
-    bonus = build(Icm, space("features"), actions=3, on="features", width=2, hidden=2)
+    bonus = build(Icm, spec("features", actions=3), on="features", width=2, hidden=2)
     with torch.no_grad():
         for parameter in bonus.parameters():
             parameter.zero_()
@@ -58,24 +57,24 @@ def test_the_logged_variance_is_of_each_feature_over_the_batch(by_hand):
     assert float(metrics["feature_variance"]) == pytest.approx((4 + 0) / 2)
 
 
-def test_an_exact_forward_model_gives_exactly_nothing(space, build, frames):
-    bonus = build(Icm, space("pixels"), width=8, hidden=8)
+def test_an_exact_forward_model_gives_exactly_nothing():
+    bonus = build(Icm, spec("pixels"), width=8, hidden=8)
     with torch.no_grad():
         for parameter in bonus.dynamics.parameters():
             parameter.zero_()
         bonus.dynamics[0].weight[:, :8] = torch.eye(8)  # phi is not negative: the relu lets it through
         bonus.dynamics[2].weight.copy_(torch.eye(8))
-    seen, action = frames(1, 5, "pixels")[0], torch.tensor([0, 1, 2, 3, 0])
+    seen, action = random_obs(1, 5, "pixels")[0], torch.tensor([0, 1, 2, 3, 0])
     assert torch.equal(bonus.score(batch_of(seen, seen, action)), torch.zeros(5))
     assert (bonus.score(batch_of(seen, seen.flip(0), action))[[0, 1, 3, 4]] > 0).all()
 
 
-def test_phi_learns_from_the_inverse_loss_alone(space, build, frames):
-    now, following, action = frames(1, 9)[0], frames(1, 9, seed=1)[0], torch.arange(9) % 4
+def test_phi_learns_from_the_inverse_loss_alone():
+    now, following, action = random_obs(1, 9)[0], random_obs(1, 9, seed=1)[0], torch.arange(9) % 4
     batch = batch_of(now, following, action)
     gradients = []
     for factor in (1.0, 100.0):  # 100 times the forward error must not move phi's gradient
-        bonus = build(Icm, space(), width=8, hidden=8)
+        bonus = build(Icm, spec(), width=8, hidden=8)
         with torch.no_grad():
             bonus.dynamics[2].weight.mul_(factor)
         bonus.learn(batch, torch.Generator())
@@ -83,7 +82,7 @@ def test_phi_learns_from_the_inverse_loss_alone(space, build, frames):
         assert all(p.grad.abs().sum() > 0 for part in (bonus.inverse, bonus.dynamics) for p in part.parameters())
     assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
     # and it is the inverse loss's, by its weight 0.8
-    fresh = build(Icm, space(), width=8, hidden=8)
+    fresh = build(Icm, spec(), width=8, hidden=8)
     loss = torch.nn.functional.cross_entropy(fresh.inverse(torch.cat(fresh.features(batch), 1)), action)
     expected = torch.autograd.grad(0.8 * loss, list(fresh.phi.parameters()))
     assert all(torch.allclose(one, other, atol=1e-7) for one, other in zip(gradients[0], expected, strict=True))
@@ -102,9 +101,8 @@ def walk(cells, action, generator):
     return batch_of(draw(cells, generator), draw(after, generator), action)
 
 
-def test_in_a_small_world_it_knows_the_action_forgets_the_noise_and_tires_of_what_it_saw(build):
-    space = gym.spaces.Dict({"image": gym.spaces.Box(0, 255, (3, SIDE, SIDE), np.uint8)})
-    bonus = build(Icm, space, width=64, hidden=64, learning_rate=3e-3)
+def test_in_a_small_world_it_knows_the_action_forgets_the_noise_and_tires_of_what_it_saw():
+    bonus = build(Icm, image_spec(3, SIDE, SIDE), width=64, hidden=64, learning_rate=3e-3)
     draws = torch.Generator().manual_seed(0)
     every = torch.cartesian_prod(torch.arange(SIDE), torch.arange(SIDE)).repeat_interleave(4, 0)
     actions = torch.arange(4).repeat(SIDE * SIDE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gymnasium as gym
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +9,7 @@ import torch.nn.functional as F
 from intrinsic import BONUSES
 from intrinsic.base import Transitions
 from intrinsic.latent_error import Dynamics, LatentConfig, LatentError
-from tests.intrinsic.conftest import SPACES
+from tests.intrinsic.tools import build, make_steps, random_obs, spec
 
 
 def batch_of(now, following, action):
@@ -36,8 +35,8 @@ def test_members_side_by_side_equal_each_alone():
     assert sum(p.numel() for p in members.parameters()) == 3 * (55 + 4 * 50 + 60)
 
 
-def test_the_bonus_by_hand(space, build):
-    bonus = build(LatentError, space("features"), width=4, blocks=1)
+def test_the_bonus_by_hand():
+    bonus = build(LatentError, spec("features"), width=4, blocks=1)
     with torch.no_grad():
         bonus.dynamics.last.weight.zero_()
         bonus.dynamics.last.bias.copy_(torch.tensor([1.0, 0, 0, 0, 0, 0]))
@@ -51,8 +50,8 @@ def test_the_bonus_by_hand(space, build):
     assert got == pytest.approx([10 / 6, 2 / 6])
 
 
-def test_an_exact_forward_model_gives_exactly_nothing(space, build):
-    bonus = build(LatentError, space("features"), width=4, blocks=0)
+def test_an_exact_forward_model_gives_exactly_nothing():
+    bonus = build(LatentError, spec("features"), width=4, blocks=0)
     with torch.no_grad():
         bonus.dynamics.last.weight.zero_()
         bonus.dynamics.last.bias.copy_(torch.tensor([1.0, 2, 3, 4, 5, 6]))
@@ -61,27 +60,27 @@ def test_an_exact_forward_model_gives_exactly_nothing(space, build):
     assert torch.equal(bonus.score(batch_of(torch.randn(3, 6), following, torch.arange(3))), torch.zeros(3))
 
 
-def test_it_takes_features_where_there_are_any_and_else_a_random_network_that_stays(build, frames, steps_of):
-    both = gym.spaces.Dict({**SPACES["tiny"], **SPACES["features"]})
+def test_it_takes_features_where_there_are_any_and_else_a_random_network_that_stays():
+    both = spec("tiny", "features")
     assert build(LatentError, both).keys == ("features",)
     bonus = build(LatentError, both, on="image", latents=24, width=8)
     assert bonus.keys == ("image",)
     assert not any(p.requires_grad for p in bonus.phi.parameters())
-    steps = steps_of(frames(5, 3), frames(5, 3, seed=1))
+    steps = make_steps(random_obs(5, 3), random_obs(5, 3, seed=1))
     bonus.compute(steps)
-    followed = bonus.phi(frames(5, 3, seed=1).flatten(0, 1))
+    followed = bonus.phi(random_obs(5, 3, seed=1).flatten(0, 1))
     # the rollout's own z has mean 0 and mean variance 1; the start weighs 1e-4 against 15 rows
-    z = bonus.latent(frames(5, 3, seed=1).flatten(0, 1))
+    z = bonus.latent(random_obs(5, 3, seed=1).flatten(0, 1))
     assert float(z.mean(0).abs().max()) < 1e-3
     assert float(z.var(0, unbiased=False).mean()) == pytest.approx(1, rel=1e-2)
     assert torch.allclose(bonus.moments.mean.float(), followed.mean(0), atol=1e-4)
 
 
-def test_the_unit_of_the_features_does_not_matter(space, build, frames, steps_of):
+def test_the_unit_of_the_features_does_not_matter():
     paid, learnt = [], []
     for unit in (1.0, 1000.0):
-        bonus = build(LatentError, space("features"), width=8, blocks=1)
-        steps = steps_of(frames(5, 3, "features") * unit, frames(5, 3, "features", 1) * unit)
+        bonus = build(LatentError, spec("features"), width=8, blocks=1)
+        steps = make_steps(random_obs(5, 3, "features") * unit, random_obs(5, 3, "features", 1) * unit)
         bonus.compute(steps)
         learnt.append(bonus.update(steps, torch.Generator().manual_seed(0))["loss"])
         paid.append(bonus.compute(steps))
@@ -89,9 +88,9 @@ def test_the_unit_of_the_features_does_not_matter(space, build, frames, steps_of
     assert learnt[0] == pytest.approx(learnt[1], rel=1e-3)
 
 
-def test_a_television_pays_for_ever_also_in_random_features(build, space):
+def test_a_television_pays_for_ever_also_in_random_features():
     # Action 1 redraws two of five columns, action 0 changes nothing; reported, not hidden: the paper's finding.
-    bonus = build(LatentError, space(), latents=16, width=64, blocks=1, learning_rate=3e-3)
+    bonus = build(LatentError, spec(), latents=16, width=64, blocks=1, learning_rate=3e-3)
 
     def television(size, seed):
         draws = torch.Generator().manual_seed(seed)

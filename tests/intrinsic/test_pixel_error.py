@@ -9,6 +9,7 @@ from intrinsic import BONUSES
 from intrinsic.base import Transitions
 from intrinsic.normalise import DiscountedReturnStd
 from intrinsic.pixel_error import PixelError, PixelErrorConfig
+from tests.intrinsic.tools import build, make_steps, random_obs, spec
 
 
 def batch_of(now, following, action=None):
@@ -26,8 +27,8 @@ def still(bonus, change=0.0):
     return bonus
 
 
-def test_pixels_by_hand(space, build):
-    bonus = still(build(PixelError, space(), width=8), 0.1)
+def test_pixels_by_hand():
+    bonus = still(build(PixelError, spec(), width=8), 0.1)
     now = torch.zeros(2, 3, 4, 5, dtype=torch.uint8)
     following = now.clone()
     following[1, 0, 2, 3] = 255
@@ -36,46 +37,46 @@ def test_pixels_by_hand(space, build):
     assert bonus.score(batch_of(now, following)).tolist() == pytest.approx(expected)
 
 
-def test_frames_are_averaged_down_to_the_side(space, build):
-    bonus = still(build(PixelError, space(), width=8, side=2))  # 4x5 -> 2x2
+def test_frames_are_averaged_down_to_the_side():
+    bonus = still(build(PixelError, spec(), width=8, side=2))  # 4x5 -> 2x2
     now = torch.zeros(1, 3, 4, 5, dtype=torch.uint8)
     following = now.clone()
     following[0, 1, 0, 0] = 255
     # one cell of 2 rows by 3 columns (the middle column is in both) is 1/6: (1/6)^2 over 12 numbers
     assert float(bonus.score(batch_of(now, following)).detach()) == pytest.approx(1 / 36 / 12)
-    full = build(PixelError, space("pixels"), width=8, side=32)
+    full = build(PixelError, spec("pixels"), width=8, side=32)
     assert full.numbers(torch.zeros(2, 3, 36, 40, dtype=torch.uint8)).shape == (2, 3 * 32 * 32)
 
 
-def test_symbols_are_told_right_or_wrong_and_features_as_they_are(space, build, frames):
-    bonus = still(build(PixelError, space("symbols"), width=8))
-    now = frames(1, 3, "symbols")[0] % 5
+def test_symbols_are_told_right_or_wrong_and_features_as_they_are():
+    bonus = still(build(PixelError, spec("symbols"), width=8))
+    now = random_obs(1, 3, "symbols")[0] % 5
     following = now.clone()
     following[1, 0, 0, 0] += 1  # one code another: two of 3 * 16 * 49 numbers are 1 off, however near the codes
     following[2, 2, 3, 3] += 5
     assert bonus.score(batch_of(now, following)).tolist() == pytest.approx([0, 2 / 2352, 2 / 2352])
-    bonus = still(build(PixelError, space("features"), on="features", width=8), 1.0)
+    bonus = still(build(PixelError, spec("features"), on="features", width=8), 1.0)
     now, following = torch.zeros(1, 6), torch.tensor([[3.0, 1, 1, 1, 1, -1]])
     assert float(bonus.score(batch_of(now, following)).detach()) == pytest.approx((4 + 4) / 6)
 
 
 @pytest.mark.parametrize("kind", ["pixels", "symbols", "features"])
-def test_the_change_is_told_from_this_observation_and_the_action_alone(kind, space, build, frames):
-    bonus = build(PixelError, space(kind), on="auto", width=8)
-    now, following, action = frames(1, 5, kind)[0], frames(1, 5, kind, 1)[0], torch.tensor([3, 0, 1, 1, 2])
+def test_the_change_is_told_from_this_observation_and_the_action_alone(kind):
+    bonus = build(PixelError, spec(kind), on="auto", width=8)
+    now, following, action = random_obs(1, 5, kind)[0], random_obs(1, 5, kind, 1)[0], torch.tensor([3, 0, 1, 1, 2])
     change = bonus.decoder(torch.cat([bonus.encoder(now), torch.eye(4)[action]], 1)).flatten(1)
     expected = ((bonus.numbers(now) + change - bonus.numbers(following)) ** 2).mean(1)
     assert torch.allclose(bonus.score(batch_of(now, following, action)), expected, rtol=1e-5)
 
 
-def test_an_exact_forward_model_gives_exactly_nothing(space, build, frames):
-    bonus = still(build(PixelError, space("pixels"), width=8))
-    seen = frames(1, 5, "pixels")[0]
+def test_an_exact_forward_model_gives_exactly_nothing():
+    bonus = still(build(PixelError, spec("pixels"), width=8))
+    seen = random_obs(1, 5, "pixels")[0]
     assert torch.equal(bonus.score(batch_of(seen, seen)), torch.zeros(5))
 
 
-def test_the_action_tells_what_follows(space, build):
-    bonus = build(PixelError, space("features"), on="features", width=16, learning_rate=1e-2)
+def test_the_action_tells_what_follows():
+    bonus = build(PixelError, spec("features"), on="features", width=16, learning_rate=1e-2)
     now, action = torch.ones(8, 6), torch.arange(8) % 4
     batch = batch_of(now, now + action.unsqueeze(1), action)
     for _ in range(200):
@@ -93,8 +94,8 @@ def television(size, seed):
     return batch_of(now, following, action)
 
 
-def test_a_television_goes_on_paying(space, build):
-    bonus = build(PixelError, space("features"), on="features", width=32, learning_rate=3e-3)
+def test_a_television_goes_on_paying():
+    bonus = build(PixelError, spec("features"), on="features", width=32, learning_rate=3e-3)
     for step in range(500):
         bonus.learn(television(64, step), torch.Generator())
     paid = bonus.score(television(2000, 9999)).detach()
@@ -104,11 +105,11 @@ def test_a_television_goes_on_paying(space, build):
     assert rule < noise / 10
 
 
-def test_scaled_it_has_a_deviation_of_about_one(space, build, frames, steps_of):
-    bonus = build(PixelError, space(), width=8)
+def test_scaled_it_has_a_deviation_of_about_one():
+    bonus = build(PixelError, spec(), width=8)
     scale, scaled = DiscountedReturnStd(3), []
     for seed in range(8):
-        raw = bonus.compute(steps_of(frames(5, 3, seed=2 * seed), frames(5, 3, seed=2 * seed + 1)))
+        raw = bonus.compute(make_steps(random_obs(5, 3, seed=2 * seed), random_obs(5, 3, seed=2 * seed + 1)))
         scale.update(raw)
         scaled.append(raw)
     sums, running = [], torch.zeros(3)

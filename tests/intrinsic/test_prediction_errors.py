@@ -9,6 +9,7 @@ import torch
 
 from agents.checkpoint import restore, state_of
 from intrinsic import BONUSES
+from tests.intrinsic.tools import build, make_steps, random_obs, spec
 
 SMALL = {
     "rnd": {"width": 32},
@@ -22,23 +23,23 @@ KINDS = ["pixels", "tiny", "symbols", "features"]
 
 
 @pytest.fixture
-def made(space, build):
+def made():
     """``made(name, kind, seed, **settings)``: the named bonus, small."""
 
     def make(name, kind="tiny", seed=0, **settings):
         settings = {"on": "auto", "batch": 4, **SMALL[name], **settings}
-        return build(BONUSES.resolve(name), space(kind), seed=seed, **settings)
+        return build(BONUSES.resolve(name), spec(kind), seed=seed, **settings)
 
     return make
 
 
 @pytest.fixture
-def rollout(frames, steps_of):
+def rollout():
     """``rollout(kind, seed, **more)``: Steps (5, 3) of random observations and actions."""
 
     def make(kind="tiny", seed=0, **more):
         action = torch.randint(4, (5, 3), generator=torch.Generator().manual_seed(seed))
-        return steps_of(frames(5, 3, kind, 2 * seed), frames(5, 3, kind, 2 * seed + 1), action, **more)
+        return make_steps(random_obs(5, 3, kind, 2 * seed), random_obs(5, 3, kind, 2 * seed + 1), action, **more)
 
     return make
 

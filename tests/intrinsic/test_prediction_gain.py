@@ -6,8 +6,6 @@ import copy
 import dataclasses
 import math
 
-import gymnasium as gym
-import numpy as np
 import pytest
 import torch
 
@@ -18,6 +16,7 @@ from intrinsic.base import Transitions
 from intrinsic.models.gradient_gain import batch_gain, per_sample_gain, rms_adam
 from intrinsic.models.pixel_cnn import PixelCnn, grey_levels, negative_log_likelihood
 from intrinsic.prediction_gain import PredictionGain, count_before, pseudo_count
+from tests.intrinsic.tools import build, image_spec, make_steps, random_obs, spec
 
 T, N = 5, 3
 KINDS = [("symbols", "counts"), ("features", "counts"), ("pixels", "counts"), ("tiny", "pixelcnn")]
@@ -49,10 +48,10 @@ def test_earlier_equals_by_hand():
     assert count_before(torch.zeros(0, dtype=torch.int64)).tolist() == []
 
 
-def test_counts_rise_step_by_step_and_stay(space, build, steps_of):
-    bonus = build(PredictionGain, space("symbols"))
+def test_counts_rise_step_by_step_and_stay():
+    bonus = build(PredictionGain, spec("symbols"))
     after = world(["abc", "adb", "eaf"])
-    steps = steps_of(world(["zzz"] * 3), after)
+    steps = make_steps(world(["zzz"] * 3), after)
     # a: places 0, 3, 7; b: 1, 5; the rest once
     expected = torch.tensor([[PAY[0], PAY[0], PAY[0]], [PAY[1], PAY[0], PAY[1]], [PAY[0], PAY[2], PAY[0]]])
     assert torch.allclose(bonus.compute(steps), expected)
@@ -60,39 +59,39 @@ def test_counts_rise_step_by_step_and_stay(space, build, steps_of):
     bonus.update(steps, torch.Generator().manual_seed(0))
     assert int(bonus.table.sum()) == 9
     # Now a was seen 3 times, b twice, c once, x never
-    again = steps_of(world(["zzz", "zzz"]), world(["abx", "aac"]))
+    again = make_steps(world(["zzz", "zzz"]), world(["abx", "aac"]))
     expected = torch.tensor([[PAY[3], PAY[2], PAY[0]], [PAY[4], PAY[5], PAY[1]]])
     assert torch.allclose(bonus.compute(again), expected)
 
 
-def test_what_cannot_be_seen_is_neither_paid_nor_counted(space, build, steps_of):
-    bonus = build(PredictionGain, space("symbols"))
+def test_what_cannot_be_seen_is_neither_paid_nor_counted():
+    bonus = build(PredictionGain, spec("symbols"))
     valid = torch.tensor([[True, False, True], [False, True, True]])
-    steps = steps_of(world(["zzz", "zzz"]), world(["aab", "aca"]), valid=valid)
+    steps = make_steps(world(["zzz", "zzz"]), world(["aab", "aca"]), valid=valid)
     # a is met at places 0 and 5 alone
     assert torch.allclose(bonus.compute(steps), torch.tensor([[PAY[0], 0, PAY[0]], [0, PAY[0], PAY[1]]]))
     bonus.update(steps, torch.Generator().manual_seed(0))
     assert int(bonus.table.sum()) == 4
-    nothing = steps_of(world(["zzz"]), world(["aaa"]), valid=torch.zeros(1, 3, dtype=torch.bool))
+    nothing = make_steps(world(["zzz"]), world(["aaa"]), valid=torch.zeros(1, 3, dtype=torch.bool))
     assert bonus.compute(nothing).tolist() == [[0, 0, 0]]
-    dense = build(PredictionGain, space("tiny"), model="pixelcnn", side=4)
+    dense = build(PredictionGain, spec("tiny"), model="pixelcnn", side=4)
     some = torch.zeros(1, 3, 3, 4, 5, dtype=torch.uint8)
-    assert (dense.compute(steps_of(some, some, valid=valid[:1])) > 0).tolist() == [[True, False, True]]
-    assert dense.compute(steps_of(some, some, valid=~valid[:1] & False)).tolist() == [[0, 0, 0]]
+    assert (dense.compute(make_steps(some, some, valid=valid[:1])) > 0).tolist() == [[True, False, True]]
+    assert dense.compute(make_steps(some, some, valid=~valid[:1] & False)).tolist() == [[0, 0, 0]]
 
 
-def test_an_episodes_end_is_counted_and_never_a_reset_frame(space, build, steps_of):
-    bonus = build(PredictionGain, space("symbols"))
+def test_an_episodes_end_is_counted_and_never_a_reset_frame():
+    bonus = build(PredictionGain, spec("symbols"))
     done = torch.tensor([[False] * 3, [True] * 3, [False] * 3])
     # The policy sees "r" at t = 2, the reset frame; what followed t = 1 truly was "e"
-    steps = steps_of(world(["zzz", "zzz", "rrr"]), world(["abc", "eee", "fgh"]), done=done)
+    steps = make_steps(world(["zzz", "zzz", "rrr"]), world(["abc", "eee", "fgh"]), done=done)
     bonus.update(steps, torch.Generator().manual_seed(0))
-    probe = steps_of(world(["zzz"]), world(["erf"]))
+    probe = make_steps(world(["zzz"]), world(["erf"]))
     assert torch.allclose(bonus.compute(probe), torch.tensor([[PAY[3], PAY[0], PAY[1]]]))
 
 
-def test_two_views_share_no_counter_and_a_permuted_view_is_another(space, build):
-    bonus = build(PredictionGain, space("symbols"))
+def test_two_views_share_no_counter_and_a_permuted_view_is_another():
+    bonus = build(PredictionGain, spec("symbols"))
     views = torch.randint(11, (500, 3, 7, 7), generator=torch.Generator().manual_seed(3)).to(torch.uint8)
     views[1] = views[0].flip(2)
     views[2] = views[0]
@@ -102,8 +101,8 @@ def test_two_views_share_no_counter_and_a_permuted_view_is_another(space, build)
     assert len(bonus.hash(views).unique()) == 500
 
 
-def test_pixels_count_by_coarse_grey_and_features_by_signs(space, build):
-    frames = build(PredictionGain, space("pixels"), model="counts")
+def test_pixels_count_by_coarse_grey_and_features_by_signs():
+    frames = build(PredictionGain, spec("pixels"), model="counts")
     dark = torch.full((1, 3, 36, 40), 40, dtype=torch.uint8)
     speck = dark.clone()
     speck[0, :, 3, 3] = 60  # one pixel of an area of 5 x 5: mean 40.8, still below 64
@@ -112,7 +111,7 @@ def test_pixels_count_by_coarse_grey_and_features_by_signs(space, build):
     key = frames.hash(torch.cat([dark, speck, lit]))
     assert key[0] == key[1]
     assert key[0] != key[2]
-    features = build(PredictionGain, space("features"), on="auto")
+    features = build(PredictionGain, spec("features"), on="auto")
     x = torch.randn(1, 6, generator=torch.Generator().manual_seed(0))
     key = features.hash(torch.cat([x, 3 * x, -x]))  # signs know directions, not lengths
     assert key[0] == key[1]
@@ -169,8 +168,8 @@ def test_own_gain_is_rate_times_squared_gradient():
     assert torch.allclose(per_sample_gain(net, optimizer, loss, x, y), expected, rtol=1e-4)
 
 
-def test_the_pixelcnn_bonus_equals_its_formula(space, build):
-    bonus = build(PredictionGain, space("tiny"), model="pixelcnn", side=4, channels=4)
+def test_the_pixelcnn_bonus_equals_its_formula():
+    bonus = build(PredictionGain, spec("tiny"), model="pixelcnn", side=4, channels=4)
     seen = torch.randint(256, (3, 3, 4, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     bonus.learn(transitions(seen), torch.Generator())
     with torch.no_grad():
@@ -190,8 +189,8 @@ def test_the_pixelcnn_bonus_equals_its_formula(space, build):
         assert float(score[i]) == pytest.approx(count**-0.5, rel=1e-3)
 
 
-def test_scoring_changes_nothing_and_learning_lowers_the_loss(space, build):
-    bonus = build(PredictionGain, space("tiny"), model="pixelcnn", side=4, channels=4, learning_rate=0.01)
+def test_scoring_changes_nothing_and_learning_lowers_the_loss():
+    bonus = build(PredictionGain, spec("tiny"), model="pixelcnn", side=4, channels=4, learning_rate=0.01)
     batch = transitions(torch.randint(256, (6, 3, 4, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)))
     before = {name: value.clone() for name, value in bonus.state_dict().items()}
     with torch.no_grad():
@@ -212,8 +211,9 @@ def test_pseudo_counts_follow_true_counts():
     generator = torch.Generator().manual_seed(1)
     frames = (torch.randint(2, (kinds, 1, side, side), generator=generator) * 255).to(torch.uint8).expand(-1, 3, -1, -1)
     torch.manual_seed(1)
-    box = gym.spaces.Dict({"image": gym.spaces.Box(0, 255, (3, side, side), np.uint8)})
-    bonus = PredictionGain(box, 4, PredictionGain.Config(model="pixelcnn", side=side, channels=8, learning_rate=3e-3))
+    bonus = PredictionGain(
+        image_spec(3, side, side), PredictionGain.Config(model="pixelcnn", side=side, channels=8, learning_rate=3e-3)
+    )
     share, counts = 2.0 ** -torch.arange(kinds), torch.zeros(kinds)
     for _ in range(200):
         drawn = torch.multinomial(share, 64, replacement=True, generator=generator)
@@ -227,15 +227,15 @@ def test_pseudo_counts_follow_true_counts():
 
 
 @pytest.mark.parametrize(("kind", "model"), KINDS)
-def test_what_is_seen_often_pays_little_and_what_never_was_does_not(space, build, steps_of, frames, kind, model):
+def test_what_is_seen_often_pays_little_and_what_never_was_does_not(kind, model):
     settings = {"side": 4, "channels": 4, "learning_rate": 0.02} if model == "pixelcnn" else {}
-    bonus = build(PredictionGain, space(kind), on="auto", model=model, batch=4, **settings)
-    often, never = frames(1, 1, kind, seed=1), frames(1, 1, kind, seed=2)
-    steps = steps_of(often.expand(T, N, *often.shape[2:]), often.expand(T, N, *often.shape[2:]))
+    bonus = build(PredictionGain, spec(kind), on="auto", model=model, batch=4, **settings)
+    often, never = random_obs(1, 1, kind, seed=1), random_obs(1, 1, kind, seed=2)
+    steps = make_steps(often.expand(T, N, *often.shape[2:]), often.expand(T, N, *often.shape[2:]))
     for _ in range(30):
         bonus.update(steps, torch.Generator().manual_seed(0))
     probe = torch.cat([often, never], 1)
-    seen, unseen = bonus.compute(steps_of(probe, probe))[0].tolist()
+    seen, unseen = bonus.compute(make_steps(probe, probe))[0].tolist()
     # Counts: 450 visits against none, (450.01 / 0.01)^1/2 = 212
     assert unseen > 3 * seen
     if model == "counts":
@@ -243,28 +243,31 @@ def test_what_is_seen_often_pays_little_and_what_never_was_does_not(space, build
 
 
 @pytest.mark.parametrize(("kind", "model"), KINDS)
-def test_a_restored_bonus_pays_and_learns_alike(space, build, steps_of, frames, kind, model):
+def test_a_restored_bonus_pays_and_learns_alike(kind, model):
     one, other = (
-        build(PredictionGain, space(kind), seed=seed, on="auto", model=model, side=4, channels=4) for seed in (0, 1)
+        build(PredictionGain, spec(kind), seed=seed, on="auto", model=model, side=4, channels=4) for seed in (0, 1)
     )
-    now = frames(T, N, kind, seed=1)
-    steps, later = steps_of(now, frames(T, N, kind, seed=2)), steps_of(now, frames(T, N, kind, seed=2).flip(0))
+    now = random_obs(T, N, kind, seed=1)
+    steps, later = (
+        make_steps(now, random_obs(T, N, kind, seed=2)),
+        make_steps(now, random_obs(T, N, kind, seed=2).flip(0)),
+    )
     later.first[0] = False
     one.update(steps, torch.Generator().manual_seed(0))
     restore(other, copy.deepcopy(state_of(one)))
     assert torch.equal(one.compute(later), other.compute(later))
     assert one.update(later, torch.Generator().manual_seed(3)) == other.update(later, torch.Generator().manual_seed(3))
-    anew = steps_of(now, frames(T, N, kind, seed=5))
+    anew = make_steps(now, random_obs(T, N, kind, seed=5))
     assert torch.equal(one.compute(anew), other.compute(anew))
 
 
-def test_auto_counts_all_but_pixels_and_names(space, build):
+def test_auto_counts_all_but_pixels_and_names():
     assert BONUSES.resolve("prediction_gain") is PredictionGain
-    assert build(PredictionGain, space("symbols")).counting
-    assert build(PredictionGain, space("features"), on="auto").counting
-    assert not build(PredictionGain, space("pixels")).counting
+    assert build(PredictionGain, spec("symbols")).counting
+    assert build(PredictionGain, spec("features"), on="auto").counting
+    assert not build(PredictionGain, spec("pixels")).counting
     with pytest.raises(UsageError, match="take model=counts"):
-        build(PredictionGain, space("features"), on="auto", model="pixelcnn")
+        build(PredictionGain, spec("features"), on="auto", model="pixelcnn")
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gymnasium as gym
 import pytest
 import torch
 
 from intrinsic import BONUSES
 from intrinsic.base import Transitions
 from intrinsic.rnd import Rnd, RndConfig
-from tests.intrinsic.conftest import SPACES
+from tests.intrinsic.tools import build, make_steps, random_obs, spec
 
 
 def batch_of(seen):
@@ -17,8 +16,8 @@ def batch_of(seen):
     return Transitions(now=seen, action=torch.zeros(count).long(), next=seen, place=torch.arange(count))
 
 
-def test_the_bonus_by_hand(space, build):
-    bonus = build(Rnd, space("features"), on="features", width=2)
+def test_the_bonus_by_hand():
+    bonus = build(Rnd, spec("features"), on="features", width=2)
     with torch.no_grad():
         for network in (bonus.target, bonus.predictor):
             for parameter in network.parameters():
@@ -37,17 +36,19 @@ def test_the_bonus_by_hand(space, build):
     assert bonus.score(batch_of(seen)).tolist() == pytest.approx([8.5, 20.5])
 
 
-def test_equal_networks_give_exactly_nothing(space, build, frames, steps_of):
-    bonus = build(Rnd, space("pixels"), width=8)
+def test_equal_networks_give_exactly_nothing():
+    bonus = build(Rnd, spec("pixels"), width=8)
     bonus.predictor = bonus.target
-    assert torch.equal(bonus.compute(steps_of(frames(5, 3, "pixels"), frames(5, 3, "pixels", 1))), torch.zeros(5, 3))
+    assert torch.equal(
+        bonus.compute(make_steps(random_obs(5, 3, "pixels"), random_obs(5, 3, "pixels", 1))), torch.zeros(5, 3)
+    )
 
 
 @pytest.mark.parametrize("kind", ["pixels", "symbols", "features"])
-def test_it_looks_at_what_followed_whitened_by_the_rollout_itself(kind, space, build, frames, steps_of):
-    bonus = build(Rnd, space(kind), on="auto", width=8)
-    following = frames(5, 3, kind, 1)
-    got = bonus.compute(steps_of(frames(5, 3, kind), following))
+def test_it_looks_at_what_followed_whitened_by_the_rollout_itself(kind):
+    bonus = build(Rnd, spec(kind), on="auto", width=8)
+    following = random_obs(5, 3, kind, 1)
+    got = bonus.compute(make_steps(random_obs(5, 3, kind), following))
     x = bonus.inputs.to_float(following.flatten(0, 1)).double()
     # the start (mean 0, variance 1) weighs 1e-4 against 15 rows; a code that no row shows has variance 1e-4 / 15
     mean = x.mean(0) * 15 / 15.0001
@@ -57,13 +58,13 @@ def test_it_looks_at_what_followed_whitened_by_the_rollout_itself(kind, space, b
     assert torch.allclose(got, expected, rtol=1e-3, atol=1e-5)
 
 
-def test_moments_take_in_each_valid_successor_once(space, build, frames, steps_of):
-    bonus = build(Rnd, space("tiny"), width=8)
+def test_moments_take_in_each_valid_successor_once():
+    bonus = build(Rnd, spec("tiny"), width=8)
     valid = torch.ones(5, 3, dtype=torch.bool)
     valid[2, 1] = False
-    following = frames(5, 3, "tiny", 1)
+    following = random_obs(5, 3, "tiny", 1)
     following[2, 1] = 255
-    steps = steps_of(frames(5, 3), following, valid=valid)
+    steps = make_steps(random_obs(5, 3), following, valid=valid)
     bonus.compute(steps)
     assert float(bonus.moments.count) == pytest.approx(14, abs=1e-3)
     assert torch.allclose(bonus.moments.mean, (following[valid] / 255).mean(0).double(), atol=1e-4)
@@ -72,15 +73,15 @@ def test_moments_take_in_each_valid_successor_once(space, build, frames, steps_o
     assert torch.equal(bonus.moments.mean, before)
 
 
-def test_the_share_is_the_part_learnt_from(space, build, frames):
-    seen = frames(1, 8)[0]
-    bonus = build(Rnd, space(), width=8, share=0.3)
+def test_the_share_is_the_part_learnt_from():
+    seen = random_obs(1, 8)[0]
+    bonus = build(Rnd, spec(), width=8, share=0.3)
     errors = bonus.error(seen).detach()
     # 0.3 of 8 is 2.4: two of them; which two, the generator says
     kept = torch.randperm(8, generator=torch.Generator().manual_seed(5))[:2]
     loss = bonus.learn(batch_of(seen), torch.Generator().manual_seed(5))["loss"]
     assert float(loss) == pytest.approx(float(errors[kept].mean()), rel=1e-5)
-    whole = build(Rnd, space(), width=8)
+    whole = build(Rnd, spec(), width=8)
     assert float(whole.learn(batch_of(seen), torch.Generator())["loss"]) == pytest.approx(
         float(errors.mean()), rel=1e-5
     )
@@ -102,7 +103,7 @@ def test_the_error_of_a_kind_falls_with_the_number_of_its_examples():
     for examples in (0, 2, 20, 200):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            bonus = Rnd(gym.spaces.Dict(SPACES["tiny"]), 4, RndConfig(width=64, learning_rate=1e-3))
+            bonus = Rnd(spec(), RndConfig(width=64, learning_rate=1e-3))
         data = torch.cat([bars(200, False, 1), bars(200, True, 2)[:examples]])
         bonus.moments.update(bonus.inputs.to_float(torch.cat([bars(200, False, 1), bars(200, True, 2)])))
         draws = torch.Generator().manual_seed(3)

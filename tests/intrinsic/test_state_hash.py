@@ -10,6 +10,7 @@ import torch
 from agents.checkpoint import restore, state_of
 from intrinsic.inputs import BonusInput
 from intrinsic.state_hash import FirstVisits, StateHash, count_before
+from tests.intrinsic.tools import make_steps, random_obs, spec
 
 
 def world(rows: list[str]) -> torch.Tensor:
@@ -19,10 +20,10 @@ def world(rows: list[str]) -> torch.Tensor:
 
 
 @pytest.fixture
-def visits(space):
+def visits():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return FirstVisits(space("symbols"))
+        return FirstVisits(spec("symbols"))
 
 
 def test_earlier_equals_by_hand():
@@ -30,16 +31,16 @@ def test_earlier_equals_by_hand():
     assert count_before(torch.zeros(0, dtype=torch.int64)).tolist() == []
 
 
-def test_the_first_visit_of_each_episode_across_rollouts(visits, steps_of):
+def test_the_first_visit_of_each_episode_across_rollouts(visits):
     done = torch.zeros(3, 2, dtype=torch.bool)
     done[1, 1] = True  # stream 1 ends after its second step
-    steps = steps_of(world(["zz"] * 3), world(["ab", "ab", "cb"]), done=done)
+    steps = make_steps(world(["zz"] * 3), world(["ab", "ab", "cb"]), done=done)
     # Stream 0: a, a again, c. Stream 1: b, b again, and b in a new episode
     assert visits(steps).tolist() == [[True, True], [False, False], [True, True]]
     assert visits(steps).tolist() == visits(steps).tolist()  # asking changes nothing
     visits.remember(steps)
     assert visits.visited[:, 0].tolist() == [0, 0, 1]  # a, c; b once
-    following = steps_of(world(["zz"] * 2), world(["ab", "ba"]))
+    following = make_steps(world(["zz"] * 2), world(["ab", "ba"]))
     following.first[0] = False  # both go on: stream 0 knows a, not b; stream 1 knows b, not a
     assert visits(following).tolist() == [[False, False], [True, True]]
     following.first[0] = torch.tensor([True, False])  # stream 0 begins anew
@@ -48,27 +49,27 @@ def test_the_first_visit_of_each_episode_across_rollouts(visits, steps_of):
     assert visits.visited[:, 0].tolist() == [0, 0, 1, 1]  # stream 0: a, b, its c forgotten; stream 1: b, a
 
 
-def test_what_ended_with_the_rollout_is_forgotten_and_the_unseen_is_no_visit(visits, steps_of):
-    steps = steps_of(world(["zz"]), world(["ab"]), done=torch.tensor([[True, False]]))
+def test_what_ended_with_the_rollout_is_forgotten_and_the_unseen_is_no_visit(visits):
+    steps = make_steps(world(["zz"]), world(["ab"]), done=torch.tensor([[True, False]]))
     visits.remember(steps)
     assert visits.visited[:, 0].tolist() == [1]
-    unseen = steps_of(world(["zz"]), world(["ab"]), valid=torch.tensor([[False, True]]))
+    unseen = make_steps(world(["zz"]), world(["ab"]), valid=torch.tensor([[False, True]]))
     assert visits(unseen).tolist() == [[False, True]]
 
 
 @pytest.mark.parametrize("kind", ["symbols", "pixels", "features"])
-def test_it_agrees_with_sets_and_survives_a_restart(space, steps_of, frames, kind):
+def test_it_agrees_with_sets_and_survives_a_restart(kind):
     T, N, rollouts = 6, 3, 4
     torch.manual_seed(1)
-    one, other = FirstVisits(space(kind)), FirstVisits(space(kind))
+    one, other = FirstVisits(spec(kind)), FirstVisits(spec(kind))
     generator = torch.Generator().manual_seed(0)
-    pool = frames(5, 1, kind, seed=3).squeeze(1)
+    pool = random_obs(5, 1, kind, seed=3).squeeze(1)
     seen: list[set[int]] = [set() for _ in range(N)]
     carried = torch.zeros(N, dtype=torch.bool)
     for _ in range(rollouts):
         which = torch.randint(5, (T, N), generator=generator)
         done = torch.rand(T, N, generator=generator) < 0.2
-        steps = steps_of(pool[which], pool[which], done=done)
+        steps = make_steps(pool[which], pool[which], done=done)
         steps.first[0] = carried
         expected = torch.zeros(T, N, dtype=torch.bool)
         for t in range(T):
@@ -84,10 +85,10 @@ def test_it_agrees_with_sets_and_survives_a_restart(space, steps_of, frames, kin
         one.remember(steps)
 
 
-def test_hashes_tell_views_streams_and_episodes_apart(space, frames):
+def test_hashes_tell_views_streams_and_episodes_apart():
     torch.manual_seed(0)
-    hashed = StateHash(BonusInput(space("symbols")))
-    keys = hashed(frames(40, 50, "symbols").flatten(0, 1))
+    hashed = StateHash(BonusInput(spec("symbols")))
+    keys = hashed(random_obs(40, 50, "symbols").flatten(0, 1))
     assert len(keys.unique()) == 2000
     streams, episodes = (torch.arange(2000) // k % 20 for k in (1, 20))
     assert len(hashed.tagged(keys[:1].expand(400), streams[:400], episodes[:400]).unique()) == 400

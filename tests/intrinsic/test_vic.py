@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import math
 
-import gymnasium as gym
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,6 +13,7 @@ from agents.checkpoint import load, restore, save, state_of
 from intrinsic import BONUSES
 from intrinsic.base import Transitions
 from intrinsic.vic import Vic
+from tests.intrinsic.tools import build, feature_spec, make_steps, random_obs, spec
 
 LOG_4 = math.log(4)
 
@@ -37,16 +36,16 @@ def places(*ones: tuple[int, int]) -> torch.Tensor:
     return found
 
 
-def one_step_episodes(steps_of, frames, kind: str):
+def one_step_episodes(kind: str):
     """Fifteen episodes of one step each."""
     option = options_of(torch.arange(15).view(5, 3) % 4)
-    return steps_of(frames(5, 3, kind), frames(5, 3, kind, seed=1), done=~places(), context=option)
+    return make_steps(random_obs(5, 3, kind), random_obs(5, 3, kind, seed=1), done=~places(), context=option)
 
 
 @pytest.fixture
-def told(space, build):
+def told():
     """q is 0.1, 0.2, 0.3, 0.4, whatever is seen."""
-    bonus = build(Vic, space("features"), on="auto", options=4, width=8, recent=8, batch=4, reuse=2)
+    bonus = build(Vic, spec("features"), on="auto", options=4, width=8, recent=8, batch=4, reuse=2)
     with torch.no_grad():
         bonus.q.compare[-1].bias.copy_(torch.tensor([1.0, 2, 3, 4]).log())
     return bonus
@@ -72,18 +71,18 @@ def opened_again(steps, before):
     return steps
 
 
-def test_the_reward_by_hand(told, frames):
+def test_the_reward_by_hand(told):
     # log(q / p) with q = (0.1, 0.2, 0.3, 0.4) and p = 1/4: log 0.4, log 0.8, log 1.2, log 1.6
-    start, end = frames(2, 5, "features")
+    start, end = random_obs(2, 5, "features")
     paid = told.score(episodes_of(start, end, 3, 0, 1, 2, 2)).detach()
     torch.testing.assert_close(paid, torch.tensor([1.6, 0.4, 0.8, 1.2, 1.2]).log())
 
 
-def test_episodes_within_and_across_rollouts(spied, steps_of):
+def test_episodes_within_and_across_rollouts(spied):
     now, following = numbered(0)
     option = torch.tensor([[0, 1, 2], [0, 1, 2], [3, 1, 2], [3, 1, 0], [3, 1, 1]])
     done = places((1, 0), (4, 1), (2, 2), (3, 2))
-    one = steps_of(now, following, done=done, context=options_of(option))
+    one = make_steps(now, following, done=done, context=options_of(option))
     paid = spied.compute(one)
     # (1, 0) began at observation 0 and led to 10.5; (4, 1) at 1 to 41.5; (2, 2) at 2 to 22.5; (3, 2) at 32 to 32.5
     expected = torch.zeros(5, 3)
@@ -94,7 +93,7 @@ def test_episodes_within_and_across_rollouts(spied, steps_of):
     now, following = numbered(1)
     option = torch.tensor([[3, 2, 1], [0, 2, 1], [0, 2, 1], [0, 2, 3], [0, 0, 3]])
     done = places((0, 0), (3, 1), (2, 2))
-    two = opened_again(steps_of(now, following, done=done, context=options_of(option)), one)
+    two = opened_again(make_steps(now, following, done=done, context=options_of(option)), one)
     paid = spied.compute(two)
     # (0, 0) began at 20, (2, 2) at 42, both of the first rollout; (3, 1) at 101, as the first ended with its last step
     expected = torch.zeros(5, 3)
@@ -104,19 +103,19 @@ def test_episodes_within_and_across_rollouts(spied, steps_of):
 
     # over a whole rollout nothing ends in stream 0, whose episode began at 110
     now, following = numbered(2)
-    quiet = opened_again(steps_of(now, following, context=options_of(option * 0)), two)
+    quiet = opened_again(make_steps(now, following, context=options_of(option * 0)), two)
     assert not spied.compute(quiet).any()
     assert spied.update(quiet, torch.Generator()) == {"episodes": 0}
     now, following = numbered(3)
-    late = opened_again(steps_of(now, following, done=places((1, 0)), context=options_of(option * 0 + 2)), quiet)
+    late = opened_again(make_steps(now, following, done=places((1, 0)), context=options_of(option * 0 + 2)), quiet)
     assert float(spied.compute(late)[1, 0]) == pytest.approx(11000 + 310.5 + 0.2)
 
 
-def test_what_cannot_be_known_pays_nothing(spied, steps_of):
+def test_what_cannot_be_known_pays_nothing(spied):
     now, following = numbered(0)
     option = options_of(torch.zeros(5, 3, dtype=torch.int64))
     valid = ~places((1, 0), (2, 1))
-    steps = steps_of(now, following, done=places((1, 0), (3, 0), (4, 2)), valid=valid, context=option)
+    steps = make_steps(now, following, done=places((1, 0), (3, 0), (4, 2)), valid=valid, context=option)
     steps.first[0, 2] = False  # began before anybody looked
     paid = spied.compute(steps)
     # the last frame of (1, 0) is lost; (3, 0) began at 20 and led to 30.5; a lost frame within an episode costs nothing
@@ -129,16 +128,16 @@ def test_what_cannot_be_known_pays_nothing(spied, steps_of):
     assert spied.start[1, 0] == 1
 
 
-def test_computing_changes_nothing(told, frames, steps_of):
-    steps = one_step_episodes(steps_of, frames, "features")
+def test_computing_changes_nothing(told):
+    steps = one_step_episodes("features")
     before = copy.deepcopy(state_of(told)["module"])
     first = told.compute(steps)
     assert torch.equal(first, told.compute(steps))
     assert all(torch.equal(before[name], value) for name, value in state_of(told)["module"].items())
 
 
-def test_the_ring_keeps_the_newest_and_q_learns_from_all_of_it(told, frames, steps_of, monkeypatch):
-    steps = one_step_episodes(steps_of, frames, "features")
+def test_the_ring_keeps_the_newest_and_q_learns_from_all_of_it(told, monkeypatch):
+    steps = one_step_episodes("features")
     met = []
     learn = told.learn
     monkeypatch.setattr(told, "learn", lambda batch, generator: met.append(batch) or learn(batch, generator))
@@ -157,10 +156,10 @@ def test_the_ring_keeps_the_newest_and_q_learns_from_all_of_it(told, frames, ste
             assert option == steps.context[t, n].argmax()
 
 
-def test_first_and_last_are_told_apart_and_both_count(space, build, frames):
-    bonus = build(Vic, space("features"), on="auto", options=4, width=8)
+def test_first_and_last_are_told_apart_and_both_count():
+    bonus = build(Vic, spec("features"), on="auto", options=4, width=8)
     torch.nn.init.normal_(bonus.q.compare[-1].weight)
-    start, end = frames(2, 5, "features")
+    start, end = random_obs(2, 5, "features")
     hidden = torch.cat([bonus.q.trunk(start), bonus.q.trunk(end)], 1)
     first, _, last = bonus.q.compare
     logits = (hidden @ first.weight.T + first.bias).relu() @ last.weight.T
@@ -170,9 +169,9 @@ def test_first_and_last_are_told_apart_and_both_count(space, build, frames):
 
 
 @pytest.mark.parametrize("kind", ["pixels", "symbols", "features", "tiny"])
-def test_untrained_it_pays_nothing_anywhere_and_trained_at_most_log_n(space, build, frames, steps_of, kind):
-    bonus = build(Vic, space(kind), on="auto", options=4, width=8, learning_rate=0.01, recent=16, batch=16)
-    steps = one_step_episodes(steps_of, frames, kind)
+def test_untrained_it_pays_nothing_anywhere_and_trained_at_most_log_n(kind):
+    bonus = build(Vic, spec(kind), on="auto", options=4, width=8, learning_rate=0.01, recent=16, batch=16)
+    steps = one_step_episodes(kind)
     assert bonus.compute(steps).abs().max() < 1e-6
     for seed in range(12):
         metrics = bonus.update(steps, torch.Generator().manual_seed(seed))
@@ -182,9 +181,9 @@ def test_untrained_it_pays_nothing_anywhere_and_trained_at_most_log_n(space, bui
     assert metrics["accuracy"] > 0.3
 
 
-def test_every_weight_learns_and_belongs_to_the_one_optimizer(space, build, frames):
-    bonus = build(Vic, space("pixels"), options=4, width=8)
-    start, end = frames(2, 5, "pixels")
+def test_every_weight_learns_and_belongs_to_the_one_optimizer():
+    bonus = build(Vic, spec("pixels"), options=4, width=8)
+    start, end = random_obs(2, 5, "pixels")
     episodes = episodes_of(start, end, 3, 0, 1, 2, 2)
     assert float(bonus.learn(episodes, torch.Generator())["loss"]) == pytest.approx(LOG_4)
     bonus.learn(episodes, torch.Generator())  # the first step reaches the zeroed last layer alone
@@ -194,16 +193,16 @@ def test_every_weight_learns_and_belongs_to_the_one_optimizer(space, build, fram
         assert parameter.grad.abs().sum() > 0, name
 
 
-def test_a_checkpoint_restores_a_bonus_that_has_met_nothing(space, build, frames, steps_of, tmp_path):
-    one, other, third = (build(Vic, space(), seed=s, options=4, width=8, recent=8, batch=4) for s in range(3))
+def test_a_checkpoint_restores_a_bonus_that_has_met_nothing(tmp_path):
+    one, other, third = (build(Vic, spec(), seed=s, options=4, width=8, recent=8, batch=4) for s in range(3))
     option = options_of(torch.arange(15).view(5, 3) % 4)
-    opening = steps_of(frames(5, 3), frames(5, 3, seed=1), done=places((1, 0), (2, 2)), context=option)
+    opening = make_steps(random_obs(5, 3), random_obs(5, 3, seed=1), done=places((1, 0), (2, 2)), context=option)
     one.update(opening, torch.Generator().manual_seed(1))
     restore(other, copy.deepcopy(state_of(one)))
     save(tmp_path, 1, {"bonus": one})
     load(tmp_path, {"bonus": third})  # from disk
     done = places((0, 0), (3, 1), (2, 2))
-    later = steps_of(frames(5, 3, seed=2), frames(5, 3, seed=3), done=done, context=option)
+    later = make_steps(random_obs(5, 3, seed=2), random_obs(5, 3, seed=3), done=done, context=option)
     later.first[0] = False  # all three episodes began before the checkpoint
     paid = [bonus.compute(later) for bonus in (one, other, third)]
     assert (paid[0] != 0).sum() == 3
@@ -223,17 +222,18 @@ def test_options_are_drawn_evenly_from_the_generator_alone(told):
     assert torch.equal(draw, told.draw_context(4000, torch.Generator().manual_seed(0)))
 
 
-def test_options_paid_by_it_end_apart_on_a_grid(steps_of):
+def test_options_paid_by_it_end_apart_on_a_grid():
     """5x5 grid, 4 moves and stay, walks of 5 steps from the centre, each step pushed at random with probability 0.1.
 
     Policy: one preference for each option, cell and action. log 4 = 1.386 is all there is to be paid.
     """
     K, N, T = 4, 48, 5
     draws = torch.Generator().manual_seed(0)
-    cells = gym.spaces.Dict({"features": gym.spaces.Box(0, 1, (25,), np.float32)})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        bonus = Vic(cells, 5, Vic.Config(on="auto", options=K, width=32, learning_rate=1e-2, recent=192, batch=96))
+        bonus = Vic(
+            feature_spec(25, 5), Vic.Config(on="auto", options=K, width=32, learning_rate=1e-2, recent=192, batch=96)
+        )
     moves = torch.tensor([[-1, 0], [1, 0], [0, -1], [0, 1], [0, 0]])
     policy = torch.zeros(K, 25, 5, requires_grad=True)
     learner = torch.optim.Adam([policy], 0.1)
@@ -252,7 +252,7 @@ def test_options_paid_by_it_end_apart_on_a_grid(steps_of):
             place = (place + moves[moved]).clamp(0, 4)
             visited.append((cell, place[:, 0] * 5 + place[:, 1]))
         now, following = (F.one_hot(torch.stack(part), 25).float() for part in zip(*visited, strict=True))
-        steps = steps_of(now, following, done=done, context=context.expand(T, N, K))
+        steps = make_steps(now, following, done=done, context=context.expand(T, N, K))
         paid = bonus.compute(steps)
         log_pi, entropy = (torch.stack(part) for part in zip(*chosen, strict=True))
         advantage = paid[-1] - paid[-1].mean()

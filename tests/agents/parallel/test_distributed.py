@@ -27,6 +27,7 @@ from agents.ppo import PPO
 from agents.runs.build import validate
 from benchmarks.transfer import Args, plan
 from envs.registry import UsageError
+from envs.spaces import EnvSpec
 from envs.tasks import World
 from envs.wrappers.sb3 import Sb3VecEnv
 from intrinsic.rnd import Rnd
@@ -309,7 +310,7 @@ def test_what_several_processes_cannot_do_is_refused_before_anything_is_written(
     env = Sb3VecEnv(WORLD.make(2, 0))
     space = keyed_space(env.observation_space)
     with pytest.raises(UsageError, match="bonuses learn on one process"):
-        PPO(env, Tiny(space), mode="online", bonuses=[Rnd(space, 4)], ranks=Ranks(0, 2))
+        PPO(env, Tiny(space), mode="online", bonuses=[Rnd(EnvSpec(space, env.action_space))], ranks=Ranks(0, 2))
     assert [Ranks(k, 4).local_envs(12) for k in range(4)] == [range(0, 3), range(3, 6), range(6, 9), range(9, 12)]
 
 
