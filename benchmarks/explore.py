@@ -30,7 +30,8 @@ from benchmarks.experiment.presets import PRESETS
 from intrinsic import BONUSES
 
 if TYPE_CHECKING:
-    from benchmarks.reporting.runs import Cell, Run
+    from benchmarks.reporting.cells import Cell
+    from benchmarks.reporting.runs import Run
 
 SUITES = ("minigrid-ladder", "breakout-sparse", "procgen-maze", "noisy-tv")
 _ALGO = {"ppo": {"n_steps": 128, "minibatches": 8}}
@@ -86,8 +87,9 @@ def explore(args: Args) -> int:
 
 def write(experiment: Path) -> str:
     """Rebuild everything that is drawn from the runs in DIR; returns the text to print."""
-    from benchmarks.reporting import bonus_maps, report, tables
-    from benchmarks.reporting.runs import load, summarise
+    from benchmarks.reporting import bonus_maps, layout, report
+    from benchmarks.reporting.cells import summarise
+    from benchmarks.reporting.runs import load
 
     runs = load(experiment)
     for run in runs:
@@ -99,8 +101,8 @@ def write(experiment: Path) -> str:
         if data:
             cli.write_file(experiment / name, data)
     report.write_report(experiment)
-    parts = [tables.aligned(table(summary.cells), 160)] if summary.cells else ["no finished runs yet"]
-    parts += [tables.wrapped(note) for note in notes(summary.cells)]
+    parts = [layout.aligned(table(summary.cells), 160)] if summary.cells else ["no finished runs yet"]
+    parts += [layout.wrapped(note) for note in notes(summary.cells)]
     return "\n\n".join(parts)
 
 
@@ -185,7 +187,7 @@ def notes(cells: Sequence[Cell]) -> list[str]:
 def picture(cells: Sequence[Cell]) -> bytes:
     """explore.png: success, or coverage where nothing is ever paid, over frames; a panel for each task."""
     from benchmarks.reporting import figures
-    from benchmarks.reporting.runs import is_baseline
+    from benchmarks.reporting.cells import is_baseline
 
     panels: dict[str, tuple[dict[str, figures.Curve], float]] = {}
     for cell in cells:

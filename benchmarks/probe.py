@@ -173,7 +173,7 @@ def grid(rows: Sequence[Row]) -> tuple[list[str], list[str], np.ndarray]:
 
 def table(rows: Sequence[Row]) -> str:
     """The grid as text."""
-    from benchmarks.reporting.tables import aligned
+    from benchmarks.reporting.layout import aligned
 
     down, across, values = grid(rows)
     cells = [

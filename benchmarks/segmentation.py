@@ -179,7 +179,7 @@ def _pairs(count: np.ndarray) -> np.ndarray:
 
 
 def table(rows: Sequence[Row]) -> str:
-    from benchmarks.reporting.tables import aligned
+    from benchmarks.reporting.layout import aligned
 
     scores = [row["ari_fg"] for row in rows]
     lines = [[str(row["seed"]), f"{row['samples']:,}", f"{row['ari_fg']:.3f}", row["curve"]] for row in rows]

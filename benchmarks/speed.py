@@ -308,7 +308,7 @@ def _json(one: Measured) -> dict[str, Any]:
 
 def tables(measured: Sequence[Measured], found: dict[str, list[float]]) -> list[str]:
     """One of rows, one of ratios."""
-    from benchmarks.reporting.tables import aligned
+    from benchmarks.reporting.layout import aligned
 
     shares = bonus_shares(measured)
     header = ["group", "row", "frames/s", "range", "peak MiB", "promised"]

@@ -219,7 +219,7 @@ def chart(out: Path, rows: Sequence[Row]) -> None:
 
 
 def table(rows: Sequence[Row]) -> str:
-    from benchmarks.reporting.tables import aligned
+    from benchmarks.reporting.layout import aligned
 
     names = ("gqn", "copy", "mean", "shuffled", "spread")
     lines = [

@@ -1,6 +1,6 @@
-"""The report's figures: one panel each, drawn as SVG without pyplot, the same bytes for the same numbers.
+"""Figures of the reports, drawn without pyplot; the same numbers give the same bytes.
 
-A colour means one method on the whole page, so the legend is the page's, not the panel's.
+A page's figures are SVG, one panel each. A colour means one method on the whole page, so the page has the legend.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from benchmarks.reporting.published import in_words
+from benchmarks.reporting import layout
 from benchmarks.reporting.stats import Interval
 
 BASELINE_COLOUR = "#5f6670"
@@ -60,8 +60,8 @@ class Curve:
 def colours(labels: Iterable[str], baseline: str) -> dict[str, str]:
     """One colour per method; the baseline is grey."""
     others = sorted(set(labels) - {baseline})
-    found = {label: PALETTE[index % len(PALETTE)] for index, label in enumerate(others)}
-    return {baseline: BASELINE_COLOUR, **found} if baseline else found
+    palette = {label: PALETTE[index % len(PALETTE)] for index, label in enumerate(others)}
+    return {baseline: BASELINE_COLOUR, **palette} if baseline else palette
 
 
 def _panel(title: str, height: float = 3.3) -> tuple[Figure, Axes]:
@@ -73,7 +73,7 @@ def _panel(title: str, height: float = 3.3) -> tuple[Figure, Axes]:
 
 
 def curves(series: Mapping[str, Curve], palette: Mapping[str, str], title: str, limits: tuple[float, float]) -> str:
-    """Return against frames; ``limits`` of the return are shared by the panels that stand side by side."""
+    """Return over frames; panels that stand side by side share the ``limits`` of the return."""
     with matplotlib.rc_context(STYLE):
         figure, axes = _panel(title)
         for label, curve in series.items():
@@ -89,7 +89,7 @@ def learning(
     band: str = "",
     ylabel: str = "return (training)",
 ) -> bytes:
-    """Return (or ``ylabel``) during training (PNG): a panel for each task, the threshold dashed, over one legend."""
+    """Return (or ``ylabel``) during training (PNG): a panel for each task, its threshold dashed, one legend for all."""
     dashes = {label: list(palette.values())[:place].count(palette[label]) for place, label in enumerate(palette)}
     styles = ("solid", "dashed", "dotted", "dashdot")  # where there are more methods than colours
     across = min(len(panels), 3)
@@ -116,7 +116,7 @@ def learning(
 
 
 def heat(picture: np.ndarray, maps: Mapping[str, np.ndarray]) -> bytes:
-    """PNG: ``picture`` (h, w, 3) of a level, and beside it each map (H, W) over its cells, nan where there is none."""
+    """Maps over the cells of a level (PNG): its ``picture`` (h, w, 3), then each map (H, W), nan outside its cells."""
     with matplotlib.rc_context({**STYLE, "axes.grid": False}), io.BytesIO() as file:
         figure = Figure(figsize=(3.2 * (1 + len(maps)), 3.0), layout="constrained")
         places = figure.subplots(1, 1 + len(maps), squeeze=False).ravel()
@@ -134,7 +134,7 @@ def heat(picture: np.ndarray, maps: Mapping[str, np.ndarray]) -> bytes:
 
 
 def _line(axes: Axes, curve: Curve, **style: Any) -> Any:
-    """The mean over the band from the lowest to the highest seed; returns the line."""
+    """Draw the mean, and the band from the lowest to the highest seed; returns the line."""
     axes.fill_between(curve.steps, curve.low, curve.high, color=style["color"], alpha=0.15, linewidth=0)
     return axes.plot(curve.steps, curve.mean, **style)[0]
 
@@ -143,7 +143,7 @@ def _over_frames(axes: Axes) -> None:
     axes.set_xlim(left=0)
     axes.set_xlabel("frames")
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _frames(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
 
 
 def bars(entries: Sequence[tuple[str, Interval]], palette: Mapping[str, str], title: str, xlabel: str) -> str:
@@ -151,10 +151,10 @@ def bars(entries: Sequence[tuple[str, Interval]], palette: Mapping[str, str], ti
     with matplotlib.rc_context(STYLE):
         figure, axes = _panel(title, height=1.3 + 0.34 * len(entries))
         places = np.arange(len(entries))[::-1]
-        for place, (label, found) in zip(places, entries, strict=True):
-            axes.barh(place, found.estimate, height=0.58, color=palette[label], alpha=0.75)
-            if found.usable:
-                axes.plot([found.low, found.high], [place, place], color=INK, linewidth=1.3)
+        for place, (label, interval) in zip(places, entries, strict=True):
+            axes.barh(place, interval.estimate, height=0.58, color=palette[label], alpha=0.75)
+            if interval.usable:
+                axes.plot([interval.low, interval.high], [place, place], color=INK, linewidth=1.3)
         axes.axvline(0, color="#9aa1ab", linewidth=1)
         axes.set_yticks(places, [_short(label) for label, _ in entries])
         axes.tick_params(axis="y", colors=INK)
@@ -164,7 +164,7 @@ def bars(entries: Sequence[tuple[str, Interval]], palette: Mapping[str, str], ti
 
 
 def heatmap(down: Sequence[str], across: Sequence[str], values: np.ndarray, title: str) -> bytes:
-    """A table of numbers in [0, 1] as colours with the numbers in them (PNG); below 0 is as pale as 0."""
+    """Numbers in [0, 1] as colours with the numbers written in (PNG); below 0 is as pale as 0."""
     size = (2.5 + 0.75 * len(across) + 0.09 * max(map(len, down)), 1.6 + 0.3 * len(down))
     with matplotlib.rc_context(STYLE), io.BytesIO() as file:
         figure = Figure(figsize=size, layout="constrained")
@@ -183,7 +183,7 @@ def heatmap(down: Sequence[str], across: Sequence[str], values: np.ndarray, titl
 
 
 def scatter(points: Mapping[str, Sequence[tuple[float, float]]], palette: Mapping[str, str], title: str) -> str:
-    """Held-out against training return, one dot per run; on the diagonal nothing is lost on unseen levels."""
+    """Held-out over training return, one dot per run; on the diagonal nothing is lost on unseen levels."""
     with matplotlib.rc_context(STYLE):
         figure, axes = _panel(title, height=4.6)
         numbers = [number for dots in points.values() for dot in dots for number in dot]
@@ -201,17 +201,20 @@ def scatter(points: Mapping[str, Sequence[tuple[float, float]]], palette: Mappin
         return _uri(figure)
 
 
-def against_levels(series: Mapping[str, Sequence[tuple[int, Interval]]], palette: Mapping[str, str], title: str) -> str:
-    """A quantity against the number of training levels (log axis), with 95% intervals."""
+def over_levels(series: Mapping[str, Sequence[tuple[int, Interval]]], palette: Mapping[str, str], title: str) -> str:
+    """A quantity over the number of training levels (log axis), with 95% intervals."""
     with matplotlib.rc_context(STYLE):
         figure, axes = _panel(title)
         counts = sorted({levels for dots in series.values() for levels, _ in dots})
         for label, dots in series.items():
             levels = [count for count, _ in dots]
-            axes.plot(levels, [found.estimate for _, found in dots], color=palette[label], marker="o", markersize=4)
-            for count, found in dots:
-                if found.usable:
-                    axes.plot([count, count], [found.low, found.high], color=palette[label], linewidth=1.2, alpha=0.7)
+            axes.plot(
+                levels, [interval.estimate for _, interval in dots], color=palette[label], marker="o", markersize=4
+            )
+            for count, interval in dots:
+                if interval.usable:
+                    ends = [interval.low, interval.high]
+                    axes.plot([count, count], ends, color=palette[label], linewidth=1.2, alpha=0.7)
         axes.set_xscale("log")
         axes.set_xticks(counts, [f"{count:,}" for count in counts])
         axes.xaxis.minorticks_off()
@@ -220,21 +223,22 @@ def against_levels(series: Mapping[str, Sequence[tuple[int, Interval]]], palette
 
 
 def picture(data: bytes) -> str:
-    """A PNG file's bytes as a data address."""
+    """A PNG file's bytes as a data URI."""
     return "data:image/png;base64," + base64.b64encode(data).decode()
 
 
 def _uri(figure: Figure) -> str:
     with io.BytesIO() as file:
-        nothing: dict[str, Any] = {"Date": None, "Creator": None, "Format": None, "Type": None}
-        figure.savefig(file, format="svg", metadata=nothing)
+        # without these the same numbers would give other bytes tomorrow
+        metadata: dict[str, Any] = {"Date": None, "Creator": None, "Format": None, "Type": None}
+        figure.savefig(file, format="svg", metadata=metadata)
         # The fonts the numbers were laid out with may be missing where the page is read.
         drawn = file.getvalue().replace(b"'DejaVu Sans'", b"'DejaVu Sans', Verdana, sans-serif")
     return "data:image/svg+xml;base64," + base64.b64encode(drawn).decode()
 
 
-def _frames(value: float) -> str:
-    return f"{value / 1000:g}k" if 1000 <= value < 10**6 else in_words(int(value))
+def _tick(value: float) -> str:
+    return f"{value / 1000:g}k" if 1000 <= value < 10**6 else layout.frames(int(value))
 
 
 def _short(label: str, longest: int = 30) -> str:

@@ -1,4 +1,4 @@
-"""report.html: one file with tables, figures and pictures inside; opens anywhere, on a phone too, and loads nothing."""
+"""Text of report.html: one file with tables, figures and pictures inside, which loads nothing else."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from html import escape
 
 import numpy as np
 
-from benchmarks.reporting import figures, published, tables
+from benchmarks.reporting import figures, notes, published, tables
+from benchmarks.reporting.cells import Cell, Summary
 from benchmarks.reporting.figures import Curve
-from benchmarks.reporting.runs import Cell, Run, Summary
-from benchmarks.reporting.tables import Table
+from benchmarks.reporting.layout import Table
 
 CSS = """
 :root { color-scheme: light; --ink: #23272e; --soft: #6b727c; --line: #e3e6ea; --paper: #fff; --wash: #f6f7f9; }
@@ -60,7 +60,7 @@ TEXT_COLUMNS = {"method", "mode", "task", "split", "study", "interval over", "co
 
 def html(summary: Summary) -> str:
     """The whole page."""
-    parts = [f"<h1>{escape(tables.title(summary))}</h1>", f'<p class="soft">{escape(tables.plan(summary))}</p>']
+    parts = [f"<h1>{escape(notes.title(summary))}</h1>", f'<p class="soft">{escape(notes.size(summary))}</p>']
     if summary.missing:
         parts.append(note_list("Not in the table", summary.missing, warn=True))
     if summary.cells:
@@ -68,7 +68,7 @@ def html(summary: Summary) -> str:
         parts += ["<h2>Results</h2>", table(tables.headline(summary))]
         parts += reference_section(summary)
         parts += comparison(summary)
-        parts.append(note_list("How to read this", tables.notes(summary)))
+        parts.append(note_list("How to read this", notes.notes(summary)))
         parts += aggregate_section(summary)
         parts += ["<h2>Figures</h2>", legend(palette)]
         parts += [task_section(summary, env, levels, palette) for env in summary.envs for levels in summary.levels]
@@ -76,11 +76,11 @@ def html(summary: Summary) -> str:
         parts += published_section(summary)
         parts += picture_section(summary)
     facts = "".join(
-        f"<dt class=soft>{escape(name)}</dt><dd>{code(value)}</dd>" for name, value in tables.origin(summary)
+        f"<dt class=soft>{escape(name)}</dt><dd>{code(value)}</dd>" for name, value in notes.origin(summary)
     )
     parts += ["<h2>Where the numbers come from</h2>", f"<dl>{facts}</dl>"]
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-    page_title = f"<title>{escape(tables.title(summary))}</title>"
+    page_title = f"<title>{escape(notes.title(summary))}</title>"
     body = "\n".join(part for part in parts if part)
     return PAGE.format(head=f"{head}{page_title}<style>{CSS}</style>", body=body)
 
@@ -92,7 +92,7 @@ def code(text: str) -> str:
 
 
 def table(content: Table) -> str:
-    """A table that scrolls sideways on a narrow screen; a row with a first cell starts a new group."""
+    """A table that scrolls sideways on a narrow screen; a row whose first cell is filled starts a new group."""
     header, rows = content
     kinds = ["" if name in TEXT_COLUMNS else ' class="number"' for name in header]
     top = "".join(f"<th{kind}>{escape(name)}</th>" for kind, name in zip(kinds, header, strict=True))
@@ -119,7 +119,7 @@ def aggregate_section(summary: Summary) -> list[str]:
     content = tables.aggregates(summary)
     if not content[1]:
         return []
-    return ["<h2>Over all tasks, normalised</h2>", f'<p class="soft">{tables.AGGREGATES_NOTE}</p>', table(content)]
+    return ["<h2>Over all tasks, normalised</h2>", f'<p class="soft">{notes.AGGREGATES_NOTE}</p>', table(content)]
 
 
 def legend(palette: dict[str, str]) -> str:
@@ -146,7 +146,11 @@ def task_section(summary: Summary, env: str, levels: int, palette: dict[str, str
     for split in targets:
         entries = [(cell.label, cell.gaps[split]) for cell in cells if split in cell.gaps]
         drawn = figures.bars(entries, palette, f"Gap: {split}", f"return on training levels minus {split}")
-        over = "seeds" if all(found.over == "seeds" for _, found in entries) else "episodes of one agent where one seed"
+        over = (
+            "seeds"
+            if all(interval.over == "seeds" for _, interval in entries)
+            else "episodes of one agent where one seed"
+        )
         caption = f"Gap to {split}, 95% intervals over {over}; in order of held-out return."
         panels.append(figure(drawn, caption))
     if targets:
@@ -163,39 +167,40 @@ def task_section(summary: Summary, env: str, levels: int, palette: dict[str, str
 
 
 def curve_panels(cells: Sequence[Cell], palette: dict[str, str]) -> list[str]:
-    """Training and held-out return beside each other on one scale, then their difference."""
-    found = {key: _curves(cells, f"eval/{key}") for key in ("train/return", "heldout/return", "gap")}
-    if not found["train/return"]:
+    """Training and held-out return on one scale, then their difference."""
+    series = {key: curves_over_seeds(cells, f"eval/{key}") for key in ("train/return", "heldout/return", "gap")}
+    if not series["train/return"]:
         return []
-    ends = [end for key in ("train/return", "heldout/return") for c in found[key].values() for end in (c.low, c.high)]
+    returns = [curve for key in ("train/return", "heldout/return") for curve in series[key].values()]
+    ends = [end for curve in returns for end in (curve.low, curve.high)]
     low, high = float(np.concatenate(ends).min()), float(np.concatenate(ends).max())
     margin = 0.06 * (high - low) or 0.5
     band = " Band: lowest to highest seed." if any(len(cell.runs) > 1 for cell in cells) else ""
     panels = []
     names = {"train/return": "Return on training levels", "heldout/return": "Return on held-out levels"}
     for key, name in names.items():
-        drawn = figures.curves(found[key], palette, name, (low - margin, high + margin))
+        drawn = figures.curves(series[key], palette, name, (low - margin, high + margin))
         panels.append(figure(drawn, f"{name} during training.{band}"))
-    gaps = np.concatenate([end for c in found["gap"].values() for end in (c.low, c.high)] or [np.zeros(1)])
+    gaps = np.concatenate([end for c in series["gap"].values() for end in (c.low, c.high)] or [np.zeros(1)])
     limits = (min(0.0, float(gaps.min())) - margin, max(0.0, float(gaps.max())) + margin)
-    drawn = figures.curves(found["gap"], palette, "Gap (training minus held-out)", limits)
+    drawn = figures.curves(series["gap"], palette, "Gap (training minus held-out)", limits)
     return [*panels, figure(drawn, f"Gap during training, fewer episodes than the final evaluation.{band}")]
 
 
-def _curves(cells: Sequence[Cell], key: str) -> dict[str, Curve]:
-    """Each cell's curve over the steps that all its seeds recorded."""
-    found = {}
+def curves_over_seeds(cells: Sequence[Cell], metric: str) -> dict[str, Curve]:
+    """Each cell's curve of a metric, over the steps that all its seeds recorded."""
+    curves = {}
     for cell in cells:
-        series = [{r["global_step"]: r[key] for r in run.metrics if key in r} for run in cell.runs]
-        steps = sorted(set.intersection(*(set(values) for values in series)))
+        seeds = [{r["global_step"]: r[metric] for r in run.metrics if metric in r} for run in cell.runs]
+        steps = sorted(set.intersection(*(set(values) for values in seeds)))
         if steps:
-            values = np.array([[one[step] for step in steps] for one in series])
-            found[cell.label] = Curve(np.array(steps), values.mean(0), values.min(0), values.max(0))
-    return found
+            values = np.array([[seed[step] for step in steps] for seed in seeds])
+            curves[cell.label] = Curve(np.array(steps), values.mean(0), values.min(0), values.max(0))
+    return curves
 
 
 def level_section(summary: Summary, palette: dict[str, str]) -> list[str]:
-    """Gap and held-out return against the number of training levels, where several were run."""
+    """Gap and held-out return over the number of training levels, where several were run."""
     if len(summary.levels) < 2:
         return []
     panels = []
@@ -207,7 +212,7 @@ def level_section(summary: Summary, palette: dict[str, str]) -> list[str]:
         unseen = {label: [(c.train_levels, c.returns[c.target]) for c in cells if c.label == label] for label in labels}
         if cells:
             for content, name in ((gaps, "Gap"), (unseen, "Held-out return")):
-                drawn = figures.against_levels(content, palette, f"{name}, {env}")
+                drawn = figures.over_levels(content, palette, f"{name}, {env}")
                 panels.append(figure(drawn, f"{name} against the number of training levels, 95% intervals."))
     return ["<h2>More training levels</h2>", f'<div class="grid">{"".join(panels)}</div>'] if panels else []
 
@@ -221,27 +226,26 @@ def published_section(summary: Summary) -> list[str]:
     envs = [env for env in summary.envs if published.rows(env)]
     parts = ["<h2>What papers report</h2>"] if envs else []
     for env in envs:
-        inside = f'<p class="soft">{escape(tables.published_note(summary, env))}</p>'
-        inside += table(tables.beside(summary, env))
+        inside = f'<p class="soft">{escape(notes.published_note(summary, env))}</p>'
+        inside += table(tables.with_published(summary, env))
         parts.append(inside if len(envs) == 1 else f"<details><summary>{escape(env)}</summary>{inside}</details>")
     if envs:
-        studies = "".join(f"<li><b>{escape(k)}</b>: {escape(v)}</li>" for k, v in tables.sources(summary).items())
+        studies = "".join(f"<li><b>{escape(k)}</b>: {escape(v)}</li>" for k, v in notes.studies(summary).items())
         parts.append(f'<ul class="soft">{studies}</ul>')
     return parts
 
 
 def picture_section(summary: Summary) -> list[str]:
-    """The pictures of each cell's first seed: more would make the file heavy and show the same."""
+    """Pictures of each cell's first seed; more would make the file heavy and show the same."""
     blocks = []
     for cell in summary.cells:
-        run: Run = cell.runs[0]
-        shown = [
-            figure(figures.picture(path.read_bytes()), path.stem.replace("_", " "), "pixels") for path in run.pictures
+        pictures = [
+            figure(figures.picture(path.read_bytes()), path.stem.replace("_", " "), "pixels")
+            for path in cell.runs[0].pictures
         ]
-        if shown:
-            place = f"{cell.label}, {cell.env}, {cell.train_levels:,} levels, seed {cell.seeds[0]}"
+        if pictures:
+            heading = f"{cell.label}, {cell.env}, {cell.train_levels:,} levels, seed {cell.seeds[0]}"
             opened = " open" if len(summary.cells) <= 4 else ""
-            blocks.append(
-                f'<details{opened}><summary>{escape(place)}</summary><div class="grid">{"".join(shown)}</div></details>'
-            )
+            grid = f'<div class="grid">{"".join(pictures)}</div>'
+            blocks.append(f"<details{opened}><summary>{escape(heading)}</summary>{grid}</details>")
     return ["<h2>Pictures</h2>", *blocks] if blocks else []

@@ -1,6 +1,6 @@
-"""What papers report: for Procgen in easy mode, and for Breakout and its variants.
+"""Published returns: Procgen in easy mode, Breakout and its variants.
 
-Every number was read in the paper named beside it, but for Breakout's, which came second-hand and say so. They are
+Every number was read in the paper named with it, except Breakout's, which came second-hand and say so. They are
 means of the final policy's undiscounted return; a standard deviation of Procgen's is over training runs. Compare
 differences inside one study, not numbers across studies: PPO itself scores 3.7, 4.3 and 1.5 on BigFish in the three
 studies below, which share this protocol by name.
@@ -10,15 +10,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from benchmarks.reporting.layout import frames
+
 
 @dataclass(frozen=True)
 class Protocol:
-    """How the published agents of some tasks were trained and tested."""
+    """Training and test conditions of published agents."""
 
     about: str
     levels: int
     """Training levels; 0 where the study has none."""
     steps: int
+    """Frames of training."""
 
 
 PROCGEN = Protocol(
@@ -26,18 +29,35 @@ PROCGEN = Protocol(
 )
 BREAKOUT = Protocol(
     "Breakout of 94x117 pixels, trained on the standard game (A3C 200k frames, the best 2 of 5 runs; Schema Networks "
-    "100k frames of a smaller one), then played without learning on each variant; score of 2500 frames",
+    "100k frames of a smaller one), then evaluated without learning on each variant; score of 2500 frames",
     0,
     200_000,
 )
 
 
-SOURCES = {
-    "PLR": "Jiang, Grefenstette, Rocktäschel 2021, Prioritized Level Replay (ICML), table 2; mean ± sd of 10 runs",
-    "CLOP test": "Bertoin, Rachelson 2022, Local Feature Swapping for Generalization in RL (ICLR), table 2",
-    "CLOP": "Bertoin, Rachelson 2022, Local Feature Swapping for Generalization in RL (ICLR), table 3",
-    "Schema": "Kansky et al. 2017, Schema Networks (ICML), table 1; mean ± sd; second-hand, not checked in the paper",
-    "Cetin": "Cetin, Chamberlain, Bronstein, Hunt 2023, Hyperbolic Deep RL (ICLR), table 1; mean of 5 runs",
+@dataclass(frozen=True)
+class Study:
+    """One table of one paper."""
+
+    citation: str
+    protocol: Protocol
+
+
+STUDIES = {
+    "PLR": Study(
+        "Jiang, Grefenstette, Rocktäschel 2021, Prioritized Level Replay (ICML), table 2; mean ± sd of 10 runs", PROCGEN
+    ),
+    "CLOP test": Study(
+        "Bertoin, Rachelson 2022, Local Feature Swapping for Generalization in RL (ICLR), table 2", PROCGEN
+    ),
+    "CLOP": Study("Bertoin, Rachelson 2022, Local Feature Swapping for Generalization in RL (ICLR), table 3", PROCGEN),
+    "Schema": Study(
+        "Kansky et al. 2017, Schema Networks (ICML), table 1; mean ± sd; second-hand, not checked in the paper",
+        BREAKOUT,
+    ),
+    "Cetin": Study(
+        "Cetin, Chamberlain, Bronstein, Hunt 2023, Hyperbolic Deep RL (ICLR), table 1; mean of 5 runs", PROCGEN
+    ),
 }
 
 
@@ -49,9 +69,9 @@ class Row:
     """Name of the task of ours that plays the same game and mode."""
     method: str
     source: str
-    """Key of SOURCES."""
+    """Key of STUDIES."""
     train: float | None
-    """Mean return where it was trained; None where the study prints none."""
+    """Mean return on the training levels; None where the study prints none."""
     test: float
     """Mean return on the split."""
     train_std: float | None = None
@@ -59,7 +79,7 @@ class Row:
     gap: float | None = None
     """Train minus test as printed (a mean over runs: rounding may differ from the two means); else their difference."""
     split: str = "heldout"
-    """Split of ours that it is to be laid beside."""
+    """Split of ours that it is compared with."""
 
 
 # Test return of PPO (table 2 of PLR), then PPO train and test with the gap as printed (table 3 of CLOP), then PPO train
@@ -156,23 +176,16 @@ def gap(row: Row) -> float | None:
 
 
 def protocol(env: str) -> Protocol:
-    """Protocol of the published rows of a task of ours."""
-    return BREAKOUT if env == "breakout" else PROCGEN
+    """Protocol of the published rows of a task of ours, which must have some; they share one."""
+    return STUDIES[rows(env)[0].source].protocol
 
 
 def differences(env: str, train_levels: int, steps: int) -> str:
-    """How a run of ours departs from the published protocol, in words; empty where it does not."""
-    there = protocol(env)
-    found = []
-    if there.levels and train_levels != there.levels:
-        found.append(f"{train_levels:,} training levels here, {there.levels} there")
-    if steps != there.steps:
-        found.append(f"{in_words(steps)} frames here, {in_words(there.steps)} there")
-    return "; ".join(found)
-
-
-def in_words(frames: int) -> str:
-    """25_000_000 -> '25M', 2048 -> '2,048'."""
-    if frames >= 10**6:
-        return f"{frames / 10**6:.3g}M"
-    return f"{frames:,}"
+    """Departures of a run of ours from the published protocol, in words; empty where there are none."""
+    theirs = protocol(env)
+    words = []
+    if theirs.levels and train_levels != theirs.levels:
+        words.append(f"{train_levels:,} training levels here, {theirs.levels} there")
+    if steps != theirs.steps:
+        words.append(f"{frames(steps)} frames here, {frames(theirs.steps)} there")
+    return "; ".join(words)

@@ -5,14 +5,14 @@ Scores are matrices (N runs, M tasks), normalised first where tasks differ in sc
 
     IQM              mean of the middle half of all N*M numbers (floor(N*M/4) cut from each end)
     mean, median     over the M per-task means
-    optimality gap   gamma - E[min(score, gamma)], gamma = 1: how far from the good score, lower is better
-    P(X > Y)         mean over tasks of the share of run pairs in which X wins, a tie counting one half
+    optimality gap   gamma - E[min(score, gamma)], gamma = 1: shortfall from the good score, lower is better
+    P(X > Y)         mean over tasks of the fraction of run pairs in which X wins, a tie counting one half
 
 Intervals are percentile bootstraps that resample runs with replacement *within each task*: they speak about new seeds
 on these tasks, not about new tasks. One run has no spread between seeds; its interval has zero width and
-``Interval.usable`` is False. The spread over *episodes* of one run is another quantity and carries another label.
+``Interval.usable`` is False. The spread over *episodes* of one run is another quantity and is labelled so.
 
-differs from rliable: draws come from a generator seeded here (theirs ignores ``random_state``); 10,000 resamples.
+Differs from rliable: draws come from a generator seeded here (theirs ignores ``random_state``); 10,000 resamples.
 """
 
 from __future__ import annotations
@@ -85,12 +85,6 @@ def probability_of_improvement(x: Array, y: Array) -> Array:
     """Mean over tasks of P(X > Y) + P(X = Y) / 2; ``x`` (..., N, M), ``y`` (..., K, M)."""
     first, second = x[..., :, None, :], y[..., None, :, :]
     return ((first > second) + 0.5 * (first == second)).mean(axis=(-3, -2, -1))
-
-
-def _percentiles(samples: Array, confidence: float) -> tuple[float, float]:
-    tail = 50 * (1 - confidence)
-    low, high = np.percentile(samples, [tail, 100 - tail])
-    return float(low), float(high)
 
 
 def _interval(
@@ -190,10 +184,9 @@ def _same_tasks(first: ArrayLike, second: ArrayLike) -> tuple[Array, Array]:
 
 
 def over_episodes(returns: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """How well the mean return of ONE agent is known from its episodes (E,): says nothing about other seeds."""
+    """Interval of ONE agent's mean return, from its episodes (E,): it says nothing about other seeds."""
     episodes = np.asarray(returns, dtype=np.float64)[:, None]
-    found = over_seeds(episodes, resamples=resamples, seed=seed)
-    return replace(found, over="episodes")
+    return replace(over_seeds(episodes, resamples=resamples, seed=seed), over="episodes")
 
 
 def episode_difference(first: ArrayLike, second: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:

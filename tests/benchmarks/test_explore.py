@@ -13,7 +13,8 @@ from agents.runs.build import parse_bonuses
 from benchmarks import explore
 from benchmarks.explore import main, ranged, row
 from benchmarks.reporting import bonus_maps
-from benchmarks.reporting.runs import Cell, Run
+from benchmarks.reporting.cells import Cell
+from benchmarks.reporting.runs import Run
 from envs.registry import UsageError
 from envs.spaces import EnvSpec
 from envs.tasks import World

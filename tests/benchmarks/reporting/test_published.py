@@ -54,7 +54,7 @@ def test_coinrun_rows():
 
 
 def test_every_row_names_a_source_and_no_other_mode_has_rows():
-    assert {row.source for row in published.ROWS} == set(published.SOURCES)
+    assert {row.source for row in published.ROWS} == set(published.STUDIES)
     assert published.rows("coinrun-hard") == ()
 
 
@@ -65,7 +65,6 @@ def test_differences_from_the_protocol_are_said():
     )
     assert published.differences("breakout", 20, 1_000_000) == "1M frames here, 200,000 there"  # no levels there
     assert published.differences("breakout", 20, 200_000) == ""
-    assert published.in_words(2048) == "2,048"
 
 
 def test_breakout_rows_stand_beside_splits_of_ours():

@@ -1,0 +1,233 @@
+"""Learning curves as numbers: area under the curve, frames to a return, and differences between methods.
+
+R(s) is the return of the policy that trains, at frame s: the records' ``train/return``, joined by straight lines. The
+first known value also stands for the frames before it, and the last one for those up to S, the run's ``steps``.
+
+    AUC = 1/S * integral_0^S R(s) ds        mean return over training, in units of return
+
+Runs that differ in nothing but their seed are one group. Frames of pre-training come before frame 0 and do not count.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.reporting import layout, stats
+from benchmarks.reporting.cells import Cell, Summary, distinguishing_settings, is_baseline
+from benchmarks.reporting.notes import FEW_SEEDS
+from benchmarks.reporting.runs import Run
+from envs.registry import UsageError
+
+COLUMNS = ("suite", "env", "repr", "mode", "settings", "seed", "steps", "auc", "reached", "final", "commit")
+Array = NDArray[np.float64]
+Task = tuple[str, int]
+"""Env and number of training levels."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """One method on one task, with the learning curve of each seed."""
+
+    cell: Cell
+    curves: tuple[tuple[Array, Array], ...] = field(repr=False)
+    """For each seed frames (P,) and return (P,); P may differ."""
+
+    @property
+    def label(self) -> str:
+        return self.cell.label
+
+    @property
+    def task(self) -> Task:
+        return self.cell.env, self.cell.train_levels
+
+    @property
+    def steps(self) -> int:
+        """S, in frames."""
+        return int(self.cell.config["steps"])
+
+    @property
+    def areas(self) -> Array:
+        """AUC of each seed (N, 1), in units of return."""
+        return np.array([[area(*curve, self.steps)] for curve in self.curves])
+
+    @property
+    def last_return(self) -> float:
+        """Return at the end of training, mean over seeds."""
+        return float(np.mean([returns[-1] for _, returns in self.curves]))
+
+    def frames_to_reach(self, threshold: float) -> Array:
+        """Frames that each seed needs (N, 1), nan where it never gets there."""
+        return np.array([[frames_to_reach(*curve, threshold)] for curve in self.curves])
+
+
+def training_curve(run: Run) -> tuple[Array, Array]:
+    """Frames (P,) and return (P,) of a finished run, cut at S: training ends with a whole rollout, past it.
+
+    Raises:
+        UsageError: no record has ``train/return``.
+    """
+    returns_at = {
+        record["global_step"]: float(record["train/return"])
+        for record in run.metrics
+        if record.get("train/return") is not None and math.isfinite(record["train/return"])
+    }
+    if not returns_at:
+        raise UsageError(
+            f"run {run.id} has no record with 'train/return': no episode ended while it trained; "
+            "train it longer (--steps), or name directories without it"
+        )
+    frames = np.array(sorted(returns_at), dtype=np.float64)
+    returns = np.array([returns_at[step] for step in sorted(returns_at)])
+    total = run.config["steps"]
+    kept = np.append(frames[frames < total], total)
+    return kept, np.interp(kept, frames, returns)
+
+
+def area(frames: Array, returns: Array, total: float) -> float:
+    """Mean return over frames 0 to ``total``, in units of return: trapezoids under the curve of points (P,), (P,).
+
+    The first return is extended back to frame 0, the last one to ``total``; what lies beyond ``total`` is cut.
+    """
+    ends = np.concatenate([[0.0], frames[(frames > 0) & (frames < total)], [float(total)]])
+    heights = np.interp(ends, frames, returns)
+    return float(((heights[1:] + heights[:-1]) / 2 * np.diff(ends)).sum() / total)
+
+
+def frames_to_reach(frames: Array, returns: Array, threshold: float) -> float:
+    """Frames until the curve of points (P,), (P,) first has a return of ``threshold`` or more; nan if never.
+
+    Between two points the line is followed; a curve that begins above it has reached it at its first point.
+    """
+    above = returns >= threshold
+    if not above.any():
+        return math.nan
+    after = int(above.argmax())
+    if after == 0:
+        return float(frames[0])
+    before = after - 1
+    fraction = (threshold - returns[before]) / (returns[after] - returns[before])
+    return float(frames[before] + fraction * (frames[after] - frames[before]))
+
+
+def make_groups(summary: Summary) -> list[Group]:
+    """The summary's cells with their curves: by task, the end-to-end baseline first, then best on held-out first."""
+    groups = [Group(cell, tuple(training_curve(run) for run in cell.runs)) for cell in summary.cells]
+    return sorted(groups, key=lambda group: (group.task, not is_baseline(group.cell)))
+
+
+def halfway(groups: Sequence[Group]) -> dict[Task, float]:
+    """Task -> half of the way from the lowest to the highest last return of its groups, in units of return."""
+    last_returns: dict[Task, list[float]] = {}
+    for group in groups:
+        last_returns.setdefault(group.task, []).append(group.last_return)
+    return {task: (min(returns) + max(returns)) / 2 for task, returns in last_returns.items()}
+
+
+def reference(group: Group, groups: Sequence[Group], against: str) -> Group | None:
+    """The group on the same task to compare with, under the same agent and for as many frames where there is one."""
+    same_task = [other for other in groups if other.task == group.task]
+    if against:
+        candidates = [other for other in same_task if other.label.startswith(against)]
+    else:
+        candidates = [other for other in same_task if is_baseline(other.cell)] or same_task[:1]
+
+    def likeness(other: Group) -> tuple[bool, ...]:
+        same_agent = other.cell.config["algo"] == group.cell.config["algo"]
+        return other.label == against, same_agent, other.steps == group.steps
+
+    return max(candidates, key=likeness, default=None)
+
+
+def table(groups: Sequence[Group], thresholds: dict[Task, float], against: str = "") -> layout.Table:
+    """A row for each group: AUC, frames to the threshold R, final return and the AUC's difference, 95% over seeds."""
+    envs, levels = ({group.task[index] for group in groups} for index in (0, 1))
+    header = ["group", *["task"] * (len(envs) > 1), *["levels"] * (len(levels) > 1), "seeds", "AUC [95%]", "R"]
+    header += ["frames to R [95%]", "final [95%]", "AUC minus its [95%]", "against"]
+    rows = []
+    for group in groups:
+        row = [group.label, *[group.task[0]] * (len(envs) > 1), *[f"{group.task[1]:,}"] * (len(levels) > 1)]
+        threshold = thresholds[group.task]
+        row += [str(len(group.curves)), layout.interval(stats.over_seeds(group.areas)), layout.number(threshold)]
+        row += [_frames(group.frames_to_reach(threshold)), layout.interval(stats.over_seeds(group.cell.means("train")))]
+        other = reference(group, groups, against)
+        if other is None or other is group:
+            row += ["–", "–"]
+        elif other.steps != group.steps:
+            row += ["other steps", other.label]
+        else:
+            difference = stats.independent_difference(group.areas, other.areas)
+            row += [layout.interval(difference, sign=True), other.label]
+        rows.append(row)
+    return header, rows
+
+
+def _frames(needed: Array) -> str:
+    """Frames (N, 1) as text; a mean over the seeds that got there would flatter those that did not."""
+    never = int(np.isnan(needed).sum())
+    if never:
+        return "never" if never == len(needed) else f"never in {never} of {len(needed)} seeds"
+    interval = stats.over_seeds(needed)
+    if not interval.usable:
+        return f"{interval.estimate:,.0f} [n=1]"
+    return f"{interval.estimate:,.0f} [{interval.low:,.0f} to {interval.high:,.0f}]"
+
+
+def notes(groups: Sequence[Group]) -> list[str]:
+    """How the numbers are to be read."""
+    sentences = [
+        "AUC = mean return of the training policy over frames 0 to steps; R = the return to be reached; final = return "
+        "on the training levels after training. Only equal steps on one task are compared."
+    ]
+    counts = {len(group.curves) for group in groups}
+    if 1 in counts:
+        sentences.append(
+            "[n=1]: one seed on one side at least, so no interval; run more seeds before claiming a difference."
+        )
+    if any(1 < count < FEW_SEEDS for count in counts):
+        sentences.append(f"Intervals over fewer than {FEW_SEEDS} seeds: read them as the range over seeds.")
+    pretraining = {group.label: group.cell.config.get("pretrain_frames", 0) for group in groups}
+    spent = [f"{label} {frames:,}" for label, frames in pretraining.items() if frames]
+    if spent:
+        sentences.append(f"Frames of pre-training, before frame 0 and not counted: {', '.join(spent)}.")
+    return sentences
+
+
+def rows(groups: Iterable[Group], thresholds: dict[Task, float]) -> list[dict[str, Any]]:
+    """Rows of curves.csv, one per run; ``auc`` and ``final`` in units of return, ``reached`` in frames (nan: never)."""
+    groups = list(groups)
+    settings = distinguishing_settings([run for group in groups for run in group.cell.runs])
+    several_levels = len({group.task[1] for group in groups}) > 1
+    lines = []
+    for group in groups:
+        needed = group.frames_to_reach(thresholds[group.task])
+        for run, auc, frames in zip(group.cell.runs, group.areas[:, 0], needed[:, 0], strict=True):
+            differing = {key: json.loads(value) for key, value in settings[run.id].items() if key not in COLUMNS}
+            differing |= {"train_levels": group.task[1]} if several_levels else {}
+            line = {name: run.config[name] for name in ("suite", "env", "repr", "mode", "seed", "steps")}
+            line |= {"settings": json.dumps(differing), "auc": float(auc), "reached": float(frames)}
+            line |= {"final": float(run.returns["train"].mean()), "commit": run.source.get("commit", "")}
+            lines.append({name: line[name] for name in COLUMNS})
+    return lines
+
+
+def picture(groups: Sequence[Group], thresholds: dict[Task, float]) -> bytes:
+    """Chart (PNG): the mean over seeds of each group, a panel for each task."""
+    from benchmarks.reporting import figures
+
+    panels: dict[str, tuple[dict[str, figures.Curve], float]] = {}
+    for group in groups:
+        frames = np.unique(np.concatenate([steps for steps, _ in group.curves]))
+        values = np.array([np.interp(frames, *curve) for curve in group.curves])
+        title = f"{group.task[0]}, {group.task[1]:,} training levels"
+        series, _ = panels.setdefault(title, ({}, thresholds[group.task]))
+        series[group.label] = figures.Curve(frames, values.mean(0), values.min(0), values.max(0))
+    labels = list(dict.fromkeys(group.label for group in groups))
+    baseline = next((group.label for group in groups if is_baseline(group.cell)), "")
+    return figures.learning(panels, figures.colours(labels, baseline))

@@ -1,0 +1,72 @@
+"""Runs read back from folders: rows of results.csv, states and refusals."""
+
+import pytest
+
+from benchmarks import report
+from benchmarks.reporting.report import write_report
+from benchmarks.reporting.runs import load, results_csv, score
+from envs.registry import UsageError
+from tests.benchmarks.tools import make_run
+
+COLUMNS = [
+    *("suite", "repr", "mode", "algo", "bonus", "trunk", "train_levels", "pretrain_on", "pretrain_frames", "seed"),
+    *("steps", "split", "env", "episodes", "return_mean", "return_std", "normalised", "frames_per_second", "commit"),
+]
+
+
+def test_results_have_one_row_per_run_and_split_with_exact_numbers(tmp_path):
+    make_run(tmp_path, "darla", 3, {"train": [10.0, 10.0, 4.0], "heldout": [2.0, 6.0]}, fps=123.456)
+    make_run(tmp_path, "cnn", 3, finished=False)
+    rows = score(load(tmp_path))
+    assert [list(row) for row in rows] == [COLUMNS, COLUMNS]
+    train, held_out = rows
+    assert (train["split"], train["episodes"], train["return_mean"]) == ("train", 3, 8.0)
+    assert train["return_std"] == pytest.approx(12**0.5)  # deviations 2, 2, -4; 24 / (3 - 1)
+    assert train["normalised"] == pytest.approx(0.6)  # (8 - 5) / (10 - 5)
+    assert (held_out["split"], held_out["episodes"], held_out["return_mean"]) == ("heldout", 2, 4.0)
+    assert held_out["normalised"] == pytest.approx(-0.2)
+    assert (held_out["seed"], held_out["pretrain_on"], held_out["commit"]) == (3, "source", "abc1234")
+    assert held_out["frames_per_second"] == 123.456
+
+
+def test_results_without_constants_leave_normalised_empty(tmp_path):
+    make_run(tmp_path, "darla", normalise=None, returns={"train": [1.0]})
+    (row,) = score(load(tmp_path))
+    assert (row["normalised"], row["return_std"]) == ("", "")
+    assert results_csv([row]).splitlines()[1].endswith(",1,1.0,,,1000.0,abc1234")
+
+
+def test_unfinished_and_damaged_runs_are_named_with_their_reason(tmp_path):
+    make_run(tmp_path, "cnn", 0)
+    make_run(tmp_path, "cnn", 1)
+    make_run(tmp_path, "darla", 0)
+    stopped = make_run(tmp_path, "random", 0, finished=False)
+    with open(stopped / "metrics.jsonl", "a") as handle:
+        handle.write('{"global_step": 10000')  # killed while it wrote
+    broken = make_run(tmp_path, "vae", 0)
+    (broken / "eval.csv").write_text("split,env\ntrain,coinrun-easy\n")
+    partial = make_run(tmp_path, "beta_vae", 0)
+    (partial / "eval.csv").write_text("split,return\ntrain,1.0\n")
+    foreign = tmp_path / "runs" / "foreign"
+    foreign.mkdir()
+    (foreign / "config.json").write_text('{"a": 1}')
+    found = {run.path.name: run for run in load(tmp_path)}
+    assert found[stopped.name].state == "unfinished"
+    assert found[stopped.name].reason == "stopped at 1,000,000 of 1,000,000 frames"
+    assert found[broken.name].state == found[partial.name].state == found["foreign"].state == "damaged"
+    text = write_report(tmp_path)
+    assert f"{stopped.name}: unfinished, stopped at 1,000,000 of 1,000,000 frames" in text
+    assert f"{partial.name}: damaged, eval.csv has no episodes of heldout" in text
+    assert "foreign: damaged" in text
+    assert "darla, coinrun-easy, 20 training levels: no run with seed 1" in text
+    assert "cnn, coinrun-easy, 20 training levels: no run" not in text
+    for name in ("report.md", "report.html"):
+        assert partial.name in (tmp_path / name).read_text()
+
+
+def test_a_directory_without_runs_is_refused_in_one_line(tmp_path, capsys):
+    with pytest.raises(UsageError, match="not an experiment directory"):
+        load(tmp_path)
+    assert report.main([str(tmp_path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert report.main(["--help"]) == 0
