@@ -13,13 +13,15 @@ object is the task's by identity, as there.
 from __future__ import annotations
 
 import importlib
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 
 import envs.minigrid.rules as cells
 from envs.counter_rng import counter_hash, mix
+from envs.level_map import LevelTransitions
 from envs.minigrid.renderer import AGENT, FRAME, LIT, PALETTES, frame_shape, paint, tile_table
 from envs.minigrid.rules import DROP, EMPTY, FORWARD, LEFT, PAD, PICKUP, RIGHT, TOGGLE, VIEW, Layout
 from envs.procgen.games import did_you_mean
@@ -364,6 +366,12 @@ class MiniGridVectorEnv(BatchedEnv):
                 f"minigrid: the scripted policy needs actions={', '.join(missing)} too; give actions='all'"
             )
         return np.array([known[a] for a in planned])
+
+    def level_map(self, make: Callable[[int], Any]) -> LevelTransitions:
+        """Every action on every cell of the level that ``make(n)`` gives n envs of."""
+        from envs.minigrid.level_map import level_map
+
+        return level_map(make)
 
 
 class MiniGridEnv(SingleEnv):

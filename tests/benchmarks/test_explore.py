@@ -1,24 +1,19 @@
-"""Rows of the exploration table, worked out by hand from a run's records; the plan; maps over a level's cells."""
+"""Rows of the exploration table, worked out by hand from a run's records; the plan."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
 
-import gymnasium as gym
 import numpy as np
 import pytest
 
 from agents.runs.build import parse_bonuses
 from benchmarks import explore
 from benchmarks.explore import main, ranged, row
-from benchmarks.reporting import bonus_maps
 from benchmarks.reporting.cells import Cell
 from benchmarks.reporting.runs import Run
 from envs.registry import UsageError
-from envs.spaces import EnvSpec
-from envs.tasks import World
-from intrinsic.base import IntrinsicBonus
 
 
 def run(seed=0, bonus="none", metrics=(), returns=(0.0, 0.5, 0.9), **config):
@@ -114,36 +109,6 @@ def test_mistakes_are_one_line(words, said, tmp_path, capsys):
     assert said in error
     assert len(error.splitlines()) == 1
     assert not (tmp_path / "new").exists()
-
-
-class Key(IntrinsicBonus):
-    """Pays 1 where the next frame shows a key (object 5)."""
-
-    def score(self, batch):
-        return (batch.next[:, 0] == 5).flatten(1).any(1).float()
-
-    def learn(self, batch, generator):
-        return {}
-
-
-def test_a_map_covers_the_cells_an_agent_can_stand_on():
-    world = World("minigrid", {"env_id": "MiniGrid-DoorKey-5x5-v0", "view": "symbolic", "num_levels": 1})
-    env = world.make(1, 0)
-    env.reset()
-    cells = bonus_maps.standing(env.unwrapped)
-    space = World("minigrid", {"view": "symbolic"}).make(1, 0).single_observation_space
-    box = gym.spaces.Box(0, 10, (3, 7, 7), np.uint8)
-    assert space.high.max() == 10
-    found = bonus_maps.bonus_maps(world, [Key(EnvSpec(gym.spaces.Dict({"image": box}), gym.spaces.Discrete(7)))])["key"]
-    assert found.shape == (5, 5)
-    assert np.isfinite(found).sum() == len(cells)
-    # A 5x5 level: 3x3 inside, one column of it wall and door, one cell the key, one the goal: 3 + 3 - 2 are free.
-    assert len(cells) == 4
-    shown = found[np.isfinite(found)]
-    assert ((shown >= 0) & (shown <= 1)).all()
-    # From beside the key it is seen in some ways and not in others, whatever is done.
-    assert shown.max() > 0.2
-    assert shown.min() < shown.max()
 
 
 @pytest.mark.parametrize("suite", ["minigrid-ladder", "noisy-tv"])
