@@ -1,5 +1,6 @@
-"""What ``benchmarks.speed`` times: worlds, training loops of ours and of others, pre-training. Each function is one
-measurement and runs in a process of its own.
+"""Functions that ``benchmarks.speed`` times: environments, training loops of ours and of others, pre-training.
+
+Each call is one measurement and runs in a process of its own.
 
 The loops train PPO with train-procgen's hyperparameters (64 environments, minibatches of 2048, 3 epochs) on networks of
 the same size; whole iterations are timed, rollout and update and all between, after a first one that is not counted.
@@ -45,20 +46,20 @@ WIDTHS = {"nature": 512, "impala": 256}
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one measurement."""
+    """Results of one measurement."""
 
     frames_per_second: float
     peak_mib: float
     """Most memory that the process held, MiB; on a GPU, that torch held there."""
 
 
-def repeated(work: Callable[[], Any], frames: int, seconds: float, device: str = "cpu") -> Figures:
-    """Call ``work``, which handles ``frames``, once to warm up, then until ``seconds`` have passed."""
-    work()
+def repeated(iteration: Callable[[], Any], frames: int, seconds: float, device: str = "cpu") -> Figures:
+    """Call ``iteration``, which handles ``frames``, once to warm up, then until ``seconds`` have passed."""
+    iteration()
     _wait(device)
     start, calls, passed = time.perf_counter(), 0, 0.0
     while not calls or passed < seconds:
-        work()
+        iteration()
         _wait(device)
         calls += 1
         passed = time.perf_counter() - start
@@ -76,23 +77,23 @@ def _peak_mib(device: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10  # Linux counts in KiB
 
 
-# worlds ---------------------------------------------------------------------------------------------------------------
+# environments ---------------------------------------------------------------------------------------------------------
 
 
-def world(seconds: float, device: str, *, world: World, num_envs: int) -> Figures:
-    """Steps of random actions, nothing else; ``device`` is where networks would run."""
+def environment(seconds: float, device: str, *, world: World, num_envs: int) -> Figures:
+    """Steps of random actions, nothing else; ``device``, where networks would run, plays no role."""
     envs: Any = world.make(num_envs, 0)
     envs.reset()
     actions = np.random.default_rng(0).integers(envs.single_action_space.n, size=(256, num_envs))
     steps = 0
 
-    def some() -> None:
+    def sixteen_steps() -> None:
         nonlocal steps
         for _ in range(16):
             envs.step(actions[steps % 256])
             steps += 1
 
-    figures = repeated(some, 16 * num_envs, seconds)
+    figures = repeated(sixteen_steps, 16 * num_envs, seconds)
     envs.close()
     return figures
 
@@ -125,18 +126,18 @@ def ours(
     return repeated(_iteration(agent, n_steps * num_envs), n_steps * num_envs, seconds, device)
 
 
-def _representation(name: str, space: gym.spaces.Dict, **told: Any) -> Representation:
-    """With what it asks to be told of the world and the agent, and its own defaults elsewhere."""
+def _representation(name: str, space: gym.spaces.Dict, **settings: Any) -> Representation:
+    """A representation with those of ``settings`` that its Config has, and its own defaults elsewhere."""
     cls = REPRESENTATIONS.resolve(name)
     known = {field.name for field in fields(cls.Config)}
-    return cls(space, cls.Config(**{key: value for key, value in told.items() if value and key in known}))
+    return cls(space, cls.Config(**{key: value for key, value in settings.items() if value and key in known}))
 
 
 def sb3(
-    seconds: float, device: str, *, world: World, num_envs: int, n_steps: int, trunk: str, kept: bool = False
+    seconds: float, device: str, *, world: World, num_envs: int, n_steps: int, trunk: str, keep_memory: bool = False
 ) -> Figures:
-    """stable-baselines3's PPO on the usual network; ``kept`` with freed memory kept, as ours does."""
-    if kept:
+    """stable-baselines3's PPO on the usual network; ``keep_memory`` keeps freed memory, as ours does."""
+    if keep_memory:
         keep_freed_memory()
     env = VecNormalize(Sb3VecEnv(world.make(num_envs, 0)), norm_obs=False, gamma=0.99)
     settings = PPOConfig()
@@ -166,10 +167,10 @@ def sb3(
 
 
 def single_file(
-    seconds: float, device: str, *, world: World, num_envs: int, n_steps: int, trunk: str, kept: bool = False
+    seconds: float, device: str, *, world: World, num_envs: int, n_steps: int, trunk: str, keep_memory: bool = False
 ) -> Figures:
-    """The loop of the usual single-file implementations on the usual network; ``kept`` as above."""
-    if kept:
+    """The loop of the usual single-file implementations on the usual network; ``keep_memory`` as in ``sb3``."""
+    if keep_memory:
         keep_freed_memory()
     envs = world.make(num_envs, 0)
     image = keyed_space(Sb3VecEnv(envs).observation_space)["image"]
@@ -243,7 +244,7 @@ class Extractor(BaseFeaturesExtractor):
 def pretraining(
     seconds: float, device: str, *, world: World, repr: str, samples: int, precision: str = "auto"
 ) -> Figures:
-    """All phases of a representation, each by its share of ``samples`` frames drawn."""
+    """All phases of a representation, each with its share of ``samples`` frames drawn."""
     env = Sb3VecEnv(world.make(1, 0))
     torch.manual_seed(0)
     representation = _representation(repr, keyed_space(env.observation_space)).to(device)

@@ -1,9 +1,9 @@
-"""PPO on images as single-file implementations write it: the loop that ours is timed against.
+"""PPO on images as single-file implementations write it, to time ours against.
 
 Written after the habits of CleanRL's image files (Huang et al. 2022), in our own words: one float32 buffer of NCHW
 frames (0..255) on the networks' device, both heads on one trunk, one clip of the joint gradient, Adam with 1e-5.
 
-    done_t         the world ended an episode at step t; a time limit counts as an end
+    done_t         the episode ended at step t; a time limit counts as an end
     delta_t = r_t + gamma V_{t+1} (1 - done_t) - V_t
     A_t     = delta_t + gamma lambda (1 - done_t) A_{t+1},   R_t = A_t + V_t
     L       = E[max(-A rho, -A clip(rho, 1-e, 1+e))] + value_coef * value loss - entropy_coef * H
@@ -74,10 +74,10 @@ def advantages_of(
     advantages = torch.zeros_like(rewards)
     carried = torch.zeros_like(last_value)
     for t in reversed(range(steps)):
-        goes_on = 1.0 - (last_start if t == steps - 1 else starts[t + 1])
+        continues = 1.0 - (last_start if t == steps - 1 else starts[t + 1])
         following = last_value if t == steps - 1 else values[t + 1]
-        delta = rewards[t] + gamma * following * goes_on - values[t]
-        carried = delta + gamma * lam * goes_on * carried
+        delta = rewards[t] + gamma * following * continues - values[t]
+        carried = delta + gamma * lam * continues * carried
         advantages[t] = carried
     return advantages
 
@@ -103,8 +103,8 @@ class SingleFile:
     """The loop, an iteration at a time.
 
     Args:
-        envs: a Gymnasium vector world (same-step autoreset) of uint8 images (N, H, W, C), or a dict with "image".
-        agent: what acts and learns.
+        envs: a Gymnasium vector env (same-step autoreset) of uint8 images (N, H, W, C), or a dict with "image".
+        agent: the network that acts and learns.
         settings: hyperparameters; T * N must divide by ``minibatches``.
         seed: of the minibatches; actions are drawn from torch's global generator.
     """
@@ -124,7 +124,7 @@ class SingleFile:
         )
         self.start = torch.ones(envs.num_envs, device=self.device)
         self.mean_reward = 0.0
-        """Of a step of the newest rollout, as the world paid it."""
+        """Mean reward of a step of the newest rollout, unscaled."""
 
     def _tensor(self, observation: Any) -> Tensor:
         """(N, H, W, C) uint8 -> (N, C, H, W) float32."""
@@ -133,7 +133,7 @@ class SingleFile:
 
     def iterate(self) -> None:
         """One rollout, its advantages, and the epochs on it."""
-        paid = 0.0
+        total_reward = 0.0
         for t in range(self.settings.n_steps):
             self.obs[t], self.starts[t] = self.frame, self.start
             with torch.no_grad():
@@ -142,11 +142,11 @@ class SingleFile:
             self.actions[t], self.log_probs[t] = action, policy.log_prob(action)
             observation, reward, terminated, truncated, _ = self.envs.step(action.cpu().numpy())
             done = terminated | truncated
-            paid += float(np.mean(reward))
+            total_reward += float(np.mean(reward))
             self.rewards[t] = torch.as_tensor(reward if self.scale is None else self.scale(reward, done))
             self.frame = self._tensor(observation)
             self.start = torch.as_tensor(done, dtype=torch.float32, device=self.device)
-        self.mean_reward = paid / self.settings.n_steps
+        self.mean_reward = total_reward / self.settings.n_steps
         with torch.no_grad():
             last_value = self.agent(self.frame)[1]
         gamma, lam = self.settings.gamma, self.settings.gae_lambda
@@ -155,13 +155,13 @@ class SingleFile:
 
     def learn(self, advantages: Tensor, returns: Tensor) -> None:
         """Epochs of permuted minibatches over the flattened rollout."""
-        flat = [part.flatten(0, 1) for part in (self.obs, self.actions, self.log_probs, self.values)]
+        flat = [column.flatten(0, 1) for column in (self.obs, self.actions, self.log_probs, self.values)]
         flat += [advantages.flatten(), returns.flatten()]
         total = self.actions.numel()
         for _ in range(self.settings.epochs):
             order = torch.randperm(total, generator=self.generator)
             for chosen in order.split(total // self.settings.minibatches):
-                self.step(*(part[chosen] for part in flat))
+                self.step(*(column[chosen] for column in flat))
 
     def step(
         self,
