@@ -100,11 +100,12 @@ def build(cls: Any, settings: dict[str, Any], size: int, seed: int) -> Monet:
     import torch
 
     from envs.rng_streams import stream_seed
+    from envs.spaces import EnvSpec
 
     space = gym.spaces.Dict({"image": gym.spaces.Box(0, 255, (3, size, size), np.uint8)})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(seed, "init", "representation"))
-        return cls(space, cls.Config(**settings))
+        return cls(EnvSpec(space), cls.Config(**settings))
 
 
 def images(world: Any, ids: np.ndarray) -> Any:

@@ -86,7 +86,7 @@ def views(args: Args) -> str:
         some = {key: value[: SCORED // 4] for key, value in unseen.items()}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(seed, "init", "representation"))
-            model = cls(space(), config)
+            model = cls(spec(), config)
         measured = fit(
             folder,
             model,
@@ -117,11 +117,14 @@ def check(args: Args, least: int) -> None:
         raise UsageError(f"--scenes {args.scenes}: give 1 to {HELDOUT}; rooms from there on are for the score")
 
 
-def space() -> Any:
+def spec() -> Any:
+    """``EnvSpec`` of a room's view and its camera; nothing acts."""
     import gymnasium as gym
 
+    from envs.spaces import EnvSpec
+
     image, pose = gym.spaces.Box(0, 255, (3, 64, 64), np.uint8), gym.spaces.Box(-10, 10, (7,), np.float32)
-    return gym.spaces.Dict({"image": image, "pose": pose})
+    return EnvSpec(gym.spaces.Dict({"image": image, "pose": pose}))
 
 
 def record(seeds: np.ndarray, views: int, camera: str) -> dict[str, Tensor]:
@@ -197,7 +200,7 @@ def predictions(model: Gqn, rooms: dict[str, Tensor]) -> np.ndarray:
     rows = [pixels(view).float() for view in (*image[:3], image[-1])]
     for count in sorted({1, min(3, len(image) - 1), len(image) - 1}):
         rows.append(model.predict(image[:count], pose[:count], pose[-1]))
-    return tile(rows)
+    return tile(rows, 3)
 
 
 def chart(out: Path, rows: Sequence[Row]) -> None:

@@ -56,6 +56,11 @@ class EnvSpec:
     frames: int = 1
     """Frames stacked in the channels of an image, oldest first."""
 
+    @classmethod
+    def of(cls, env: Any, discount: float = 0.99, frames: int = 1) -> EnvSpec:
+        """Facts about a stable-baselines3 ``VecEnv``, images (C, H, W)."""
+        return cls(keyed_space(env.observation_space), env.action_space, discount, frames)
+
     @property
     def num_actions(self) -> int:
         """Number of Discrete actions; 0 where actions are not Discrete, or none are taken."""

@@ -2,8 +2,8 @@
 
     image uint8 (B, C, H, W) -> uint8 (B, C, H, W), channels-last, every draw from one generator
 
-Each image of the batch has its own draw; the k frames stacked in its channels (C = 3 k) share it, or their motion would
-be lost. Where C is no multiple of 3 the frames are taken to be grey, one channel each.
+Each image of the batch has its own draw. The frames stacked in its channels share it, or their motion would be lost;
+``channels`` says how many channels one frame has (3: colours, 1: grey).
 
 ``crop`` and the sizes of ``cutout`` and ``colour`` are those of DrAC (Raileanu et al. 2021) at 64x64. Which one helps
 is a question of the game: ``colour`` destroys what is told by colour alone (keys, goals).
@@ -41,48 +41,50 @@ def shift(image: Tensor, dy: Tensor, dx: Tensor) -> Tensor:
     return pixels.view(B, H, W, C).permute(0, 3, 1, 2)
 
 
-def crop(image: Tensor, generator: torch.Generator, pad: int = 12) -> Tensor:
+def crop(image: Tensor, generator: torch.Generator, pad: int = 12, channels: int = 3) -> Tensor:
     """Pad by repeating the border, cut back to size at a uniform offset: a shift by -pad..pad pixels each way."""
     draws = torch.randint(-pad, pad + 1, (2, len(image)), generator=generator, device=image.device)
     return shift(image, draws[0], draws[1])
 
 
 def recolour(image: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor, gain: Tensor) -> Tensor:
-    """Scale channels, then saturation, contrast and brightness; factors (B,), ``gain`` (B, 3); 1 changes nothing.
+    """Scale channels, then saturation, contrast and brightness; 1 changes nothing.
+
+    Factors (B,), and ``gain`` (B, c), c the channels of one frame:
 
         x' = gain x,  x'' = grey + saturation (x - grey),  x''' = brightness (mean + contrast (x'' - mean)),
 
-    grey the mean over a pixel's input colours, mean over the whole input image. Rounded and cut off at 0 and 255.
+    grey the mean over a pixel's input channels, mean over the whole input image. Rounded and cut off at 0 and 255.
     """
     B, C, H, W = image.shape
-    colours = 3 if C % 3 == 0 else 1
+    channels = gain.shape[1]
     x = image.permute(0, 2, 3, 1).float().reshape(B, -1)
     slope, bias = brightness * contrast, brightness * (1 - contrast) * x.mean(1) + 0.5
-    own = torch.diag_embed((slope * saturation)[:, None] * gain[:, :colours])
-    matrix = own + (slope * (1 - saturation) / colours)[:, None, None]
+    own = torch.diag_embed((slope * saturation)[:, None] * gain)
+    matrix = own + (slope * (1 - saturation) / channels)[:, None, None]
     # The result is linear in a pixel's colours. The matrix is applied to 16 pixels at once, as a block-diagonal one:
     # products with 3x3 matrices and sums over so short an axis take three times as long.
-    block = torch.eye(math.gcd(16, x.shape[1] // colours), device=image.device)
-    rows = x.view(B, -1, colours * len(block))
+    block = torch.eye(math.gcd(16, x.shape[1] // channels), device=image.device)
+    rows = x.view(B, -1, channels * len(block))
     result = torch.baddbmm(bias[:, None, None], rows, torch.kron(block, matrix))
     return result.clamp_(0, 255).to(torch.uint8).view(B, H, W, C).permute(0, 3, 1, 2)
 
 
-def colour(image: Tensor, generator: torch.Generator, pad: int = 12) -> Tensor:
+def colour(image: Tensor, generator: torch.Generator, pad: int = 12, channels: int = 3) -> Tensor:
     """Another brightness, contrast, saturation and tint of the whole image."""
-    draws = torch.rand(len(image), 6, generator=generator, device=image.device) * (2 * JITTER) + (1 - JITTER)
-    return recolour(image, draws[:, 0], draws[:, 1], draws[:, 2], draws[:, 3:])
+    draws = torch.rand(len(image), 3 + max(3, channels), generator=generator, device=image.device)
+    draws = draws * (2 * JITTER) + (1 - JITTER)
+    return recolour(image, draws[:, 0], draws[:, 1], draws[:, 2], draws[:, 3 : 3 + channels])
 
 
-def cutout(image: Tensor, generator: torch.Generator, pad: int = 12) -> Tensor:
+def cutout(image: Tensor, generator: torch.Generator, pad: int = 12, channels: int = 3) -> Tensor:
     """A box of one random colour, wholly inside the image, its place and its sides uniform."""
     B, C, H, W = image.shape
     device = image.device
     draws = torch.rand(B, 4, generator=generator, device=device)
-    paint = torch.randint(0, 256, (B, 3), generator=generator, device=device).to(torch.uint8)
+    paint = torch.randint(0, 256, (B, max(3, channels)), generator=generator, device=device).to(torch.uint8)
     inside = _span(draws[:, 0], draws[:, 1], H)[:, None, :, None] & _span(draws[:, 2], draws[:, 3], W)[:, None, None, :]
-    colours = 3 if C % 3 == 0 else 1
-    fill = paint[:, :colours].repeat(1, C // colours)[:, :, None, None]
+    fill = paint[:, :channels].repeat(1, C // channels)[:, :, None, None]
     return torch.where(inside, fill, image).contiguous(memory_format=torch.channels_last)
 
 
@@ -95,12 +97,12 @@ def _span(length: Tensor, start: Tensor, side: int) -> Tensor:
     return (pixel >= begin[:, None]) & (pixel < (begin + count)[:, None])
 
 
-AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator, int], Tensor]] = {
+AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator, int, int], Tensor]] = {
     "crop": crop,
     "colour": colour,
     "cutout": cutout,
 }
-"""All take (image, generator, pad); only ``crop`` reads ``pad``, in pixels."""
+"""All take (image, generator, pad, channels); only ``crop`` reads ``pad``, in pixels, and it alone not ``channels``."""
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -110,9 +112,9 @@ def check_names(names: Sequence[str]) -> None:
             raise UsageError(f"unknown augmentation '{name}'; known: {', '.join(AUGMENTATIONS)}")
 
 
-def augment(image: Tensor, names: Sequence[str], pad: int, generator: torch.Generator) -> Tensor:
-    """The named augmentations of uint8 images (B, C, H, W), one after the other."""
+def augment(image: Tensor, names: Sequence[str], pad: int, channels: int, generator: torch.Generator) -> Tensor:
+    """The named augmentations of uint8 images (B, C, H, W), one after the other; ``channels`` of one frame."""
     check_names(names)
     for name in names:
-        image = AUGMENTATIONS[name](image, generator, pad)
+        image = AUGMENTATIONS[name](image, generator, pad, channels)
     return image

@@ -18,13 +18,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from envs.history import History
 from envs.registry import UsageError
+from envs.spaces import EnvSpec
 from envs.steps import Obs, Steps
 
 Mode = Literal["frozen", "finetune", "online"]
@@ -78,8 +78,12 @@ class Representation(nn.Module, ABC):
     """Base class; see the module docstring for the modes.
 
     Args:
-        space: the observation space, a Dict with the ``keys`` this method needs; images are (C, H, W) uint8.
-        config: an instance of the class's ``Config``.
+        spec: facts about the environment: its observations, among them the ``keys`` this method needs, its actions, the
+            agent's discount, and how many frames are stacked in an image's channels.
+        config: an instance of the class's ``Config``; None takes its defaults.
+
+    Raises:
+        Unfit: the observation lacks one of ``keys``.
     """
 
     Config: ClassVar[type[Config]] = Config
@@ -108,14 +112,15 @@ class Representation(nn.Module, ABC):
 
     features_dim: int
 
-    def __init__(self, space: gym.spaces.Dict, config: Any = None):
+    def __init__(self, spec: EnvSpec, config: Any = None):
         super().__init__()
-        missing = [key for key in self.keys if key not in space.spaces]
+        given = spec.space.spaces
+        missing = [key for key in self.keys if key not in given]
         if missing:
-            name, known = self.name, WORLDS_WITH.get(missing[0])
+            known = WORLDS_WITH.get(missing[0])
             cure = f"; suites that give it: {known}" if known else ""
-            raise Unfit(f"{name} needs obs key '{missing[0]}'; this environment gives {sorted(space.spaces)}{cure}")
-        self.space = space
+            raise Unfit(f"{self.name} needs obs key '{missing[0]}'; this environment gives {sorted(given)}{cure}")
+        self.spec = spec
         self.config: Any = self.Config() if config is None else config
 
     @abstractmethod
@@ -132,13 +137,6 @@ class Representation(nn.Module, ABC):
     def name(self) -> str:
         """For messages."""
         return type(self).__name__.lower()
-
-    @property
-    def image_shape(self) -> tuple[int, ...]:
-        """(C, H, W) of key "image"."""
-        shape = self.space["image"].shape
-        assert shape is not None
-        return shape
 
     def initial_state(self, batch: int) -> State:
         """The state before any frame was seen."""

@@ -12,9 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import gymnasium as gym
 from torch import Tensor
 
+from envs.spaces import EnvSpec
 from envs.steps import Obs
 from representations.base import Config, Representation, State
 from representations.nets import make_trunk
@@ -37,9 +37,9 @@ class Trunked(Representation):
     default_mode = "online"
     hidden = ()
 
-    def __init__(self, space: gym.spaces.Dict, config: Any = None):
-        super().__init__(space, config)
-        self.trunk = make_trunk(self.config.trunk, self.image_shape)
+    def __init__(self, spec: EnvSpec, config: Any = None):
+        super().__init__(spec, config)
+        self.trunk = make_trunk(self.config.trunk, spec.image_shape)
         self.features_dim = self.trunk.width
 
     def encode(self, obs: Obs, state: State = (), first: Tensor | None = None) -> tuple[Tensor, State]:

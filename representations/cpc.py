@@ -22,10 +22,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
+from envs.spaces import EnvSpec
 from envs.steps import Steps, flatten
 from representations.base import Config, Heads, Phase, feature_std
 from representations.cnn import Trunked
@@ -57,8 +57,8 @@ class CpcConfig(Config):
 class Cpc(Trunked):
     Config = CpcConfig
 
-    def __init__(self, space: gym.spaces.Dict, config: Any = None):
-        super().__init__(space, config)
+    def __init__(self, spec: EnvSpec, config: Any = None):
+        super().__init__(spec, config)
         config = self.config
         self.gru = nn.GRUCell(self.features_dim, config.context)
         self.predictors = nn.ModuleList(

@@ -22,11 +22,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from envs.spaces import EnvSpec
 from envs.steps import Steps, flatten
 from representations.augment import crop
 from representations.base import Config, Heads, Phase, feature_std
@@ -65,8 +65,8 @@ class CurlConfig(Config):
 class Curl(Trunked):
     Config = CurlConfig
 
-    def __init__(self, space: gym.spaces.Dict, config: Any = None):
-        super().__init__(space, config)
+    def __init__(self, spec: EnvSpec, config: Any = None):
+        super().__init__(spec, config)
         size = self.config.projection
         self.projection = nn.Sequential(nn.Linear(self.features_dim, size), nn.LayerNorm(size))
         self.bilinear = nn.Parameter(torch.eye(size) / math.sqrt(size))

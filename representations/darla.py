@@ -21,12 +21,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from envs.spaces import EnvSpec
 from envs.steps import Steps, flatten
 from representations.base import Heads, Phase
 from representations.nets import Decoder, Shape, make_trunk, orthogonal, pixels
@@ -85,9 +85,9 @@ class Denoiser(nn.Module):
 class Darla(Latent):
     Config = DarlaConfig
 
-    def __init__(self, space: gym.spaces.Dict, config: Any = None):
-        super().__init__(space, config)
-        self.denoiser = Denoiser(self.config.trunk, self.image_shape, self.config.bottleneck)
+    def __init__(self, spec: EnvSpec, config: Any = None):
+        super().__init__(spec, config)
+        self.denoiser = Denoiser(self.config.trunk, spec.image_shape, self.config.bottleneck)
 
     def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Both stages at once: neither's gradient reaches the other's parameters."""

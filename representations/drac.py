@@ -67,7 +67,7 @@ class Drac(Trunked):
         obs = flatten(steps.obs)
         with torch.no_grad():
             logits, value = heads(self.encode(obs)[0], obs)
-        changed = augment(obs["image"], self.config.augmentations, self.config.pad, generator)
+        changed = augment(obs["image"], self.config.augmentations, self.config.pad, self.spec.channels, generator)
         features = self.encode({**obs, "image": changed})[0]
         changed_logits, changed_value = heads(features, obs)
         policy, gap = policy_distance(logits, changed_logits), value_distance(value, changed_value)

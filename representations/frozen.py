@@ -36,7 +36,7 @@ class FrozenVecEnv(VecEnvWrapper):
         for key in representation.keys:
             if key not in shown:
                 raise UsageError(f"the frozen encoder needs obs key '{key}'; this environment gives {sorted(shown)}")
-            given, wanted = shown[key], representation.space[key]
+            given, wanted = shown[key], representation.spec.space[key]
             if (given.shape, given.dtype) != (wanted.shape, wanted.dtype):
                 raise UsageError(
                     f"obs key '{key}' is {given.dtype} {given.shape}; the frozen encoder was built for {wanted.dtype} "

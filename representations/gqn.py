@@ -31,13 +31,13 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from envs.registry import UsageError
+from envs.spaces import EnvSpec
 from envs.steps import Obs, Steps
 from representations.base import Config, Heads, Phase, Representation, State, feature_std
 from representations.nets import Shape, orthogonal, pixels, tile
@@ -257,18 +257,18 @@ class Gqn(Representation):
     modes = ("frozen", "finetune")
     views = True
 
-    def __init__(self, space: gym.spaces.Dict, config: Any = None):
-        super().__init__(space, config)
+    def __init__(self, spec: EnvSpec, config: Any = None):
+        super().__init__(spec, config)
         config = self.config
-        shape = space["pose"].shape
+        shape = spec.space["pose"].shape
         assert shape is not None
         self.pose_dim = shape[0]
         if config.encoder == "pyramid":
-            self.psi: nn.Module = Pyramid(self.image_shape, self.pose_dim, config.code)
+            self.psi: nn.Module = Pyramid(spec.image_shape, self.pose_dim, config.code)
         else:
-            self.psi = Tower(self.image_shape, self.pose_dim, config.code, config.encoder == "pool")
+            self.psi = Tower(spec.image_shape, self.pose_dim, config.code, config.encoder == "pool")
         self.standardise = nn.BatchNorm2d(config.code, affine=False, momentum=MOMENTUM)
-        self.renderer = Renderer(self.image_shape, self.pose_dim, config)
+        self.renderer = Renderer(spec.image_shape, self.pose_dim, config)
         self.window = config.views  # type: ignore[misc]
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         self.updates: Tensor
@@ -370,7 +370,7 @@ class Gqn(Representation):
     def pictures(self, obs: Obs, generator: torch.Generator) -> dict[str, np.ndarray]:
         """``views``: a few frames, above what is painted at their own poses from the code of that frame alone."""
         image, pose = obs["image"], obs["pose"]
-        return {"views": tile([pixels(image).float(), self.predict(image[None], pose[None], pose)])}
+        return {"views": tile([pixels(image).float(), self.predict(image[None], pose[None], pose)], self.spec.channels)}
 
 
 def gaussian_loss(error: Tensor, count: int, sigma: Tensor) -> Tensor:

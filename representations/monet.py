@@ -24,13 +24,13 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from envs.registry import UsageError
+from envs.spaces import EnvSpec
 from envs.steps import Obs, Steps, flatten
 from representations.base import Config, Heads, Phase, Representation, State, feature_std
 from representations.nets import Shape, pixels, tile
@@ -201,10 +201,10 @@ class Monet(Representation):
     Config = MonetConfig
     pretrain_share = 0.2
 
-    def __init__(self, space: gym.spaces.Dict, config: Any = None):
-        super().__init__(space, config)
-        self.attention = Attention(self.image_shape, tuple(self.config.channels))
-        self.components = Components(self.image_shape, self.config)
+    def __init__(self, spec: EnvSpec, config: Any = None):
+        super().__init__(spec, config)
+        self.attention = Attention(spec.image_shape, tuple(self.config.channels))
+        self.components = Components(spec.image_shape, self.config)
         self.features_dim = self.config.slots * self.config.latents
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -277,7 +277,7 @@ class Monet(Representation):
         divergence = kl_to_prior(mean, log_variance).unflatten(0, (K, -1))[:, 0]
         first = mean.unflatten(0, (K, -1))[:, 0]
         sweeps = [self._sweep(first, slot, int(divergence[slot].argmax())) for slot in range(K)]
-        return {"masks": tile(rows), "slots": tile(sweeps)}
+        return {"masks": tile(rows, self.spec.channels), "slots": tile(sweeps, self.spec.channels)}
 
     def _sweep(self, slots: Tensor, slot: int, latent: int) -> Tensor:
         """Seven images (7, C, H, W): ``slots`` (K, latents) painted with one latent of one slot at -3, -2, ... 3."""

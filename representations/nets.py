@@ -222,11 +222,14 @@ class Decoder(nn.Module):
         return self.body(grid)[:, :, : self.height, : self.width]
 
 
-def tile(rows: list[Tensor]) -> np.ndarray:
-    """Rows of images (n, C, H, W) in [0, 1] -> one uint8 (R*H, n*W, 3): grey, or of stacked frames the newest."""
-    grid = torch.stack([row.float() for row in rows])
-    if grid.shape[2] < 3:
-        grid = grid[:, :, :1].expand(-1, -1, 3, -1, -1)
+def tile(rows: list[Tensor], channels: int) -> np.ndarray:
+    """Rows of images (n, C, H, W) in [0, 1] -> one uint8 (R*H, n*W, 3).
+
+    Of stacked frames the newest is shown, the last ``channels``; one that does not have three is shown as grey.
+    """
+    grid = torch.stack([row.float() for row in rows])[:, :, -channels:]
+    if channels != 3:
+        grid = grid.mean(2, keepdim=True).expand(-1, -1, 3, -1, -1)
     R, n, _, H, W = grid.shape
-    flat = grid[:, :, -3:].permute(0, 3, 1, 4, 2).reshape(R * H, n * W, 3)
+    flat = grid.permute(0, 3, 1, 4, 2).reshape(R * H, n * W, 3)
     return (flat * 255).round().to(torch.uint8).cpu().numpy()

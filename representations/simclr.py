@@ -19,11 +19,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from envs.spaces import EnvSpec
 from envs.steps import Steps, flatten
 from representations.augment import augment, check_names
 from representations.base import Config, Heads, Phase, feature_std
@@ -64,8 +64,8 @@ class SimClrConfig(Config):
 class SimClr(Trunked):
     Config = SimClrConfig
 
-    def __init__(self, space: gym.spaces.Dict, config: Any = None):
-        super().__init__(space, config)
+    def __init__(self, spec: EnvSpec, config: Any = None):
+        super().__init__(spec, config)
         width = self.features_dim
         self.projection = nn.Sequential(
             nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, self.config.projection)
@@ -76,8 +76,8 @@ class SimClr(Trunked):
 
     def contrast(self, image: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """NT-Xent over two views of each image (B, C, H, W)."""
-        names, pad = self.config.augmentations, self.config.pad
-        views = torch.cat([augment(image, names, pad, generator) for _ in range(2)])
+        names, pad, channels = self.config.augmentations, self.config.pad, self.spec.channels
+        views = torch.cat([augment(image, names, pad, channels, generator) for _ in range(2)])
         features = self.trunk(views)
         loss, accuracy = nt_xent(self.projection(features), self.config.temperature)
         return loss, {"loss": loss.detach(), "accuracy": accuracy, "feature_std": feature_std(features)}

@@ -24,13 +24,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from envs.history import History
 from envs.registry import UsageError
+from envs.spaces import EnvSpec
 from envs.steps import Steps, flatten
 from representations.base import Config, Heads, feature_std
 from representations.cnn import Trunked
@@ -66,13 +66,9 @@ class UnrealConfig(Config):
     """Clips of a reward-prediction batch."""
     replay: int = 16_384
     """Frames of all environments together to draw from, the rollout included; at most 32,768."""
-    actions: int = 0
-    """Number of actions; 0: the world's, filled in by a run."""
-    discount: float = 0.0
-    """Discount of value replay; 0: the agent's, filled in by a run."""
 
     def __post_init__(self) -> None:
-        self.at_least(length=1, clips=1, replay=1, actions=0, pixel_gamma=0, discount=0)
+        self.at_least(length=1, clips=1, replay=1, pixel_gamma=0)
         self.at_least(pixel_control_coef=0, reward_prediction_coef=0, value_replay_coef=0)
         if self.replay > 32_768:
             raise ValueError(f"replay={self.replay}: History keeps at most 32768 frames for replay")
@@ -99,18 +95,18 @@ class Unreal(Trunked):
     modes = ("online",)
     needs_pretraining = False
 
-    def __init__(self, space: gym.spaces.Dict, config: Any = None):
-        super().__init__(space, config)
+    def __init__(self, spec: EnvSpec, config: Any = None):
+        super().__init__(spec, config)
         config = self.config
         if config.pixel_control:
-            if not config.actions:
-                raise UsageError("unreal.pixel_control needs the number of actions; give UnrealConfig(actions=...)")
-            cells = (self.image_shape[1] // CELL, self.image_shape[2] // CELL)
-            self.control = PixelControl(self.features_dim, config.actions, cells)
+            if not spec.num_actions:
+                raise UsageError(
+                    f"unreal.pixel_control needs Discrete actions; this environment has {spec.action_space}"
+                )
+            cells = (spec.image_shape[1] // CELL, spec.image_shape[2] // CELL)
+            self.control = PixelControl(self.features_dim, spec.num_actions, cells)
         if config.reward_prediction:
             self.reward = nn.Sequential(nn.Linear(CLIP * self.trunk.flat_dim, 128), nn.ReLU(), nn.Linear(128, 3))
-        if config.value_replay and not config.discount:
-            raise UsageError("unreal.value_replay needs the agent's discount; give UnrealConfig(discount=...)")
         self.has_loss = config.pixel_control or config.reward_prediction or config.value_replay  # type: ignore[misc]
         self.window, self.memory = max(config.length + 1, CLIP), config.replay  # type: ignore[misc]
 
@@ -143,7 +139,7 @@ class Unreal(Trunked):
         """Sum over cells of squared errors, mean over the steps but the last, which only bootstraps."""
         T, B = steps.shape
         q = self.control(features).unflatten(0, (T, B))
-        change = pixel_change(steps.obs["image"])
+        change = pixel_change(steps.obs["image"], self.spec.channels)
         done = steps.done[:-1]
         reward = change.masked_fill(done[:, :, None, None], 0)
         target = n_step_returns(reward, done, q[-1].detach().amax(1), self.config.pixel_gamma)
@@ -156,7 +152,7 @@ class Unreal(Trunked):
         assert steps.shaped_reward is not None
         value = value.unflatten(0, steps.shape).float()
         # A step cut off by a time limit was paid its bootstrap already, so every end is an end here.
-        target = n_step_returns(steps.shaped_reward[:-1], steps.done[:-1], value[-1].detach(), self.config.discount)
+        target = n_step_returns(steps.shaped_reward[:-1], steps.done[:-1], value[-1].detach(), self.spec.discount)
         return (target - value[:-1]).square().mean()
 
     def reward_prediction_loss(self, clips: Steps) -> Tensor:
@@ -171,13 +167,12 @@ class Unreal(Trunked):
         raise UsageError("unreal draws its own batches from History; call auxiliary(history, ...)")
 
 
-def pixel_change(image: Tensor) -> Tensor:
+def pixel_change(image: Tensor, channels: int) -> Tensor:
     """Mean absolute change of each 4x4 cell from frame to frame, in 0..1: (T, B, C, H, W) uint8 -> (T-1, B, H/4, W/4).
 
-    Of stacked frames the newest counts. Sides that are no multiple of 4 lose their rest.
+    Of stacked frames the newest counts, the last ``channels``. Sides that are no multiple of 4 lose their rest.
     """
-    newest = 3 if image.shape[2] % 3 == 0 else 1
-    x = pixels(image[:, :, -newest:].flatten(0, 1)).float().unflatten(0, image.shape[:2])
+    x = pixels(image[:, :, -channels:].flatten(0, 1)).float().unflatten(0, image.shape[:2])
     change = (x[1:] - x[:-1]).abs().mean(2)
     return F.avg_pool2d(change, CELL)
 

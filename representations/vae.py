@@ -17,12 +17,12 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from envs.spaces import EnvSpec
 from envs.steps import Obs, Steps, flatten
 from representations.base import Config, Heads, Phase, Representation, State, feature_std
 from representations.nets import Decoder, GaussianEncoder, pixels, tile
@@ -65,10 +65,10 @@ class Latent(Representation):
 
     Config = LatentConfig
 
-    def __init__(self, space: gym.spaces.Dict, config: Any = None):
-        super().__init__(space, config)
-        self.encoder = GaussianEncoder(self.config.trunk, self.image_shape, self.config.latents)
-        self.decoder = Decoder(self.config.latents, self.image_shape)
+    def __init__(self, spec: EnvSpec, config: Any = None):
+        super().__init__(spec, config)
+        self.encoder = GaussianEncoder(self.config.trunk, spec.image_shape, self.config.latents)
+        self.decoder = Decoder(self.config.latents, spec.image_shape)
         self.features_dim = self.config.latents
 
     def encode(self, obs: Obs, state: State = (), first: Tensor | None = None) -> tuple[Tensor, State]:
@@ -123,7 +123,10 @@ class Latent(Representation):
         z[torch.arange(len(order)), :, order] = values
         moved = self.show(self.decoder(z.flatten(0, 1)))[-1]
         rows = [pixels(image), *self.show(self.decoder(mean))]
-        return {"reconstructions": tile(rows), "traversals": tile(list(moved.unflatten(0, (len(order), -1))))}
+        return {
+            "reconstructions": tile(rows, self.spec.channels),
+            "traversals": tile(list(moved.unflatten(0, (len(order), -1))), self.spec.channels),
+        }
 
 
 class Vae(Latent):
@@ -154,8 +157,8 @@ class BetaVae(Latent):
 
     Config = BetaVaeConfig
 
-    def __init__(self, space: gym.spaces.Dict, config: Any = None):
-        super().__init__(space, config)
+    def __init__(self, spec: EnvSpec, config: Any = None):
+        super().__init__(spec, config)
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         self.updates: Tensor
 

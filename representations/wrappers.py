@@ -15,6 +15,7 @@ that is pre-trained on single frames keeps seeing single frames:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,7 +36,7 @@ class RepresentationWrapper(Representation):
     """All of ``inner`` but its features."""
 
     def __init__(self, inner: Representation):
-        super().__init__(inner.space, inner.config)
+        super().__init__(inner.spec, inner.config)
         self.inner = inner
         self.features_dim = inner.features_dim
         for name in PASSED_ON:
@@ -110,14 +111,14 @@ class FeatureStack(RepresentationWrapper):
 
     def _encode_stack(self, obs: Obs) -> Tensor:
         image = obs["image"]
-        single = image.unflatten(1, (self.frames, self.image_shape[0])).flatten(0, 1)
+        single = image.unflatten(1, (self.frames, self.spec.channels)).flatten(0, 1)
         others = {key: value.repeat_interleave(self.frames, 0) for key, value in obs.items() if key != "image"}
         features, _ = self.inner.encode({"image": single, **others})
         return features.unflatten(0, (image.shape[0], self.frames)).flatten(1)
 
     def pictures(self, obs: Obs, generator: torch.Generator) -> dict[str, Any]:
         """Of the newest frame."""
-        return self.inner.pictures({**obs, "image": obs["image"][:, -self.image_shape[0] :]}, generator)
+        return self.inner.pictures({**obs, "image": obs["image"][:, -self.spec.channels :]}, generator)
 
 
 class AppendVectors(RepresentationWrapper):
@@ -127,12 +128,13 @@ class AppendVectors(RepresentationWrapper):
     image, and a linear head over both could only add to it.
     """
 
-    def __init__(self, inner: Representation, space: Any, vectors: Sequence[str]):
+    def __init__(self, inner: Representation, vectors: Sequence[str]):
         super().__init__(inner)
         self.vectors = tuple(vectors)
         self.keys = (*inner.keys, *self.vectors)  # type: ignore[misc]
         self.hidden = inner.hidden or (256,)  # type: ignore[misc]
-        self.features_dim = inner.features_dim + sum(space[key].shape[0] for key in self.vectors)
+        sizes = (math.prod(inner.spec.space[key].shape or ()) for key in self.vectors)
+        self.features_dim = inner.features_dim + sum(sizes)
 
     def encode(self, obs: Obs, state: State = (), first: Tensor | None = None) -> tuple[Tensor, State]:
         features, state = self.inner.encode(obs, state, first)

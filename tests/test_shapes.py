@@ -17,10 +17,10 @@ from jaxtyping import Bool, Float, Int, TypeCheckError, UInt8, jaxtyped
 from torch import Tensor
 
 from agents.a2c import A2C
-from agents.policy import keyed_space
 from agents.ppo import PPO
 from agents.rewards import gae
 from envs.counting import CountingVectorEnv
+from envs.spaces import EnvSpec
 from envs.wrappers.sb3 import Sb3VecEnv
 from representations import REPRESENTATIONS
 
@@ -117,7 +117,7 @@ def test_shapes_hold_while_ppo_and_a2c_train_with_every_kind_of_representation(c
         (PPO, "cnn", "online"),
     ):
         env = Sb3VecEnv(CountingVectorEnv(3, seed=0, episode_length=4, num_levels=2))
-        representation = REPRESENTATIONS.resolve(name)(keyed_space(env.observation_space))
+        representation = REPRESENTATIONS.resolve(name)(EnvSpec.of(env))
         sizes = {"minibatches": 3, "epochs": 1} if algorithm is PPO else {}
         config = algorithm.Config(n_steps=8, micro_batch=5, **sizes)
         algorithm(env, representation, config, mode=mode, precision=precision).learn(2 * 24)

@@ -13,10 +13,11 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents import checkpoint
 from agents.config import bonus_spec, skilled_one
-from agents.policy import PRECISIONS, Precision, keyed_space
+from agents.policy import PRECISIONS, Precision
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
 from agents.runs.run_dir import UNNAMED
 from envs.registry import UsageError
+from envs.spaces import EnvSpec
 from envs.wrappers.sb3 import Sb3VecEnv
 from envs.rng_streams import stream_seed
 from envs.suites import build
@@ -95,27 +96,31 @@ def find_task(config: RunConfig) -> Task:
     return next(task for task in build(config.suite, config.train_levels) if task.env == config.env)
 
 
+def env_spec(config: RunConfig, task: Task, frames: int) -> EnvSpec:
+    """Facts about a task's training environment with ``frames`` stacked frames, and the agent's discount."""
+    env = Sb3VecEnv(task.source.stacked(frames).make(1, 0))
+    discount = config.algo_settings.get("gamma", EnvSpec.discount)
+    spec = EnvSpec.of(env, discount, frames)
+    env.close()
+    return spec
+
+
 def build_representation(config: RunConfig, task: Task) -> Representation:
     """The representation as its seed makes it, before any training; no other stream is touched.
 
     What is pre-trained sees single frames, and their features side by side make motion; the rest stacks channels.
-    A method's fields ``actions`` and ``discount``, where they are 0, are the world's and the agent's.
     Numbers that the world tells beside the image, and the method does not use, go to the policy as they are.
     """
     cls = REPRESENTATIONS.resolve(config.repr)
     single = config.mode != "online"
-    probe = Sb3VecEnv(task.source.stacked(1 if single else task.motion).make(1, 0))
-    space = keyed_space(probe.observation_space)
-    told = {"actions": int(getattr(probe.action_space, "n", 0)), "discount": config.algo_settings.get("gamma")}
-    probe.close()
-    settings = {name: value or told.get(name, value) for name, value in config.repr_settings.items()}
+    spec = env_spec(config, task, frames=1 if single else task.motion)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(config.seed, "init", "representation"))
-        representation: Representation = cls(space, cls.Config(**settings))
-    vectors = [key for key, box in space.spaces.items() if len(box.shape or ()) == 1 and key not in representation.keys]
+        representation: Representation = cls(spec, cls.Config(**config.repr_settings))
+    vectors = [key for key, box in spec.space.spaces.items() if len(box.shape or ()) == 1 and key not in representation.keys]
     if single and task.motion > 1:
         representation = FeatureStack(representation, task.motion, stacked=config.mode == "finetune")
-    return AppendVectors(representation, space, vectors) if vectors else representation
+    return AppendVectors(representation, vectors) if vectors else representation
 
 
 def build_bonuses(config: RunConfig, env: VecEnv, representation: Representation) -> list[IntrinsicBonus]:

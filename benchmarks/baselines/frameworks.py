@@ -115,22 +115,21 @@ def ours(
 ) -> Figures:
     """PPO over a representation in its default mode, untrained where it would be frozen; with a bonus, if named."""
     env = Sb3VecEnv(world.make(num_envs, 0))
-    space = keyed_space(env.observation_space)
-    actions = int(env.action_space.n)  # type: ignore[attr-defined]
     config = PPOConfig(n_steps=n_steps, minibatches=_minibatches(num_envs, n_steps))
     torch.manual_seed(0)
-    representation = _representation(repr, space, trunk=trunk, actions=actions, discount=config.gamma).to(device)
-    bonuses = [BONUSES.resolve(bonus)(EnvSpec(space, env.action_space, config.gamma))] if bonus else []
+    spec = EnvSpec.of(env, config.gamma)
+    representation = _representation(repr, spec, trunk).to(device)
+    bonuses = [BONUSES.resolve(bonus)(spec)] if bonus else []
     kind = resolve_precision(precision, device)
     agent = PPO(env, representation, config, precision=kind, device=device, bonuses=bonuses)
     return repeated(_iteration(agent, n_steps * num_envs), n_steps * num_envs, seconds, device)
 
 
-def _representation(name: str, space: gym.spaces.Dict, **settings: Any) -> Representation:
-    """A representation with those of ``settings`` that its Config has, and its own defaults elsewhere."""
+def _representation(name: str, spec: EnvSpec, trunk: str = "") -> Representation:
+    """The named representation with its default settings, on ``trunk`` where it has one and one is named."""
     cls = REPRESENTATIONS.resolve(name)
-    known = {field.name for field in fields(cls.Config)}
-    return cls(space, cls.Config(**{key: value for key, value in settings.items() if value and key in known}))
+    has_trunk = trunk and any(field.name == "trunk" for field in fields(cls.Config))
+    return cls(spec, cls.Config(trunk=trunk) if has_trunk else None)
 
 
 def sb3(
@@ -247,7 +246,7 @@ def pretraining(
     """All phases of a representation, each with its share of ``samples`` frames drawn."""
     env = Sb3VecEnv(world.make(1, 0))
     torch.manual_seed(0)
-    representation = _representation(repr, keyed_space(env.observation_space)).to(device)
+    representation = _representation(repr, EnvSpec.of(env)).to(device)
     env.close()
     frames = collect([world], 2048, 0, window=representation.window, views=representation.views)
     kind = resolve_precision(precision, device)

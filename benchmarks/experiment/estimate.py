@@ -75,7 +75,7 @@ def own_seconds(config: Hashable) -> tuple[float, float]:
 
 def _seconds_a_frame(representation: Representation, frames: int, loss: Callable[..., Any]) -> float:
     window = representation.window
-    shapes = {key: box for key, box in representation.space.spaces.items() if key in representation.keys}
+    shapes = {key: box for key, box in representation.spec.space.spaces.items() if key in representation.keys}
     size = (frames,) if window == 1 else (window, frames // window)
     obs = {key: torch.zeros(*size, *(box.shape or ()), dtype=_dtype(box)) for key, box in shapes.items()}
     no = torch.zeros(size, dtype=torch.bool)

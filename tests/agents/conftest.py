@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import gymnasium as gym
 import pytest
 import torch
 from torch import nn
 
 import agents.policy
 from agents.on_policy import Means
-from agents.policy import keyed_space
 from agents.ppo import PPO
 from envs.counting import CountingVectorEnv
+from envs.spaces import EnvSpec
 from envs.wrappers.sb3 import Sb3VecEnv
 from representations.base import Representation
 
@@ -27,9 +26,9 @@ class Tiny(Representation):
     hidden = ()
     default_mode = "online"
 
-    def __init__(self, space: gym.spaces.Dict, double: bool = False):
-        super().__init__(space)
-        self.net = nn.Sequential(nn.Flatten(), nn.Linear(int(torch.tensor(space["image"].shape).prod()), 6), nn.Tanh())
+    def __init__(self, spec: EnvSpec, double: bool = False):
+        super().__init__(spec)
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(int(torch.tensor(spec.image_shape).prod()), 6), nn.Tanh())
         self.features_dim = 6
         self.encoded = 0
         if double:
@@ -45,8 +44,8 @@ class Autoencoder(Tiny):
 
     has_loss = True
 
-    def __init__(self, space: gym.spaces.Dict):
-        super().__init__(space)
+    def __init__(self, spec: EnvSpec):
+        super().__init__(spec)
         self.decoder = nn.Linear(6, self.net[1].in_features)
         self.steps = 0
 
@@ -115,7 +114,7 @@ def representation():
     def make(env, kind: str = "tiny", **arguments):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(3)
-            return kinds[kind](keyed_space(env.observation_space), **arguments)
+            return kinds[kind](EnvSpec.of(env), **arguments)
 
     return make
 

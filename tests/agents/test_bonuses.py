@@ -8,9 +8,9 @@ import torch
 
 from agents.a2c import A2C
 from agents.config import bonus_spec
-from agents.policy import keyed_space
 from agents.ppo import PPO
 from envs.minigrid.env import MiniGridVectorEnv
+from envs.spaces import EnvSpec
 from envs.wrappers.sb3 import Sb3VecEnv
 from intrinsic import BONUSES
 from representations.cnn import Cnn
@@ -28,7 +28,7 @@ def make(name, agent, coefficient=0.5, **settings):
     env = Sb3VecEnv(world)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        built = representation(keyed_space(env.observation_space), representation.Config(trunk="symbols"))
+        built = representation(EnvSpec.of(env), representation.Config(trunk="symbols"))
         kinds = [] if name is None else [BONUSES.resolve(name)]
         bonuses = [kind(bonus_spec(env, built, mode), kind.Config(on="auto")) for kind in kinds]
     for bonus in bonuses:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from benchmarks import views
-from benchmarks.views import main, painted, record, space
+from benchmarks.views import main, painted, record, spec
 
 
 class Stub:
@@ -105,7 +105,7 @@ def test_recorded_rooms_are_windows_by_seed():
     assert found["pose"].shape == (2, 3, 7)
     assert not found["first"].any()
     assert torch.equal(found["image"][1], record(np.array([10**6]), 3, "ring")["image"][0])
-    assert space()["image"].shape == found["image"].shape[2:]
+    assert spec().space["image"].shape == found["image"].shape[2:]
 
 
 def test_from_fit_to_table_and_the_second_time_at_once(tmp_path, capsys, monkeypatch):

@@ -39,7 +39,7 @@ def test_frames_of_a_stack_move_and_change_colour_together(generator):
     frame = images(4, 3)
     stack = torch.cat([frame, frame], 1).contiguous(memory_format=torch.channels_last)
     for name in AUGMENTATIONS:
-        found = augment(stack, (name,), 4, generator)
+        found = augment(stack, (name,), 4, 3, generator)
         assert torch.equal(found[:, :3], found[:, 3:]), name
         assert not torch.equal(found, stack), name
 
@@ -61,7 +61,7 @@ def test_recolouring_by_hand():
 
 def test_colours_stay_within_the_jitter(generator):
     grey = torch.full((3000, 1, 4, 4), 100, dtype=torch.uint8)
-    found = colour(grey, generator)[:, 0, 0, 0].float()
+    found = colour(grey, generator, channels=1)[:, 0, 0, 0].float()
     # brightness * (100 + contrast * saturation * (gain * 100 - 100)): gain 0.6 or 1.4, the factors at their ends
     low, high = 100 * (1 - JITTER) * (1 - 1.4 * 1.4 * 0.4), 100 * (1 + JITTER) * (1 + 1.4 * 1.4 * 0.4)
     assert low - 1 <= float(found.min()) < 50
@@ -87,18 +87,18 @@ def test_a_cut_box_has_one_colour_and_its_sides_are_in_bounds(generator):
 def test_all_draws_are_the_generator_s_and_memory_stays_channels_last():
     image = images()
     for name in AUGMENTATIONS:
-        first = augment(image, (name,), 3, torch.Generator().manual_seed(7))
-        again = augment(image, (name,), 3, torch.Generator().manual_seed(7))
-        other = augment(image, (name,), 3, torch.Generator().manual_seed(8))
+        first = augment(image, (name,), 3, 3, torch.Generator().manual_seed(7))
+        again = augment(image, (name,), 3, 3, torch.Generator().manual_seed(7))
+        other = augment(image, (name,), 3, 3, torch.Generator().manual_seed(8))
         assert torch.equal(first, again)
         assert not torch.equal(first, other)
         assert first.dtype == torch.uint8
         assert first.is_contiguous(memory_format=torch.channels_last)
-    both = augment(image, ("crop", "colour"), 3, torch.Generator().manual_seed(7))
+    both = augment(image, ("crop", "colour"), 3, 3, torch.Generator().manual_seed(7))
     draws = torch.Generator().manual_seed(7)
     assert torch.equal(both, colour(crop(image, draws, 3), draws))
 
 
 def test_an_unknown_name_is_refused(generator):
     with pytest.raises(UsageError, match="unknown augmentation 'flip'; known: crop, colour, cutout"):
-        augment(images(), ("flip",), 3, generator)
+        augment(images(), ("flip",), 3, 3, generator)

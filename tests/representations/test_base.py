@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from envs.registry import UsageError
+from envs.spaces import EnvSpec
 from envs.steps import Steps
 from representations import REPRESENTATIONS
 from representations.base import MODES, Phase, check_mode, feature_std, warn_if_collapsed
 from representations.pretrain import Pretrainer
 from tests.readme import own_representation
-from tests.representations.toys import image_space, moving_square
+from tests.representations.toys import image_spec, moving_square
 
 
 def test_the_example_of_readme_is_short_and_learns(tmp_path, monkeypatch, generator):
@@ -25,7 +26,7 @@ def test_the_example_of_readme_is_short_and_learns(tmp_path, monkeypatch, genera
     monkeypatch.syspath_prepend(str(tmp_path))
     cls = REPRESENTATIONS.resolve("mypkg.mine:Mine")
     images, _ = moving_square(positions=8)
-    mine = cls(image_space((1, 64, 64)))
+    mine = cls(image_spec((1, 64, 64)))
     assert check_mode("mypkg.mine:Mine", cls, "auto") == "frozen"
 
     def error() -> float:
@@ -43,17 +44,16 @@ def test_names_resolve_and_unknown_ones_list_the_known():
     for name in ("cnn", "random", "vae", "beta_vae", "darla"):
         cls = REPRESENTATIONS.resolve(name)
         assert cls.default_mode in cls.modes
-        built = cls(image_space((3, 64, 64)))
-        assert built.image_shape == (3, 64, 64)
+        built = cls(image_spec((3, 64, 64)))
         assert built.encode({"image": torch.zeros(2, 3, 64, 64, dtype=torch.uint8)})[0].shape == (2, built.features_dim)
     with pytest.raises(UsageError, match="did you mean 'darla'"):
         REPRESENTATIONS.check("dalra")
 
 
 def test_a_missing_key_is_named():
-    space = gym.spaces.Dict({"pose": gym.spaces.Box(-1, 1, (5,), np.float32)})
+    spec = EnvSpec(gym.spaces.Dict({"pose": gym.spaces.Box(-1, 1, (5,), np.float32)}))
     with pytest.raises(UsageError, match=r"vae needs obs key 'image'; this environment gives \['pose'\]"):
-        REPRESENTATIONS.resolve("vae")(space)
+        REPRESENTATIONS.resolve("vae")(spec)
 
 
 def test_modes():
@@ -74,9 +74,7 @@ def test_feature_std_by_hand():
 
 
 def test_the_default_phase_takes_all_parameters():
-    (phase,) = (
-        REPRESENTATIONS.resolve("vae").__mro__[2].phases(REPRESENTATIONS.resolve("vae")(image_space((3, 64, 64))))
-    )
+    (phase,) = REPRESENTATIONS.resolve("vae").__mro__[2].phases(REPRESENTATIONS.resolve("vae")(image_spec((3, 64, 64))))
     assert isinstance(phase, Phase)
     assert phase.learning_rate == 1e-4
 

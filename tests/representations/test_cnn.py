@@ -10,12 +10,12 @@ from envs.steps import Steps
 from representations import REPRESENTATIONS
 from representations.base import check_mode
 from representations.cnn import Cnn, CnnConfig
-from tests.representations.toys import image_space
+from tests.representations.toys import image_spec
 
 
 @pytest.mark.parametrize(("trunk", "width"), [("nature", 512), ("impala", 256)])
 def test_features_are_the_rectified_dense_layer(trunk, width):
-    cnn = Cnn(image_space((3, 64, 64)), CnnConfig(trunk=trunk))
+    cnn = Cnn(image_spec((3, 64, 64)), CnnConfig(trunk=trunk))
     image = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
     features, state = cnn.encode({"image": image})
     assert features.shape == (3, cnn.features_dim) == (3, width)
@@ -26,7 +26,7 @@ def test_features_are_the_rectified_dense_layer(trunk, width):
 
 
 def test_every_parameter_gets_a_gradient_and_autocast_gives_float32():
-    cnn = Cnn(image_space((3, 64, 64)))
+    cnn = Cnn(image_spec((3, 64, 64)))
     with torch.autocast("cpu", torch.bfloat16):
         features, _ = cnn.encode({"image": torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)})
     assert features.dtype == torch.float32
@@ -41,4 +41,4 @@ def test_online_only_and_without_a_loss():
         check_mode("cnn", cls, "frozen")
     frames = Steps.frames({"image": torch.zeros(3, 3, 64, 64, dtype=torch.uint8)})
     with pytest.raises(UsageError, match="Cnn has no loss"):
-        cls(image_space((3, 64, 64))).loss(frames, lambda f: (f, f), torch.Generator())
+        cls(image_spec((3, 64, 64))).loss(frames, lambda f: (f, f), torch.Generator())

@@ -15,11 +15,11 @@ from representations import REPRESENTATIONS
 from representations.base import check_mode
 from representations.cpc import Cpc, CpcConfig, info_nce
 from representations.pretrain import Pretrainer
-from tests.representations.toys import image_space, read_out, strongest
+from tests.representations.toys import image_spec, read_out, strongest
 
 T, B = 5, 3
 SMALL = CpcConfig(window=T, ahead=3, context=4)
-SPACE = image_space((1, 36, 36))
+SPEC = image_spec((1, 36, 36))
 
 
 def no_heads(features):
@@ -44,7 +44,7 @@ def test_info_nce_by_hand():
 
 
 def test_nothing_predicted_costs_log_n_and_all_known_costs_nothing(generator):
-    cpc = Cpc(SPACE, SMALL)
+    cpc = Cpc(SPEC, SMALL)
     for predictor in cpc.predictors:
         torch.nn.init.zeros_(predictor.weight)
     loss, metrics = cpc.loss(windows(), no_heads, generator)
@@ -55,7 +55,7 @@ def test_nothing_predicted_costs_log_n_and_all_known_costs_nothing(generator):
 
 
 def test_the_loss_equals_a_slow_double_loop_and_leaves_out_pairs_across_an_end(generator):
-    cpc = Cpc(SPACE, SMALL)
+    cpc = Cpc(SPEC, SMALL)
     first = torch.zeros(T, B, dtype=torch.bool)
     first[2, 1] = first[0, 2] = first[4, 2] = True  # stream 1 begins anew at step 2, stream 2 at 0 and 4
     steps = windows(first)
@@ -81,7 +81,7 @@ def test_the_loss_equals_a_slow_double_loop_and_leaves_out_pairs_across_an_end(g
 
 
 def test_the_context_does_not_look_past_an_episode_s_beginning():
-    cpc = Cpc(SPACE, SMALL)
+    cpc = Cpc(SPEC, SMALL)
     first = torch.zeros(T, 1, dtype=torch.bool)
     first[3] = True
     z = torch.randn(T, 1, cpc.features_dim)
@@ -93,7 +93,7 @@ def test_the_context_does_not_look_past_an_episode_s_beginning():
 
 
 def test_negatives_are_at_most_as_many_as_asked_for(generator):
-    cpc = Cpc(SPACE, CpcConfig(window=T, ahead=3, context=4, negatives=6))
+    cpc = Cpc(SPEC, CpcConfig(window=T, ahead=3, context=4, negatives=6))
     assert cpc._pool(15, generator).shape == (6,)
     assert cpc._pool(7, generator).tolist() == list(range(7))  # the true one and 6 others
     for predictor in cpc.predictors:
@@ -104,13 +104,13 @@ def test_negatives_are_at_most_as_many_as_asked_for(generator):
 
 
 def test_the_gradient_reaches_trunk_context_and_every_predictor(generator):
-    cpc = Cpc(SPACE, SMALL)
+    cpc = Cpc(SPEC, SMALL)
     cpc.loss(windows(), no_heads, generator)[0].backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in cpc.parameters())
 
 
 def test_a_window_without_any_whole_pair_costs_nothing(generator):
-    loss, metrics = Cpc(SPACE, SMALL).loss(windows(torch.ones(T, B, dtype=torch.bool)), no_heads, generator)
+    loss, metrics = Cpc(SPEC, SMALL).loss(windows(torch.ones(T, B, dtype=torch.bool)), no_heads, generator)
     assert float(loss.detach()) == 0
     assert all(bool(torch.isfinite(value)) for value in metrics.values())
 
@@ -141,7 +141,7 @@ def test_the_bound_finds_the_information_of_a_markov_chain(shuffled):
     assert information == pytest.approx(0.827, abs=0.001)
     torch.manual_seed(0)
     config = CpcConfig(window=2, ahead=1, context=32, learning_rate=1e-3, batch=64)
-    cpc = Cpc(SPACE, config)
+    cpc = Cpc(SPEC, config)
     data = {"image": images, "first": torch.zeros(2048, 2, dtype=torch.bool)}
     trainer = Pretrainer(cpc, data, 64 * 260, generator=torch.Generator().manual_seed(0), precision="bfloat16")
     trainer.run(64 * 200)
@@ -161,7 +161,7 @@ def test_what_persists_is_learnt_and_what_flickers_is_not():
             images[i, t, 0, y : y + 12, x : x + 12] = 255
     frames = torch.from_numpy(images)
     torch.manual_seed(0)
-    cpc = Cpc(SPACE, CpcConfig(window=8, ahead=4, context=32, learning_rate=5e-4, batch=128))
+    cpc = Cpc(SPEC, CpcConfig(window=8, ahead=4, context=32, learning_rate=5e-4, batch=128))
     before = cpc.encode({"image": frames.flatten(0, 1)})[0].detach()
     data = {"image": frames, "first": torch.zeros(96, 8, dtype=torch.bool)}
     trainer = Pretrainer(cpc, data, 128 * 90, generator=torch.Generator().manual_seed(0), precision="bfloat16")
@@ -176,7 +176,7 @@ def test_what_persists_is_learnt_and_what_flickers_is_not():
 
 def test_save_and_load_give_equal_features():
     image = torch.randint(0, 256, (3, 1, 36, 36), dtype=torch.uint8)
-    one, other = Cpc(SPACE, SMALL), Cpc(SPACE, SMALL)
+    one, other = Cpc(SPEC, SMALL), Cpc(SPEC, SMALL)
     assert not torch.equal(one.encode({"image": image})[0], other.encode({"image": image})[0])
     other.load_state_dict(one.state_dict())
     assert torch.equal(one.encode({"image": image})[0], other.encode({"image": image})[0])

@@ -14,9 +14,9 @@ from representations import REPRESENTATIONS
 from representations.base import check_mode
 from representations.curl import Curl, CurlConfig, info_nce
 from representations.pretrain import Pretrainer
-from tests.representations.toys import image_space, read_out, shapes_anywhere, strongest
+from tests.representations.toys import image_spec, read_out, shapes_anywhere, strongest
 
-SPACE = image_space((6, 40, 40))
+SPEC = image_spec((6, 40, 40), frames=2)
 SMALL = CurlConfig(pad=4, projection=8)
 
 
@@ -53,7 +53,7 @@ def test_it_does_not_change_when_the_embedding_is_rotated():
 
 
 def test_the_gradient_reaches_queries_and_no_key(generator):
-    curl = Curl(SPACE, SMALL)
+    curl = Curl(SPEC, SMALL)
     curl.loss(frames(), None, generator)[0].backward()
     for name, parameter in curl.named_parameters():
         if name.startswith("key_"):
@@ -67,7 +67,7 @@ def test_the_gradient_reaches_queries_and_no_key(generator):
 
 
 def test_keys_start_as_queries_and_follow_slowly():
-    curl = Curl(SPACE, CurlConfig(pad=4, projection=8, momentum=0.9))
+    curl = Curl(SPEC, CurlConfig(pad=4, projection=8, momentum=0.9))
     pairs = [("trunk", "key_trunk"), ("projection", "key_projection")]
     state = curl.state_dict()
     for query, key in pairs:
@@ -85,7 +85,7 @@ def test_keys_start_as_queries_and_follow_slowly():
 def test_learning_finds_frames_again_and_their_shape_is_read_better_than_at_random():
     images, shape = shapes_anywhere()
     torch.manual_seed(0)
-    curl = Curl(image_space((1, 40, 40)), CurlConfig(pad=12, projection=16, momentum=0.95, learning_rate=1e-3))
+    curl = Curl(image_spec((1, 40, 40)), CurlConfig(pad=12, projection=16, momentum=0.95, learning_rate=1e-3))
     before = curl.encode({"image": images})[0].detach()
     draws = torch.Generator().manual_seed(0)
     trainer = Pretrainer(curl, {"image": images}, 64 * 150, generator=draws, precision="bfloat16")
@@ -97,7 +97,7 @@ def test_learning_finds_frames_again_and_their_shape_is_read_better_than_at_rand
 
 def test_save_and_load_give_equal_features_and_keys(generator):
     image = torch.randint(0, 256, (3, 6, 40, 40), dtype=torch.uint8)
-    one, other = Curl(SPACE, SMALL), Curl(SPACE, SMALL)
+    one, other = Curl(SPEC, SMALL), Curl(SPEC, SMALL)
     with torch.no_grad():
         one.trunk.dense.weight.add_(0.1)
     one.after_step()

@@ -9,7 +9,7 @@ from torch import nn
 from envs.steps import Steps
 from representations.darla import Darla, DarlaConfig, occlude
 from representations.pretrain import Pretrainer
-from tests.representations.toys import image_space, moving_square, read_out
+from tests.representations.toys import image_spec, moving_square, read_out
 
 SMALL = DarlaConfig(latents=6, bottleneck=16, learning_rate=1e-3)
 
@@ -52,7 +52,7 @@ class Sums(nn.Module):
 def test_the_feature_loss_by_hand_and_its_gradient_through_j():
     # 36x36 grey. Logits 0: x_hat = 0.5 everywhere, J = 2 * 648 = 1296. Frames: black (J 0), white (J 2592): both are
     # 1296^2 away. d/d logit of the mean over B=2: 2 (1296 - J(x)) * 2 * sigmoid'(0) / 2 = -+ 1296 * 0.5
-    darla = Darla(image_space((1, 36, 36)), SMALL)
+    darla = Darla(image_spec((1, 36, 36)), SMALL)
     darla.denoiser = Sums()
     image = torch.stack([torch.zeros(1, 36, 36), torch.full((1, 36, 36), 255)]).to(torch.uint8)
     logits = torch.zeros(2, 1, 36, 36, requires_grad=True)
@@ -65,7 +65,7 @@ def test_the_feature_loss_by_hand_and_its_gradient_through_j():
 
 
 def test_the_loss_is_0_when_the_decoder_returns_the_frame():
-    darla = Darla(image_space((3, 64, 64)), SMALL)
+    darla = Darla(image_spec((3, 64, 64)), SMALL)
     image = noise() // 255 * 255  # black and white only: logits of -+50 give them to the last bit of float32
     logits = image.float() / 255 * 100 - 50
     assert float(darla.distance(logits, image)) == pytest.approx(0, abs=1e-6)
@@ -73,7 +73,7 @@ def test_the_loss_is_0_when_the_decoder_returns_the_frame():
 
 
 def test_beta_weighs_the_kl():
-    assert float(Darla(image_space((3, 64, 64)), DarlaConfig(beta=3.0)).penalty(torch.tensor(2.0))) == 6.0
+    assert float(Darla(image_spec((3, 64, 64)), DarlaConfig(beta=3.0)).penalty(torch.tensor(2.0))) == 6.0
 
 
 def gradients(module: nn.Module) -> list[bool]:
@@ -81,7 +81,7 @@ def gradients(module: nn.Module) -> list[bool]:
 
 
 def test_each_stage_moves_its_own_parameters_and_no_others(generator):
-    darla = Darla(image_space((3, 64, 64)), SMALL)
+    darla = Darla(image_spec((3, 64, 64)), SMALL)
     steps = Steps.frames({"image": noise()})
     denoise, vae = darla.phases()
     assert [phase.name for phase in (denoise, vae)] == ["denoiser", "vae"]
@@ -99,7 +99,7 @@ def test_each_stage_moves_its_own_parameters_and_no_others(generator):
 
 
 def test_stage_two_leaves_j_as_it_is_to_the_last_bit_even_in_train_mode(generator):
-    darla = Darla(image_space((3, 64, 64)), SMALL).train()
+    darla = Darla(image_spec((3, 64, 64)), SMALL).train()
     trainer = Pretrainer(darla, {"image": noise(batch=20)}, 10 * 5, generator=generator, batch_size=5)
     start = darla.denoiser.standardise.running_var.clone()
     trainer.run(4 * 5)  # a share of 0.4: 4 steps of stage 1
@@ -117,7 +117,7 @@ def test_stage_two_leaves_j_as_it_is_to_the_last_bit_even_in_train_mode(generato
 
 
 def test_j_is_standardised_and_without_noise_when_it_judges():
-    darla = Darla(image_space((3, 64, 64)), SMALL)
+    darla = Darla(image_spec((3, 64, 64)), SMALL)
     image = noise(batch=30)
     learning = darla.denoiser(image, learn=True)
     torch.testing.assert_close(learning.mean(0), torch.zeros(16), atol=1e-4, rtol=0)
@@ -127,7 +127,7 @@ def test_j_is_standardised_and_without_noise_when_it_judges():
 
 
 def test_online_both_losses_are_added(generator):
-    darla = Darla(image_space((3, 64, 64)), SMALL)
+    darla = Darla(image_spec((3, 64, 64)), SMALL)
     steps = Steps.frames({"image": noise()})
     loss, metrics = darla.loss(steps, lambda f: (f, f), generator)
     total = metrics["denoising"] + metrics["reconstruction"] + darla.config.beta * metrics["kl"]
@@ -136,7 +136,7 @@ def test_online_both_losses_are_added(generator):
 
 def test_both_stages_learn_the_square_and_mu_tells_where_it_is():
     images, positions = moving_square()
-    darla = Darla(image_space((1, 64, 64)), DarlaConfig(latents=6, bottleneck=16, learning_rate=1e-3, beta=0.5))
+    darla = Darla(image_spec((1, 64, 64)), DarlaConfig(latents=6, bottleneck=16, learning_rate=1e-3, beta=0.5))
     draws = torch.Generator().manual_seed(0)
     with torch.no_grad():
         untrained = read_out(darla.encode({"image": images})[0], positions)
@@ -158,7 +158,7 @@ def test_both_stages_learn_the_square_and_mu_tells_where_it_is():
 
 
 def test_save_and_load_give_equal_features_and_equal_j():
-    one, other = Darla(image_space((3, 64, 64)), SMALL), Darla(image_space((3, 64, 64)), SMALL)
+    one, other = Darla(image_spec((3, 64, 64)), SMALL), Darla(image_spec((3, 64, 64)), SMALL)
     image = noise()
     one.denoiser(image, learn=True)
     other.load_state_dict(one.state_dict())

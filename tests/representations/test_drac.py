@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 
-from agents.policy import keyed_space
 from agents.ppo import PPO, PPOConfig
 from benchmarks.experiment.overrides import apply_settings
 from envs.counting import CountingVectorEnv
 from envs.registry import UsageError
+from envs.spaces import EnvSpec
 from envs.steps import Steps
 from envs.wrappers.sb3 import Sb3VecEnv
 from representations import REPRESENTATIONS
@@ -19,7 +19,7 @@ from representations.augment import crop
 from representations.base import check_mode
 from representations.cnn import Cnn
 from representations.drac import Drac, DracConfig, policy_distance, value_distance
-from tests.representations.toys import image_space, moving_square
+from tests.representations.toys import image_spec, moving_square
 
 
 def frames(n: int = 5) -> Steps:
@@ -39,7 +39,7 @@ def test_the_two_distances_by_hand():
 
 
 def test_the_loss_is_their_sum_and_only_the_changed_side_learns(generator):
-    drac = Drac(image_space((6, 40, 40)))
+    drac = Drac(image_spec((6, 40, 40), frames=2))
     torch.manual_seed(1)
     actions, value = torch.nn.Linear(drac.features_dim, 3), torch.nn.Linear(drac.features_dim, 1)
     seen = []
@@ -58,14 +58,14 @@ def test_the_loss_is_their_sum_and_only_the_changed_side_learns(generator):
 
 
 def test_an_augmentation_that_changes_nothing_costs_nothing(generator):
-    drac = Drac(image_space((6, 40, 40)), DracConfig(pad=0))
+    drac = Drac(image_spec((6, 40, 40), frames=2), DracConfig(pad=0))
     loss, _ = drac.loss(frames(), lambda f, obs: (f[:, :3], f[:, 3]), generator)
     assert float(loss.detach()) == pytest.approx(0, abs=1e-9)
 
 
 def test_a_few_steps_make_features_hold_under_the_augmentation(generator):
     images, _ = moving_square(size=40, side=8, positions=6)
-    drac = Drac(image_space((1, 40, 40)), DracConfig(pad=6))
+    drac = Drac(image_spec((1, 40, 40)), DracConfig(pad=6))
     actions = torch.nn.Linear(drac.features_dim, 3)
     torch.nn.init.normal_(actions.weight, std=1.0)
 
@@ -95,7 +95,7 @@ PLAIN = {"epochs": 2, "minibatches": 2, "n_steps": 8}
 def learnt(cls, **settings):
     env = Sb3VecEnv(CountingVectorEnv(4, size=36, episode_length=6, seed=1))
     torch.manual_seed(5)
-    agent = PPO(env, cls(keyed_space(env.observation_space)), PPOConfig(**PLAIN, **settings), seed=2)
+    agent = PPO(env, cls(EnvSpec.of(env)), PPOConfig(**PLAIN, **settings), seed=2)
     agent.learn(64)
     return agent
 
@@ -110,7 +110,7 @@ def test_with_weight_zero_it_is_the_cnn_to_the_bit_and_with_more_it_is_not():
 
 def test_save_and_load_give_equal_features():
     image = torch.randint(0, 256, (3, 6, 40, 40), dtype=torch.uint8)
-    one, other = Drac(image_space((6, 40, 40))), Drac(image_space((6, 40, 40)))
+    one, other = Drac(image_spec((6, 40, 40), frames=2)), Drac(image_spec((6, 40, 40), frames=2))
     assert not torch.equal(one.encode({"image": image})[0], other.encode({"image": image})[0])
     other.load_state_dict(one.state_dict())
     assert torch.equal(one.encode({"image": image})[0], other.encode({"image": image})[0])

@@ -8,14 +8,14 @@ import pytest
 import torch
 from stable_baselines3 import DQN, PPO
 
-from agents.policy import keyed_space
 from envs.counting import CountingVectorEnv
 from envs.registry import UsageError
+from envs.spaces import EnvSpec
 from envs.wrappers.sb3 import Sb3VecEnv
 from representations.base import Representation
 from representations.frozen import FrozenVecEnv
 from representations.vae import Vae
-from tests.representations.toys import image_space
+from tests.representations.toys import image_spec
 
 
 def world(num_envs=3):
@@ -23,7 +23,7 @@ def world(num_envs=3):
 
 
 def vae(venv):
-    return Vae(keyed_space(venv.observation_space), Vae.Config(latents=5))
+    return Vae(EnvSpec.of(venv), Vae.Config(latents=5))
 
 
 def test_features_and_final_features_equal_a_direct_encoding_to_the_bit():
@@ -82,7 +82,7 @@ class Counter(Representation):
 
 def test_a_state_opens_anew_with_each_episode_and_the_final_frame_still_belongs_to_the_old_one():
     venv = world(num_envs=2)
-    frozen = FrozenVecEnv(venv, Counter(keyed_space(venv.observation_space)))
+    frozen = FrozenVecEnv(venv, Counter(EnvSpec.of(venv)))
     length = np.ones(2)
     np.testing.assert_array_equal(frozen.reset(), [[1.0], [1.0]])
     for _ in range(11):
@@ -95,11 +95,11 @@ def test_a_state_opens_anew_with_each_episode_and_the_final_frame_still_belongs_
 
 def test_what_the_encoder_was_not_built_for_is_refused():
     with pytest.raises(UsageError, match=r"obs key 'image' is uint8 \(3, 64, 64\); the frozen encoder was built for"):
-        FrozenVecEnv(world(), Vae(image_space((3, 48, 48)), Vae.Config(latents=2)))
+        FrozenVecEnv(world(), Vae(image_spec((3, 48, 48)), Vae.Config(latents=2)))
 
     class Posed(Counter):
         keys = ("pose",)
 
-    space = gym.spaces.Dict({"pose": gym.spaces.Box(-1, 1, (3,))})
+    spec = EnvSpec(gym.spaces.Dict({"pose": gym.spaces.Box(-1, 1, (3,))}))
     with pytest.raises(UsageError, match="needs obs key 'pose'; this environment gives"):
-        FrozenVecEnv(world(), Posed(space))
+        FrozenVecEnv(world(), Posed(spec))

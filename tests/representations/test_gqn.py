@@ -5,26 +5,26 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 
 from envs.registry import UsageError
+from envs.spaces import EnvSpec
 from envs.steps import Steps
 from representations import REPRESENTATIONS
 from representations.base import check_mode
 from representations.gqn import ENCODERS, Core, Gqn, GqnConfig, gaussian_loss, kl, opponent, over
 from representations.pretrain import FIRST, Pretrainer
-from tests.representations.toys import image_space
+from tests.representations.toys import image_spec, with_vector
 
 V, B, P = 3, 2, 5
 SHAPE = (3, 16, 8)
 SMALL = GqnConfig(code=16, channels=6, steps=2, latents=2, views=4, sigma_steps=4, batch=4)
 
 
-def space(shape=SHAPE, pose=P) -> gym.spaces.Dict:
-    return gym.spaces.Dict({**image_space(shape).spaces, "pose": gym.spaces.Box(-3, 3, (pose,), np.float32)})
+def spec(shape=SHAPE, pose=P) -> EnvSpec:
+    return with_vector(image_spec(shape), "pose", pose)
 
 
 def scenes(views=V, batch=B, shape=SHAPE, pose=P):
@@ -37,7 +37,7 @@ def windows(image, pose):
 
 def settled(config=SMALL):
     """A model in eval mode whose running statistics are no longer those it was made with."""
-    model = Gqn(space(), config)
+    model = Gqn(spec(), config)
     for _ in range(20):
         model.codes(*scenes(), learn=True)
     return model.eval()
@@ -66,7 +66,7 @@ def test_gaussian_loss_by_hand():
 
 
 def test_sigma_falls_with_optimizer_steps_and_stays():
-    model = Gqn(space(), SMALL)
+    model = Gqn(spec(), SMALL)
     seen = []
     for _ in range(6):
         seen.append(float(model.sigma))
@@ -107,7 +107,7 @@ def test_a_core_is_an_lstm_on_one_place():
 
 
 def test_the_divergence_sums_steps_places_and_channels_and_is_zero_at_the_prior(generator):
-    model = Gqn(space(), GqnConfig(code=16, channels=6, steps=3, latents=2))
+    model = Gqn(spec(), GqnConfig(code=16, channels=6, steps=3, latents=2))
     renderer, (image, pose) = model.renderer, scenes()
     code, x = torch.randn(B, 16, 1, 1), image[0].float() / 255
     with torch.no_grad():
@@ -122,7 +122,7 @@ def test_the_divergence_sums_steps_places_and_channels_and_is_zero_at_the_prior(
 
 
 def test_without_the_true_view_latents_come_from_the_prior_with_it_from_the_posterior():
-    renderer, (image, pose) = Gqn(space(), SMALL).renderer, scenes()
+    renderer, (image, pose) = Gqn(spec(), SMALL).renderer, scenes()
     code, x = torch.randn(B, 16, 1, 1), image[0].float() / 255
     fed = []
     renderer.generators[0].register_forward_pre_hook(lambda _, given: fed.append(given[0]))
@@ -150,7 +150,7 @@ class Painter(torch.nn.Module):
 
 
 def test_the_loss_is_likelihood_plus_divergence(generator):
-    model, steps = Gqn(space(), replace(SMALL, blind=0.0)), windows(*scenes())
+    model, steps = Gqn(spec(), replace(SMALL, blind=0.0)), windows(*scenes())
     model.renderer = Painter()
     for sigma in (2.0, 1.55):
         loss, metrics = model.loss(steps, None, generator)
@@ -172,7 +172,7 @@ def test_part_of_the_scenes_are_painted_without_a_look_and_without_divergence(ge
                 return torch.zeros(len(code), *SHAPE), torch.zeros(len(code))
             return x + 0.5, torch.full((len(code),), 6.0)
 
-    model = Gqn(space(), replace(SMALL, blind=0.5, first_sigma=1.0, last_sigma=1.0))
+    model = Gqn(spec(), replace(SMALL, blind=0.5, first_sigma=1.0, last_sigma=1.0))
     model.renderer = Halves()
     image = torch.zeros(4, B, *SHAPE, dtype=torch.uint8)
     _, pose = scenes()
@@ -184,7 +184,7 @@ def test_part_of_the_scenes_are_painted_without_a_look_and_without_divergence(ge
 
 
 def test_some_views_are_context_and_another_one_is_painted(generator):
-    model = Gqn(space(pose=4), replace(SMALL, blind=0.0))
+    model = Gqn(spec(pose=4), replace(SMALL, blind=0.0))
     model.renderer = Painter()
     model.view = lambda image, pose, learn: pose[:, :, None, None]  # the code of a view is its one-hot number
     image = torch.zeros(4, B, *SHAPE, dtype=torch.uint8)
@@ -233,7 +233,7 @@ def test_an_empty_context_is_a_code_of_zeros(encoder):
 @pytest.mark.parametrize("shared", [True, False])
 def test_the_code_has_its_shape_and_the_gradient_reaches_every_parameter(encoder, grid, shared, generator):
     config = GqnConfig(encoder=encoder, code=16, channels=6, steps=3, latents=2, shared_cores=shared)
-    model = Gqn(space(), config)
+    model = Gqn(spec(), config)
     assert model.codes(*scenes()).shape == (V, B, 16, *grid)
     loss, metrics = model.loss(windows(*scenes(batch=5)), None, generator)
     loss.backward()
@@ -245,7 +245,7 @@ def test_the_code_has_its_shape_and_the_gradient_reaches_every_parameter(encoder
 
 
 def test_each_step_has_its_own_core():
-    renderer = Gqn(space(), GqnConfig(code=16, channels=6, steps=3, latents=2, shared_cores=False)).renderer
+    renderer = Gqn(spec(), GqnConfig(code=16, channels=6, steps=3, latents=2, shared_cores=False)).renderer
     order = []
     for number, core in enumerate(renderer.generators):
         core.register_forward_hook(lambda *_, number=number: order.append(number))
@@ -299,7 +299,7 @@ def test_a_frame_s_code_does_not_depend_on_the_rest_of_the_batch():
 
 
 def test_save_and_load_give_equal_features_and_sigma():
-    one, other = settled(), Gqn(space(), SMALL).eval()
+    one, other = settled(), Gqn(spec(), SMALL).eval()
     one.after_step()
     image, pose = scenes(1)
     obs, opens = {"image": image[0], "pose": pose[0]}, torch.ones(B, dtype=torch.bool)
@@ -316,7 +316,7 @@ def test_save_and_load_give_equal_features_and_sigma():
 
 def test_registry_phase_and_pictures(generator):
     assert REPRESENTATIONS.resolve("gqn") is Gqn
-    model = Gqn(space(), GqnConfig(code=16, channels=6, views=5, batch=7, learning_rate=2e-3, anneal=0.25))
+    model = Gqn(spec(), GqnConfig(code=16, channels=6, views=5, batch=7, learning_rate=2e-3, anneal=0.25))
     (phase,) = model.phases()
     assert (phase.batch, phase.learning_rate, phase.anneal) == (35, 2e-3, 0.25)  # 7 scenes of 5 views
     assert len(phase.parameters) == len(list(model.parameters()))
@@ -329,12 +329,12 @@ def test_registry_phase_and_pictures(generator):
 
 def test_mistakes_are_named():
     with pytest.raises(UsageError) as told:
-        Gqn(image_space(SHAPE))
+        Gqn(image_spec(SHAPE))
     assert str(told.value) == (
         "gqn needs obs key 'pose'; this environment gives ['image']; suites that give it: rooms, rooms-moving"
     )
     with pytest.raises(UsageError, match="12x8 does not divide by 8"):
-        Gqn(space((3, 12, 8)))
+        Gqn(spec((3, 12, 8)))
     with pytest.raises(UsageError, match="'gqn' has no mode 'online'; it has: frozen, finetune") as told:
         check_mode("gqn", Gqn, "online")
     assert "\n" not in str(told.value)
@@ -382,7 +382,7 @@ def test_an_unseen_view_is_painted_from_two_others():
         **dict(code=16, channels=16, steps=2, latents=2, views=3, batch=batch),
         **dict(first_sigma=0.5, last_sigma=0.25, sigma_steps=steps // 2, learning_rate=6e-3, anneal=0.5),
     )
-    model, frames = Gqn(space((3, SIDE, SIDE), 4), config), dots(2000, 0)
+    model, frames = Gqn(spec((3, SIDE, SIDE), 4), config), dots(2000, 0)
     trainer = Pretrainer(model, frames, steps * batch * 3, generator=torch.Generator().manual_seed(0))
     trainer.run(trainer.total)
     unseen = dots(400, 100)

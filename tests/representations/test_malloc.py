@@ -5,7 +5,6 @@ import platform
 import subprocess
 import sys
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -14,6 +13,7 @@ import agents.rollout
 import representations.pretrain
 from agents.ppo import PPO
 from envs.counting import CountingVectorEnv
+from envs.spaces import EnvSpec
 from envs.wrappers.sb3 import Sb3VecEnv
 from representations.random import Random
 
@@ -49,7 +49,7 @@ def test_training_and_pretraining_ask_for_it(monkeypatch):
     for module in (agents.rollout, representations.pretrain):
         monkeypatch.setattr(module, "keep_freed_memory", lambda module=module: asked.append(module.__name__))
     env = Sb3VecEnv(CountingVectorEnv(2, size=36))
-    random = Random(gym.spaces.Dict({"image": env.observation_space}))
+    random = Random(EnvSpec.of(env))
     PPO(env, random)
     frames = {"image": torch.from_numpy(np.zeros((4, 3, 36, 36), np.uint8))}
     representations.pretrain.Pretrainer(random, frames, 8, generator=torch.Generator())

@@ -17,10 +17,10 @@ from representations.monet import FAINTEST, Block, Monet, MonetConfig, SlotPool,
 from representations.nets import pixels
 from representations.pretrain import Pretrainer
 from representations.vae import kl_to_prior
-from tests.representations.toys import image_space, read_out
+from tests.representations.toys import image_spec, read_out
 
 SMALL = MonetConfig(slots=3, latents=4, channels=(8, 8, 16), decoder_channels=8)
-SPACE = image_space((3, 16, 16))
+SPEC = image_spec((3, 16, 16))
 
 
 def noise(batch: int = 3, side: int = 16) -> Tensor:
@@ -61,7 +61,7 @@ class Fixed(nn.Module):
 
 
 def test_masks_are_the_recursion_of_the_scopes():
-    model = Monet(SPACE, SMALL)
+    model = Monet(SPEC, SMALL)
     model.attention = Told([0.25, 0.6])
     masks = model.masks(torch.rand(2, 3, 16, 16)).exp()
     # m_1 = 1 * .25; s_1 = .75; m_2 = .75 * .6 = .45; s_2 = .75 * .4 = .3 = m_3
@@ -74,7 +74,7 @@ def test_masks_are_the_recursion_of_the_scopes():
 
 def test_masks_of_a_real_net_sum_to_one_and_the_last_is_the_last_scope():
     torch.manual_seed(1)
-    model = Monet(SPACE, MonetConfig(slots=4, latents=4, channels=(8, 8)))
+    model = Monet(SPEC, MonetConfig(slots=4, latents=4, channels=(8, 8)))
     alphas: list[Tensor] = []
     model.attention.register_forward_hook(lambda module, args, out: alphas.append(out.detach().double().sigmoid()))
     with torch.no_grad():
@@ -123,7 +123,7 @@ def test_the_mixture_takes_one_gaussian_over_all_channels_where_each_slot_explai
 
 def hand_made(**settings) -> tuple[Monet, Steps]:
     """K=2 slots of 2 latents over B=3 black images of 3x16x16; masks .25 and .75; slot 1 paints .1, slot 2 .3."""
-    model = Monet(SPACE, MonetConfig(slots=2, latents=2, channels=(8, 8), **settings))
+    model = Monet(SPEC, MonetConfig(slots=2, latents=2, channels=(8, 8), **settings))
     model.attention = Told([0.25])
     # KL mean^2 / 2: slot 1 of images 1 to 3: .5, 0, 2; slot 2: 0, 4.5, 0. In all 7, over 3 images
     mean = torch.tensor([[1.0, 0], [0, 0], [0, 2], [0, 0], [3, 0], [0, 0]])
@@ -168,7 +168,7 @@ def test_features_are_the_slots_means_side_by_side():
 
 
 def test_features_have_no_sampling_noise_and_do_not_depend_on_the_batch():
-    model, image = Monet(SPACE, SMALL), noise(3)
+    model, image = Monet(SPEC, SMALL), noise(3)
     once, twice = (model.encode({"image": image})[0] for _ in range(2))
     assert torch.equal(once, twice)
     assert (once.shape, once.dtype, model.features_dim) == ((3, 12), torch.float32, 12)
@@ -183,7 +183,7 @@ def test_features_have_no_sampling_noise_and_do_not_depend_on_the_batch():
 @pytest.mark.parametrize("full", [False, True])
 def test_the_gradient_reaches_every_parameter(generator, full):
     config = MonetConfig(slots=3, latents=4, channels=(8, 8, 16), decoder_channels=8, full_resolution=full)
-    model = Monet(SPACE, config)
+    model = Monet(SPEC, config)
     model.loss(Steps.frames({"image": noise(3)}), lambda f: (f, f), generator)[0].backward()
     dead = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert dead == []
@@ -193,7 +193,7 @@ def test_the_gradient_reaches_every_parameter(generator, full):
 
 
 def test_the_draws_come_from_the_generator():
-    model, steps = Monet(SPACE, SMALL), Steps.frames({"image": noise(3)})
+    model, steps = Monet(SPEC, SMALL), Steps.frames({"image": noise(3)})
     with torch.no_grad():
         losses = [float(model.loss(steps, lambda f: (f, f), torch.Generator().manual_seed(s))[0]) for s in (0, 0, 1)]
     assert losses[0] == losses[1] != losses[2]
@@ -224,7 +224,7 @@ def test_the_block_normalises_like_instance_norm():
 @pytest.mark.parametrize(("side", "full"), [(16, False), (12, True), (20, False)])
 def test_what_is_decoded_has_the_images_size_and_range(side, full):
     config = MonetConfig(slots=2, latents=4, channels=(8, 8, 16), decoder_channels=8, full_resolution=full)
-    decoded, logits = Monet(image_space((3, side, side + 4)), config).components.decode(torch.randn(5, 4) * 3)
+    decoded, logits = Monet(image_spec((3, side, side + 4)), config).components.decode(torch.randn(5, 4) * 3)
     assert decoded.shape == (5, 3, side, side + 4)
     assert logits.shape == (5, 1, side, side + 4)
     assert float(decoded.detach().min()) >= 0
@@ -233,7 +233,7 @@ def test_what_is_decoded_has_the_images_size_and_range(side, full):
 
 
 def test_autocast_changes_the_loss_by_rounding_only():
-    model, steps = Monet(SPACE, SMALL), Steps.frames({"image": noise(3)})
+    model, steps = Monet(SPEC, SMALL), Steps.frames({"image": noise(3)})
     with torch.no_grad():
         exact = model.loss(steps, lambda f: (f, f), torch.Generator().manual_seed(1))[0]
         with torch.autocast("cpu", torch.bfloat16):
@@ -256,7 +256,7 @@ def test_it_learns_to_part_the_colours_and_its_slots_tell_where_the_edge_is():
     torch.manual_seed(3)
     images, parts, edge = two_parts()
     config = MonetConfig(slots=2, latents=2, channels=(8, 8), decoder_channels=8, learning_rate=3e-3, batch=8)
-    model = Monet(SPACE, config)
+    model = Monet(SPEC, config)
 
     def judge() -> tuple[float, float]:
         with torch.no_grad():
@@ -277,14 +277,14 @@ def test_it_learns_to_part_the_colours_and_its_slots_tell_where_the_edge_is():
 
 
 def test_save_and_load_give_equal_features():
-    one, other, image = Monet(SPACE, SMALL), Monet(SPACE, SMALL), noise(3)
+    one, other, image = Monet(SPEC, SMALL), Monet(SPEC, SMALL), noise(3)
     assert not torch.equal(one.encode({"image": image})[0], other.encode({"image": image})[0])
     other.load_state_dict(one.state_dict())
     assert torch.equal(one.encode({"image": image})[0], other.encode({"image": image})[0])
 
 
 def test_pictures(generator):
-    model, image = Monet(SPACE, SMALL), noise(5)
+    model, image = Monet(SPEC, SMALL), noise(5)
     pictures = model.pictures({"image": image}, generator)
     assert pictures["masks"].shape == ((2 + 2 * 3) * 16, 5 * 16, 3)  # frame, painting, 3 masks, 3 masked paintings
     assert pictures["slots"].shape == (3 * 16, 7 * 16, 3)
@@ -319,8 +319,8 @@ def test_a_bad_setting_is_named(settings, message):
 
 def test_sides_that_cannot_be_halved_are_a_usage_error():
     with pytest.raises(UsageError, match=r"16x18.*divide by 4"):
-        Monet(image_space((3, 16, 18)), SMALL)
-    Monet(image_space((3, 16, 20)), SMALL)
+        Monet(image_spec((3, 16, 18)), SMALL)
+    Monet(image_spec((3, 16, 20)), SMALL)
 
 
 def test_attention_over_slots_by_hand():
@@ -351,8 +351,8 @@ def test_slots_are_told_apart_by_place_only():
 
 
 def test_the_neck_is_there_only_where_asked_for():
-    assert Monet(SPACE, SMALL).neck() is None
-    model = Monet(SPACE, MonetConfig(slots=3, latents=4, channels=(8, 8), pool="attention"))
+    assert Monet(SPEC, SMALL).neck() is None
+    model = Monet(SPEC, MonetConfig(slots=3, latents=4, channels=(8, 8), pool="attention"))
     neck = model.neck()
     assert neck.width == 4 * 64
     assert neck(model.encode({"image": noise(2)})[0]).shape == (2, 256)

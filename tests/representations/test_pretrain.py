@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -19,7 +18,7 @@ from representations.base import Phase, Representation, Unfit
 from representations.darla import Darla
 from representations.gqn import Gqn, GqnConfig
 from representations.pretrain import FIRST, NUM_ENVS, STRIDE, Pretrainer, collect
-from tests.representations.toys import image_space, moving_square
+from tests.representations.toys import image_spec, moving_square, with_vector
 
 PLAIN = World("counting", {"num_levels": 3})
 
@@ -155,8 +154,8 @@ class TwoPhases(Representation):
 
     features_dim = 1
 
-    def __init__(self, space, config=None):
-        super().__init__(space, config)
+    def __init__(self, spec, config=None):
+        super().__init__(spec, config)
         self.a, self.b = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
         self.register_buffer("after", torch.zeros((), dtype=torch.int64))
         self.order = []
@@ -192,7 +191,7 @@ def pretrainer(representation, data, samples=80, seed=3):
 
 
 def test_phases_run_in_order_with_their_shares_and_only_their_parameters_move():
-    two = TwoPhases(image_space((3, 4, 5)))
+    two = TwoPhases(image_spec((3, 4, 5)))
     trainer = pretrainer(two, frames())
     assert trainer.total == 80
     # 20 steps of 4 samples; shares 3 : 1 give 15 and 5
@@ -212,7 +211,7 @@ def test_phases_run_in_order_with_their_shares_and_only_their_parameters_move():
 
 
 def test_b_s_gradient_never_reaches_a():
-    two = TwoPhases(image_space((3, 4, 5)))
+    two = TwoPhases(image_spec((3, 4, 5)))
     trainer = pretrainer(two, frames())
     trainer.run(60)
     a = two.a.item()
@@ -237,7 +236,7 @@ def pairs(n=10):
 
 
 def test_a_phase_has_its_own_batch_in_whole_windows():
-    two = Uneven(image_space((3, 4, 5)))
+    two = Uneven(image_spec((3, 4, 5)))
     trainer = pretrainer(two, pairs(), samples=96)
     # Phase a: 7 // 2 = 3 windows, 6 frames; the other 4 // 2 = 2 windows, 4 frames. Shares 3 : 1 of 96:
     # 16 * 3/4 = 12 steps, 24 * 1/4 = 6 steps; 12 * 6 + 6 * 4 = 96
@@ -261,7 +260,7 @@ def test_windows_reach_the_loss_time_first():
 
             return [Phase("look", [self.a], look, 0.01, batch=6)]
 
-    two, data = Looking(image_space((3, 4, 5))), pairs()
+    two, data = Looking(image_spec((3, 4, 5))), pairs()
     data[FIRST][:, 1] = torch.arange(10) % 2 == 1
     pretrainer(two, data, samples=6).run(6)
     assert two.seen.shape == (2, 3)
@@ -274,7 +273,7 @@ def test_windows_reach_the_loss_time_first():
 
 
 def test_the_learning_rate_falls_to_nothing_over_the_last_part_of_its_phase():
-    trainer = pretrainer(Uneven(image_space((3, 4, 5))), pairs(), samples=128)
+    trainer = pretrainer(Uneven(image_spec((3, 4, 5))), pairs(), samples=128)
     rates: dict[int, list[float]] = {0: [], 1: []}
     for number, optimizer in enumerate(trainer.optimizers):
         step = optimizer.step
@@ -294,12 +293,12 @@ def test_the_learning_rate_falls_to_nothing_over_the_last_part_of_its_phase():
 def test_scenes_too_go_on_to_the_bit(tmp_path, pause):
     image, pose = torch.randint(256, (6, 3, 8, 8, 3), dtype=torch.uint8).movedim(-1, -3), torch.randn(6, 3, 2)
     data = {"image": image, "pose": pose, FIRST: torch.zeros(6, 3, dtype=torch.bool)}
-    space = gym.spaces.Dict({**image_space((3, 8, 8)).spaces, "pose": gym.spaces.Box(-3, 3, (2,), np.float32)})
+    spec = with_vector(image_spec((3, 8, 8)), "pose", 2)
     config = GqnConfig(code=8, channels=4, steps=2, latents=2, views=3, batch=4, sigma_steps=6, anneal=0.4)
 
     def fresh(seed):
         torch.manual_seed(seed)
-        return pretrainer(Gqn(space, config), data, samples=10 * 12, seed=seed)
+        return pretrainer(Gqn(spec, config), data, samples=10 * 12, seed=seed)
 
     whole, first, second = fresh(3), fresh(3), fresh(9)
     whole.run(1000)
@@ -330,7 +329,7 @@ class Says(TwoPhases):
 def test_watch_tells_spread_and_size_and_warns_where_features_collapsed():
     image = torch.zeros(4, 4, 5, 3, dtype=torch.uint8)
     image[..., 0] = torch.tensor([0, 2, 4, 6])[:, None, None]
-    two = Says(image_space((3, 4, 5)))
+    two = Says(image_spec((3, 4, 5)))
     trainer = pretrainer(two, {"image": image.permute(0, 3, 1, 2)})
     trainer.run(40)
     # red 0, 2, 4, 6: standard deviation sqrt(5), mean with the constant's 0 halves it; size sqrt((14 + 9) / 2)
@@ -349,7 +348,7 @@ def test_watch_tells_spread_and_size_and_warns_where_features_collapsed():
 def test_watch_looks_at_the_first_frame_of_windows():
     data = pairs()
     data["image"][:, 1] = 200
-    trainer = pretrainer(Says(image_space((3, 4, 5))), data)
+    trainer = pretrainer(Says(image_spec((3, 4, 5))), data)
     trainer.representation.window = 2
     found = trainer.watch()
     red = data["image"][:, 0, 0].float().mean((1, 2))
@@ -364,7 +363,7 @@ def test_stopped_anywhere_and_continued_it_ends_the_same_to_the_bit(tmp_path, pa
 
     def fresh(seed):
         torch.manual_seed(seed)
-        return Darla(image_space((1, 64, 64)), config)
+        return Darla(image_spec((1, 64, 64)), config)
 
     whole = pretrainer(fresh(0), data, samples=160)
     whole.run(160)
@@ -385,9 +384,9 @@ def test_stopped_anywhere_and_continued_it_ends_the_same_to_the_bit(tmp_path, pa
 
 def test_another_budget_is_refused_on_resume():
     data = frames()
-    first = pretrainer(TwoPhases(image_space((3, 4, 5))), data)
+    first = pretrainer(TwoPhases(image_spec((3, 4, 5))), data)
     with pytest.raises(UsageError, match=r"\[15, 5\] steps per phase"):
-        pretrainer(TwoPhases(image_space((3, 4, 5))), data, samples=120).load_state_dict(first.state_dict())
+        pretrainer(TwoPhases(image_spec((3, 4, 5))), data, samples=120).load_state_dict(first.state_dict())
 
 
 def test_bfloat16_reaches_about_the_same_loss():
@@ -395,7 +394,7 @@ def test_bfloat16_reaches_about_the_same_loss():
     ends = {}
     for precision in ("float32", "bfloat16"):
         torch.manual_seed(0)
-        darla = Darla(image_space((1, 64, 64)), Darla.Config(latents=3, bottleneck=4, denoiser_share=0.9))
+        darla = Darla(image_spec((1, 64, 64)), Darla.Config(latents=3, bottleneck=4, denoiser_share=0.9))
         trainer = Pretrainer(
             darla,
             {"image": images},

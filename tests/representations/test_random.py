@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from representations.random import Random, RandomConfig
-from tests.representations.toys import image_space, moving_square, read_out
+from tests.representations.toys import image_spec, moving_square, read_out
 
 
 @pytest.mark.parametrize("trunk", ["nature", "impala"])
 def test_features_have_mean_0_and_mean_square_1_in_every_frame(trunk):
     # LayerNorm without affine: whatever the brightness of a frame.
-    random = Random(image_space((3, 64, 64)), RandomConfig(trunk=trunk))
+    random = Random(image_spec((3, 64, 64)), RandomConfig(trunk=trunk))
     image = torch.randint(0, 256, (5, 3, 64, 64), dtype=torch.uint8) // torch.tensor([1, 2, 5, 9, 20]).view(5, 1, 1, 1)
     features, _ = random.encode({"image": image.to(torch.uint8)})
     assert features.shape == (5, random.features_dim)
@@ -22,7 +22,7 @@ def test_features_have_mean_0_and_mean_square_1_in_every_frame(trunk):
 
 def test_random_features_still_tell_the_position_of_a_square():
     images, positions = moving_square()
-    random = Random(image_space((1, 64, 64)))
+    random = Random(image_spec((1, 64, 64)))
     with torch.no_grad():
         features, _ = random.encode({"image": images})
     assert read_out(features, positions) > 0.5

@@ -14,9 +14,9 @@ from representations import REPRESENTATIONS
 from representations.base import check_mode
 from representations.pretrain import Pretrainer
 from representations.simclr import SimClr, SimClrConfig, nt_xent
-from tests.representations.toys import image_space, read_out, shapes_anywhere, strongest
+from tests.representations.toys import image_spec, read_out, shapes_anywhere, strongest
 
-SPACE = image_space((6, 40, 40))
+SPEC = image_spec((6, 40, 40), frames=2)
 SMALL = SimClrConfig(pad=4, projection=8)
 
 
@@ -47,7 +47,7 @@ def test_it_does_not_change_when_the_embedding_is_rotated():
 
 
 def test_the_gradient_reaches_every_weight_and_the_projection_is_dropped_downstream(generator):
-    simclr = SimClr(SPACE, SMALL)
+    simclr = SimClr(SPEC, SMALL)
     image = torch.randint(0, 256, (5, 6, 40, 40), dtype=torch.uint8)
     simclr.loss(Steps.frames({"image": image}), None, generator)[0].backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in simclr.parameters())
@@ -63,7 +63,7 @@ def test_learning_finds_partners_and_the_shape_is_read_better_than_at_random():
     images, shape = shapes_anywhere()
     torch.manual_seed(0)
     config = SimClrConfig(pad=12, projection=16, temperature=0.5, augmentations=("crop",), learning_rate=1e-3)
-    simclr = SimClr(image_space((1, 40, 40)), config)
+    simclr = SimClr(image_spec((1, 40, 40)), config)
     before = simclr.encode({"image": images})[0].detach()
     draws = torch.Generator().manual_seed(0)
     trainer = Pretrainer(simclr, {"image": images}, 64 * 120, generator=draws, precision="bfloat16")
@@ -75,7 +75,7 @@ def test_learning_finds_partners_and_the_shape_is_read_better_than_at_random():
 
 def test_save_and_load_give_equal_features():
     image = torch.randint(0, 256, (3, 6, 40, 40), dtype=torch.uint8)
-    one, other = SimClr(SPACE, SMALL), SimClr(SPACE, SMALL)
+    one, other = SimClr(SPEC, SMALL), SimClr(SPEC, SMALL)
     assert not torch.equal(one.encode({"image": image})[0], other.encode({"image": image})[0])
     other.load_state_dict(one.state_dict())
     assert torch.equal(one.encode({"image": image})[0], other.encode({"image": image})[0])

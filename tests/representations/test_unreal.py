@@ -10,22 +10,22 @@ import pytest
 import torch
 
 from agents.a2c import A2C, A2CConfig
-from agents.policy import keyed_space
 from agents.ppo import PPO, PPOConfig
 from benchmarks.experiment.overrides import apply_settings
 from envs.counting import CountingVectorEnv
 from envs.history import History
 from envs.registry import UsageError
+from envs.spaces import EnvSpec
 from envs.steps import Steps, flatten
 from envs.wrappers.sb3 import Sb3VecEnv
 from representations import REPRESENTATIONS
 from representations.base import check_mode
 from representations.cnn import Cnn
 from representations.unreal import Unreal, UnrealConfig, draw_clips, n_step_returns, pixel_change
-from tests.representations.toys import image_space
+from tests.representations.toys import image_spec
 
-SPACE = image_space((1, 36, 36))  # 9 x 9 cells
-SMALL = UnrealConfig(actions=2, discount=0.5, length=2, clips=4, replay=64)
+SPEC = image_spec((1, 36, 36), discount=0.5)  # 9 x 9 cells
+SMALL = UnrealConfig(length=2, clips=4, replay=64)
 
 
 def steps_of(image, action, reward, terminated, truncated=None) -> Steps:
@@ -39,24 +39,24 @@ def test_pixel_change_by_hand():
     image = torch.zeros(3, 2, 3, 12, 20, dtype=torch.uint8)  # T=3, B=2: 3 x 5 cells
     image[1, 0, :, 4:8, 12:16] = 51  # all three channels of the cell (1, 3), by 0.2, for one frame
     image[1:, 1, 0, 0:2, 0:4] = 102  # one channel of three, half of the cell (0, 0), by 0.4, to stay
-    change = pixel_change(image)
+    change = pixel_change(image, 3)
     expected = torch.zeros(2, 2, 3, 5)
     expected[:, 0, 1, 3] = 0.2
     expected[0, 1, 0, 0] = 0.4 / 3 / 2
     assert torch.allclose(change, expected)
     still = torch.randint(0, 256, (1, 1, 3, 8, 8), dtype=torch.uint8).expand(4, -1, -1, -1, -1)
-    assert not pixel_change(still).any()
+    assert not pixel_change(still, 3).any()
 
 
 def test_of_stacked_frames_the_newest_counts():
     image = torch.zeros(2, 1, 6, 8, 8, dtype=torch.uint8)
     image[1, 0, :3] = 255
-    assert not pixel_change(image).any()
+    assert not pixel_change(image, 3).any()
     image[1, 0, 3:] = 255
-    assert (pixel_change(image) == 1).all()
+    assert (pixel_change(image, 3) == 1).all()
     grey = torch.zeros(2, 1, 4, 8, 8, dtype=torch.uint8)
     grey[1, 0, 3] = 51
-    assert torch.allclose(pixel_change(grey), torch.full((1, 1, 2, 2), 0.2))
+    assert torch.allclose(pixel_change(grey, 1), torch.full((1, 1, 2, 2), 0.2))
 
 
 def test_n_step_returns_by_hand():
@@ -81,7 +81,7 @@ class Fixed(torch.nn.Module):
 
 def test_pixel_control_by_hand():
     # T = 3 (two steps and the bootstrap), B = 2. Every pixel changes by 0.2 at each step: 0.2 in all cells.
-    unreal = Unreal(SPACE, replace(SMALL, pixel_gamma=0.9))
+    unreal = Unreal(SPEC, replace(SMALL, pixel_gamma=0.9))
     image = torch.zeros(3, 2, 1, 36, 36, dtype=torch.uint8)
     image[1], image[2] = 51, 102
     q = torch.zeros(6, 2, 9, 9)
@@ -99,7 +99,7 @@ def test_pixel_control_by_hand():
 
 
 def test_value_replay_by_hand_and_on_what_was_paid():
-    unreal = Unreal(SPACE, SMALL)
+    unreal = Unreal(SPEC, SMALL)
     reward = torch.tensor([[0.5, 1], [1, 1], [9, 9]])  # paid: twice that
     done = torch.tensor([[False, False], [False, True], [False, False]])
     steps = steps_of(torch.zeros(3, 2, 1, 36, 36, dtype=torch.uint8), reward.long(), reward, done & False, done)
@@ -109,7 +109,7 @@ def test_value_replay_by_hand_and_on_what_was_paid():
 
 
 def test_reward_prediction_reads_the_sign_of_the_last_step_s_reward():
-    unreal = Unreal(SPACE, SMALL)
+    unreal = Unreal(SPEC, SMALL)
     logits = torch.tensor([[0.0, 1, 2], [3, 1, 0], [0, 0, 1], [1, 1, 1]])
     unreal.reward = Fixed(logits)
     reward = torch.zeros(3, 4)
@@ -123,7 +123,7 @@ def test_reward_prediction_reads_the_sign_of_the_last_step_s_reward():
 
 
 def test_the_frames_of_a_clip_go_oldest_first_into_the_reward_head():
-    unreal = Unreal(SPACE, SMALL)
+    unreal = Unreal(SPEC, SMALL)
     image = torch.randint(0, 256, (3, 2, 1, 36, 36), dtype=torch.uint8)
     seen = []
     unreal.reward.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
@@ -136,8 +136,7 @@ def test_the_frames_of_a_clip_go_oldest_first_into_the_reward_head():
 
 def filled(reward_at, done_at, n_steps: int = 50, n_envs: int = 4, blocks: int = 2) -> History:
     """A history of 8x8 frames whose grey level is the step; ``reward_at(step, env)``, ``done_at(step, env)``."""
-    space = image_space((1, 8, 8))
-    history = History(space, n_steps, n_envs, extra=(blocks - 1) * n_steps)
+    history = History(image_spec((1, 8, 8)).space, n_steps, n_envs, extra=(blocks - 1) * n_steps)
     ended = torch.ones(n_envs, dtype=torch.bool)
     step = 0
     for _ in range(blocks):
@@ -193,9 +192,8 @@ def test_history_tells_what_was_paid_and_its_steps_in_order():
 
 
 def test_draws_have_the_sizes_asked_for_and_the_gradient_reaches_every_task(generator):
-    unreal = Unreal(image_space((1, 36, 36)), SMALL)
-    space = image_space((1, 36, 36))
-    history = History(space, 8, 3, extra=8)
+    unreal = Unreal(SPEC, SMALL)
+    history = History(SPEC.space, 8, 3, extra=8)
     for _ in range(2):
         history.begin()
         for step in range(8):
@@ -224,8 +222,8 @@ def test_draws_have_the_sizes_asked_for_and_the_gradient_reaches_every_task(gene
 @pytest.mark.parametrize("task", ["pixel_control", "reward_prediction", "value_replay"])
 def test_each_task_is_switched_by_its_own_field(task, generator):
     off = {name: name == task for name in ("pixel_control", "reward_prediction", "value_replay")}
-    unreal = Unreal(SPACE, replace(SMALL, **off))
-    history = History(SPACE, 8, 3)
+    unreal = Unreal(SPEC, replace(SMALL, **off))
+    history = History(SPEC.space, 8, 3)
     history.begin()
     for _ in range(8):
         no = torch.zeros(3, dtype=torch.bool)
@@ -252,7 +250,7 @@ def test_with_all_tasks_off_it_is_the_cnn_to_the_bit():
     ):
         env = counting()
         torch.manual_seed(5)
-        agent = PPO(env, cls(keyed_space(env.observation_space), config), PPOConfig(**PLAIN), seed=2)
+        agent = PPO(env, cls(EnvSpec.of(env), config), PPOConfig(**PLAIN), seed=2)
         agent.learn(16 * 4 * 3)
         ends.append(agent.policy.state_dict())
     assert list(ends[0]) == list(ends[1])
@@ -263,7 +261,7 @@ def test_with_all_tasks_off_it_is_the_cnn_to_the_bit():
 def test_ppo_and_a2c_learn_with_all_tasks(algorithm, config):
     env = counting()
     torch.manual_seed(5)
-    unreal = Unreal(keyed_space(env.observation_space), UnrealConfig(actions=4, discount=0.9, length=10, replay=256))
+    unreal = Unreal(EnvSpec.of(env, discount=0.9), UnrealConfig(length=10, replay=256))
     agent = algorithm(env, unreal, config, seed=2)
     agent.learn(256)
     # 256 frames of 4 streams: 64 steps, whatever the rollout's length
@@ -275,7 +273,7 @@ def test_ppo_and_a2c_learn_with_all_tasks(algorithm, config):
 
 def test_pixel_control_finds_the_action_that_flips_a_patch(generator):
     # Action 1 inverts the patch of the cells (2..3, 4..5), action 0 leaves all as it is.
-    unreal = Unreal(SPACE, replace(SMALL, reward_prediction=False, value_replay=False, pixel_gamma=0.0))
+    unreal = Unreal(SPEC, replace(SMALL, reward_prediction=False, value_replay=False, pixel_gamma=0.0))
     rng = np.random.default_rng(0)
     action = rng.integers(0, 2, size=(40, 16))
     lit = np.cumsum(np.concatenate([np.zeros((1, 16), np.int64), action[:-1]]), 0) % 2
@@ -301,7 +299,7 @@ def test_pixel_control_finds_the_action_that_flips_a_patch(generator):
 
 def test_save_and_load_give_equal_features_and_controls():
     image = torch.randint(0, 256, (3, 1, 36, 36), dtype=torch.uint8)
-    one, other = Unreal(SPACE, SMALL), Unreal(SPACE, SMALL)
+    one, other = Unreal(SPEC, SMALL), Unreal(SPEC, SMALL)
     other.load_state_dict(one.state_dict())
     first, second = one.encode({"image": image})[0], other.encode({"image": image})[0]
     assert torch.equal(first, second)
@@ -316,13 +314,11 @@ def test_names_and_bad_settings():
         check_mode("unreal", Unreal, "frozen")
     with pytest.raises(UsageError, match="unreal: replay=40000: History keeps at most 32768"):
         apply_settings("unreal", UnrealConfig, {}, {"replay": "40000"})
-    with pytest.raises(UsageError, match="needs the number of actions"):
-        Unreal(SPACE, UnrealConfig(discount=0.9))
-    with pytest.raises(UsageError, match="needs the agent's discount"):
-        Unreal(SPACE, UnrealConfig(actions=2))
+    with pytest.raises(UsageError, match="pixel_control needs Discrete actions, not None"):
+        Unreal(replace(SPEC, action_space=None))
     short, unreal = (
         filled(lambda step, env: 0, lambda step, env: False, 5, 2, 1),
-        Unreal(SPACE, replace(SMALL, length=20)),
+        Unreal(SPEC, replace(SMALL, length=20)),
     )
     with pytest.raises(UsageError, match="windows of 21 steps from a history of 5"):
         unreal.auxiliary(short, 3, lambda f, obs: (f, f.sum(1)), torch.Generator())
@@ -332,8 +328,8 @@ def test_replay_survives_a_restart_to_the_bit(tmp_path):
     def agent() -> A2C:
         env = counting()
         torch.manual_seed(5)
-        config = UnrealConfig(actions=4, discount=0.9, length=10, replay=128)
-        return A2C(env, Unreal(keyed_space(env.observation_space), config), A2CConfig(n_steps=8), seed=2)
+        config = UnrealConfig(length=10, replay=128)
+        return A2C(env, Unreal(EnvSpec.of(env, discount=0.9), config), A2CConfig(n_steps=8), seed=2)
 
     whole, first, second = agent(), agent(), agent()
     whole.learn(8 * 4 * 9)

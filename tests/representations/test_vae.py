@@ -13,7 +13,7 @@ from envs.steps import Steps
 from representations.nets import tile
 from representations.pretrain import Pretrainer
 from representations.vae import BetaVae, BetaVaeConfig, LatentConfig, Vae, bernoulli_loss, draw, kl_to_prior
-from tests.representations.toys import image_space, moving_square, read_out
+from tests.representations.toys import image_spec, moving_square, read_out
 
 
 def test_kl_by_hand():
@@ -63,7 +63,7 @@ class Fixed(torch.nn.Module):
 
 def hand_made(cls, config=None):
     """2 latents in B=3 frames of 1x36x36 black pixels; decoder logits 0, KL of frame b: mean^2 / 2 of one latent."""
-    model = cls(image_space((1, 36, 36)), config)
+    model = cls(image_spec((1, 36, 36)), config)
     mean = torch.tensor([[1.0, 0], [0, 2], [3, 0]])  # KL 0.5, 2, 4.5: mean 7/3
     model.encoder = Fixed((mean, torch.zeros(3, 2)))
     model.decoder = Fixed(torch.zeros(3, 1, 36, 36))  # 1296 log 2 nats
@@ -95,7 +95,7 @@ def test_capacity_rises_with_optimizer_steps_and_holds_the_kl_from_both_sides(ge
 
 
 def test_encode_gives_the_mean_and_the_gradient_reaches_all(generator):
-    vae = Vae(image_space((3, 64, 64)), LatentConfig(latents=5))
+    vae = Vae(image_spec((3, 64, 64)), LatentConfig(latents=5))
     image = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
     features, state = vae.encode({"image": image})
     assert torch.equal(features, vae.encoder.mean(vae.encoder.trunk(image)))
@@ -105,7 +105,7 @@ def test_encode_gives_the_mean_and_the_gradient_reaches_all(generator):
 
 
 def test_autocast_changes_the_loss_by_rounding_only(generator):
-    vae = Vae(image_space((3, 64, 64)))
+    vae = Vae(image_spec((3, 64, 64)))
     steps = Steps.frames({"image": torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)})
     exact = vae.loss(steps, lambda f: (f, f), torch.Generator().manual_seed(1))[0]
     with torch.autocast("cpu", torch.bfloat16):
@@ -115,8 +115,8 @@ def test_autocast_changes_the_loss_by_rounding_only(generator):
 
 
 def test_save_and_load_give_equal_features():
-    space, image = image_space((3, 64, 64)), torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
-    one, other = BetaVae(space), BetaVae(space)
+    spec, image = image_spec((3, 64, 64)), torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
+    one, other = BetaVae(spec), BetaVae(spec)
     one.after_step()
     assert not torch.equal(one.encode({"image": image})[0], other.encode({"image": image})[0])
     other.load_state_dict(one.state_dict())
@@ -125,7 +125,7 @@ def test_save_and_load_give_equal_features():
 
 
 def test_pictures_and_tiles(generator):
-    vae = Vae(image_space((1, 64, 64)), LatentConfig(latents=5))
+    vae = Vae(image_spec((1, 64, 64)), LatentConfig(latents=5))
     images, _ = moving_square(positions=3)
     pictures = vae.pictures({"image": images[:4]}, generator)
     assert pictures["reconstructions"].shape == (2 * 64, 4 * 64, 3)
@@ -134,19 +134,19 @@ def test_pictures_and_tiles(generator):
     assert all(np.array_equal(pictures["reconstructions"][:64, :64, c], first) for c in range(3))
     # Rows go down, frames go right: 2 rows of 3 frames of 1x1, grey levels 0, .2, .4 over .6, .8, 1
     levels = (torch.arange(6) / 5).view(2, 3, 1, 1, 1)
-    assert tile(list(levels))[:, :, 0].tolist() == [[0, 51, 102], [153, 204, 255]]
+    assert tile(list(levels), 3)[:, :, 0].tolist() == [[0, 51, 102], [153, 204, 255]]
 
 
 def test_unknown_trunk_is_a_usage_error():
     with pytest.raises(UsageError, match="unknown trunk 'vgg'"):
-        Vae(image_space((3, 64, 64)), LatentConfig(trunk="vgg"))
+        Vae(image_spec((3, 64, 64)), LatentConfig(trunk="vgg"))
 
 
 def fit(steps: int, seed: int = 0, **settings) -> tuple[BetaVae, torch.Tensor, torch.Tensor]:
     """A beta-VAE of 6 latents fitted to the moving square, batch 64; the images and their positions."""
     images, positions = moving_square()
     torch.manual_seed(seed)
-    model = BetaVae(image_space((1, 64, 64)), BetaVaeConfig(latents=6, learning_rate=1e-3, **settings))
+    model = BetaVae(image_spec((1, 64, 64)), BetaVaeConfig(latents=6, learning_rate=1e-3, **settings))
     draws = torch.Generator().manual_seed(seed)
     trainer = Pretrainer(model, {"image": images}, steps * 64, generator=draws, precision="bfloat16")
     trainer.run(trainer.total)
@@ -173,7 +173,7 @@ def test_high_beta_keeps_one_latent_for_each_position():
     assert float(by_position.min()) > 0.9
     assert correlations[active].argmax(0).tolist() in ([0, 1], [1, 0])  # not both in one latent
     torch.manual_seed(1)
-    untrained = BetaVae(image_space((1, 64, 64)), BetaVaeConfig(latents=6))
+    untrained = BetaVae(image_spec((1, 64, 64)), BetaVaeConfig(latents=6))
     with torch.no_grad():
         learnt, random = model.encode({"image": images})[0], untrained.encode({"image": images})[0]
     assert read_out(learnt[:, active], positions) > 0.8

@@ -1,7 +1,5 @@
 """Features side by side: the stateful way over single frames equals the stateless one over stacked frames."""
 
-import gymnasium as gym
-import numpy as np
 import torch
 from torch import nn
 
@@ -12,14 +10,14 @@ from representations.cnn import Cnn
 from representations.monet import Monet, MonetConfig, SlotPool
 from representations.vae import BetaVae
 from representations.wrappers import AppendVectors, FeatureStack
-from tests.representations.toys import image_space
+from tests.representations.toys import image_spec, with_vector
 
 
 class Mean(Representation):
     """Two features: the frame's mean and twice it."""
 
-    def __init__(self, space):
-        super().__init__(space)
+    def __init__(self, spec):
+        super().__init__(spec)
         self.scale = nn.Parameter(torch.ones(()))
         self.features_dim = 2
         self.encoded = 0
@@ -30,7 +28,7 @@ class Mean(Representation):
         return torch.stack([mean, 2 * mean], 1), state
 
 
-SPACE = gym.spaces.Dict({"image": gym.spaces.Box(0, 255, (3, 4, 5), np.uint8)})
+SPEC = image_spec((3, 4, 5))
 
 
 def frame(*values):
@@ -39,7 +37,7 @@ def frame(*values):
 
 
 def test_state_carries_the_last_features_and_first_fills_with_the_first_frame():
-    motion = FeatureStack(Mean(SPACE), 3)
+    motion = FeatureStack(Mean(SPEC), 3)
     assert motion.features_dim == 6
     state = motion.initial_state(2)
     with torch.no_grad():
@@ -55,7 +53,7 @@ def test_state_carries_the_last_features_and_first_fills_with_the_first_frame():
 
 
 def test_stacked_frames_give_the_same_and_a_gradient():
-    motion = FeatureStack(Mean(SPACE), 3, stacked=True)
+    motion = FeatureStack(Mean(SPEC), 3, stacked=True)
     assert motion.initial_state(2) == ()
     stack = {"image": torch.cat([frame(2, 7)["image"], frame(3, 7)["image"], frame(4, 8)["image"]], dim=1)}
     out, state = motion.encode(stack)
@@ -66,8 +64,8 @@ def test_stacked_frames_give_the_same_and_a_gradient():
 
 
 def test_what_is_fitted_is_the_inner_method_on_single_frames():
-    space = gym.spaces.Dict({"image": gym.spaces.Box(0, 255, (3, 64, 64), np.uint8)})
-    inner = BetaVae(space)
+    spec = image_spec((3, 64, 64))
+    inner = BetaVae(spec)
     motion = FeatureStack(inner, 4)
     assert motion.features_dim == 4 * inner.features_dim
     assert [p.data_ptr() for p in motion.phases()[0].parameters] == [p.data_ptr() for p in inner.phases()[0].parameters]
@@ -77,22 +75,22 @@ def test_what_is_fitted_is_the_inner_method_on_single_frames():
 
 
 def test_vectors_stand_after_the_features_and_a_hidden_layer_reads_both():
-    space = gym.spaces.Dict({**SPACE.spaces, "goal": gym.spaces.Box(0, 1, (2,), np.float32)})
-    beside = AppendVectors(Mean(space), space, ["goal"])
+    spec = with_vector(SPEC, "goal", 2)
+    beside = AppendVectors(Mean(spec), ["goal"])
     assert beside.features_dim == 4
     assert beside.keys == ("image", "goal")
     obs = {**frame(3, 4), "goal": torch.tensor([[0.0, 1.0], [1.0, 0.0]])}
     features, state = beside.encode(obs)
     assert features.tolist() == [[3, 6, 0, 1], [4, 8, 1, 0]]
     assert state == ()
-    big = gym.spaces.Dict({"image": gym.spaces.Box(0, 255, (3, 36, 36), np.uint8), "goal": space["goal"]})
+    big = with_vector(image_spec((3, 36, 36)), "goal", 2)
     assert Cnn(big).hidden == ()
-    assert AppendVectors(Cnn(big), big, ["goal"]).hidden == (256,)
+    assert AppendVectors(Cnn(big), ["goal"]).hidden == (256,)
 
 
 def test_vectors_beside_motion_carry_only_the_newest_vector():
-    space = gym.spaces.Dict({**SPACE.spaces, "goal": gym.spaces.Box(0, 1, (1,), np.float32)})
-    both = AppendVectors(FeatureStack(Mean(space), 2), space, ["goal"])
+    spec = with_vector(SPEC, "goal", 1)
+    both = AppendVectors(FeatureStack(Mean(spec), 2), ["goal"])
     state, told = both.initial_state(1), []
     for value, goal in ((1, 0.5), (2, 0.25)):
         obs = {**frame(value), "goal": torch.tensor([[goal]])}
@@ -120,9 +118,9 @@ class Pooled(Mean):
 
 
 def test_a_neck_reads_all_frames_of_motion_and_vectors_go_around_it():
-    space = gym.spaces.Dict({**SPACE.spaces, "goal": gym.spaces.Box(0, 1, (2,), np.float32)})
-    assert FeatureStack(Pooled(SPACE), 4).neck().frames == 4
-    both = AppendVectors(FeatureStack(Pooled(space), 4), space, ["goal"])
+    spec = with_vector(SPEC, "goal", 2)
+    assert FeatureStack(Pooled(SPEC), 4).neck().frames == 4
+    both = AppendVectors(FeatureStack(Pooled(spec), 4), ["goal"])
     neck = both.neck()
     assert neck.inner.frames == 4
     assert neck.width == 1 + 2
@@ -130,13 +128,13 @@ def test_a_neck_reads_all_frames_of_motion_and_vectors_go_around_it():
     joined = torch.cat([torch.arange(1.0, 9).unsqueeze(0), torch.ones(1, 8)])
     goals = torch.tensor([[0.5, 0.25], [0, 1]])
     assert neck(torch.cat([joined, goals], 1)).tolist() == [[36, 0.5, 0.25], [8, 0, 1]]
-    assert AppendVectors(FeatureStack(Mean(space), 4), space, ["goal"]).neck() is None
+    assert AppendVectors(FeatureStack(Mean(spec), 4), ["goal"]).neck() is None
 
 
 def test_monets_attention_has_a_place_for_every_slot_of_every_frame():
-    space = gym.spaces.Dict({"image": gym.spaces.Box(0, 255, (3, 8, 8), np.uint8)})
+    spec = image_spec((3, 8, 8))
     config = MonetConfig(slots=2, latents=3, channels=(4, 4), decoder_channels=4, pool="attention")
-    motion = FeatureStack(Monet(space, config), 4)
+    motion = FeatureStack(Monet(spec, config), 4)
     pool = motion.neck()
     assert (pool.width, pool.place.shape) == (256, (4 * 2, 3))
     image = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
@@ -165,8 +163,8 @@ def test_a_loss_that_looks_at_the_policy_shows_it_the_vectors_too(generator):
             obs = flatten(steps.obs)
             return heads(self.encode(obs)[0], obs)[1].sum(), {}
 
-    space = gym.spaces.Dict({**image_space((1, 8, 8)).spaces, "goal": gym.spaces.Box(0, 1, (2,), np.float32)})
-    beside = AppendVectors(Looks(space), space, ["goal"])
+    spec = with_vector(image_spec((1, 8, 8)), "goal", 2)
+    beside = AppendVectors(Looks(spec), ["goal"])
     goal = torch.tensor([[[1.0, 2], [3, 4], [5, 6]]])
     steps = Steps.frames({"image": torch.zeros(3, 1, 8, 8, dtype=torch.uint8), "goal": goal[0]})
     weights = torch.tensor([1.0, 10, 100])
@@ -174,7 +172,7 @@ def test_a_loss_that_looks_at_the_policy_shows_it_the_vectors_too(generator):
     loss, _ = beside.loss(steps, lambda features, obs: (features, features @ weights), generator)
     assert float(loss) == 217 + 437 + 657
 
-    history = History(space, 2, 3)
+    history = History(spec.space, 2, 3)
     history.begin()
     no = torch.zeros(3, dtype=torch.bool)
     for _ in range(2):

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor
 
+from envs.spaces import EnvSpec
 
-def image_space(shape: tuple[int, int, int]) -> gym.spaces.Dict:
-    return gym.spaces.Dict({"image": gym.spaces.Box(0, 255, shape, np.uint8)})
+
+def image_spec(shape: tuple[int, int, int], frames: int = 1, actions: int = 2, discount: float = 0.99) -> EnvSpec:
+    """Facts about an environment of images (C, H, W) with ``frames`` stacked in C."""
+    space = gym.spaces.Dict({"image": gym.spaces.Box(0, 255, shape, np.uint8)})
+    return EnvSpec(space, gym.spaces.Discrete(actions) if actions else None, discount, frames)
+
+
+def with_vector(spec: EnvSpec, key: str, size: int) -> EnvSpec:
+    """``spec`` with a vector of ``size`` numbers in -3..3 beside the image."""
+    space = gym.spaces.Dict({**spec.space.spaces, key: gym.spaces.Box(-3, 3, (size,), np.float32)})
+    return replace(spec, space=space)
 
 
 def moving_square(size: int = 64, side: int = 16, positions: int = 16) -> tuple[Tensor, Tensor]:

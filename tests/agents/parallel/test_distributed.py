@@ -22,7 +22,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.a2c import A2C
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks, from_torchrun
-from agents.policy import keyed_space, log_probabilities
+from agents.policy import log_probabilities
 from agents.ppo import PPO
 from agents.runs.build import validate
 from benchmarks.transfer import Args, plan
@@ -55,11 +55,11 @@ def build(case, ranks):
     """An agent of ``case`` with this rank's share of N environments, in float64 where that can be."""
     share = ranks.local_envs(N)
     env = Sb3VecEnv(WORLD.make(len(share), 1, share.start))
-    space = keyed_space(env.observation_space)
+    spec = EnvSpec.of(env)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         kinds = {"auxiliary": Plain, "noisy": Autoencoder}
-        representation = kinds[case](space) if case in kinds else Tiny(space, double=case not in SINGLE)
+        representation = kinds[case](space) if case in kinds else Tiny(spec, double=case not in SINGLE)
     mode = "frozen" if case == "frozen" else "online"
     # The gradients' norms are five times the clip and more. Minibatches of 2 of 24 samples: in some, all are of one
     # rank. The reward's scale and the advantages' mean are of all environments.
@@ -254,7 +254,7 @@ def test_each_rank_takes_its_own_samples_of_a_minibatch():
 
 def test_a_rank_draws_the_actions_that_its_rows_get_among_all():
     env = Sb3VecEnv(WORLD.make(1, 0))
-    policy = PPO(env, Tiny(keyed_space(env.observation_space)), mode="online").policy
+    policy = PPO(env, Tiny(EnvSpec.of(env)), mode="online").policy
     log_pi = log_probabilities(torch.randn(7, 4, generator=torch.Generator().manual_seed(2)))
     for seed in range(20):
         one, other, torchs = (torch.Generator().manual_seed(seed) for _ in range(3))
@@ -308,9 +308,9 @@ def test_what_several_processes_cannot_do_is_refused_before_anything_is_written(
         with pytest.raises(UsageError, match="bonuses learn on one process: run without torchrun"):
             validate(configs, ranks)
     env = Sb3VecEnv(WORLD.make(2, 0))
-    space = keyed_space(env.observation_space)
+    spec = EnvSpec.of(env)
     with pytest.raises(UsageError, match="bonuses learn on one process"):
-        PPO(env, Tiny(space), mode="online", bonuses=[Rnd(EnvSpec(space, env.action_space))], ranks=Ranks(0, 2))
+        PPO(env, Tiny(spec), mode="online", bonuses=[Rnd(spec)], ranks=Ranks(0, 2))
     assert [Ranks(k, 4).local_envs(12) for k in range(4)] == [range(0, 3), range(3, 6), range(6, 9), range(9, 12)]
 
 

@@ -8,11 +8,11 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecEnvWrapper
 from torch import nn
 
-from agents.policy import keyed_space
 from agents.ppo import PPO, PPOConfig
 from agents.rewards import gae
 from benchmarks.baselines.single_file import Agent, RunningReward, Settings, SingleFile, advantages_of
 from envs.counting import CountingVectorEnv
+from envs.spaces import EnvSpec
 from envs.wrappers.sb3 import Sb3VecEnv
 from intrinsic.normalise import DiscountedReturnStd
 from tests.agents.conftest import Tiny
@@ -102,7 +102,7 @@ def test_iterations_equal_a_peers(value_clip, monkeypatch):
     else:
         env = Sb3VecEnv(world())
         config = PPOConfig(**shared, **ours, normalise_reward=False)
-        peer = PPO(env, Tiny(keyed_space(env.observation_space)), config, mode="online")
+        peer = PPO(env, Tiny(EnvSpec.of(env)), config, mode="online")
         peer.streams["policy"].manual_seed(5)
         peer.streams["minibatches"].manual_seed(0)
         extractor = peer.policy.representation.net

@@ -10,7 +10,7 @@ from PIL import Image
 from benchmarks.experiment.offline import PARTS, fit, write
 from envs.registry import UsageError
 from representations.monet import Monet, MonetConfig
-from tests.representations.toys import image_space
+from tests.representations.toys import image_spec
 
 SAMPLES = 20 * 4
 
@@ -18,7 +18,7 @@ SAMPLES = 20 * 4
 def model(latents: int = 2) -> Monet:
     torch.manual_seed(3)
     config = MonetConfig(slots=2, latents=latents, channels=(4, 4), decoder_channels=4, batch=4)
-    return Monet(image_space((3, 8, 8)), config)
+    return Monet(image_spec((3, 8, 8)), config)
 
 
 def frames() -> dict[str, torch.Tensor]:
