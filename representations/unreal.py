@@ -100,9 +100,7 @@ class Unreal(Trunked):
         config = self.config
         if config.pixel_control:
             if not spec.num_actions:
-                raise UsageError(
-                    f"unreal.pixel_control needs Discrete actions; this environment has {spec.action_space}"
-                )
+                raise UsageError(f"unreal.pixel_control needs Discrete actions, not {spec.action_space}")
             cells = (spec.image_shape[1] // CELL, spec.image_shape[2] // CELL)
             self.control = PixelControl(self.features_dim, spec.num_actions, cells)
         if config.reward_prediction:

@@ -59,7 +59,7 @@ def build(case, ranks):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         kinds = {"auxiliary": Plain, "noisy": Autoencoder}
-        representation = kinds[case](space) if case in kinds else Tiny(spec, double=case not in SINGLE)
+        representation = kinds[case](spec) if case in kinds else Tiny(spec, double=case not in SINGLE)
     mode = "frozen" if case == "frozen" else "online"
     # The gradients' norms are five times the clip and more. Minibatches of 2 of 24 samples: in some, all are of one
     # rank. The reward's scale and the advantages' mean are of all environments.
