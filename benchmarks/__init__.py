@@ -1,10 +1,23 @@
-"""Benchmarks: each a plan (a list of configurations) and a score (a table).
+"""Benchmarks: commands that train, evaluate and compare, and the libraries behind them.
 
-Read in this order: ``transfer`` (which representation generalises?), with ``presets`` (its sizes), ``settings``
-(--set) and ``estimate`` (how long); then ``runs`` (reading runs back into a table), ``stats`` (IQM and bootstrap),
-``published`` (what papers found), and ``report`` (its files), drawn by ``tables``, ``figures`` and ``webpage``. Beside
-them ``probe`` (what can be read linearly from each run's representation) and ``speed``
-(frames per second and memory beside what people use: ``contenders``, with the usual loop in ``single_file``).
+Commands, each run as ``python -m benchmarks.NAME``, in reading order:
+
+* ``transfer``      representations compared by how they generalise: training levels, unseen levels, visual variants
+* ``explore``       bonuses compared where reward is rare: success, coverage, maps of the bonus
+* ``report``        results.csv, report.md and report.html of an experiment directory, rebuilt
+* ``curves``        areas under the learning curves of finished runs, frames to a return
+* ``probe``         linear read-outs of ground truth from each run's representation
+* ``segmentation``  MONet's masks scored on scenes of sprites
+* ``views``         GQN's predictions of unseen views of rooms
+* ``speed``         frames per second and memory, beside stable-baselines3 and a single-file loop
+* ``neutrality``    hashes of what short runs compute: proof that a change moves no number
+
+Libraries: ``cli`` (one entry point, one error path, one CSV writer for all commands), ``experiment`` (what is trained,
+at which size), ``reporting`` (runs read back, compared, drawn), ``baselines`` (other people's loops, timed); figures
+and the commands behind them lie in ``results``. No command imports another.
+
+Importing this package refuses foreign packages that bear the names of this checkout's folders, and sets how threads
+wait for each other.
 """
 
 import importlib.util
@@ -16,32 +29,31 @@ FOLDERS = ("agents", "representations", "envs", "intrinsic", "benchmarks")
 
 
 def _let_threads_sleep() -> None:
-    """torch's threads sleep while they wait for each other; read when torch is loaded, so chosen before.
+    """Make torch's threads sleep while they wait for each other; read when torch is loaded, so set before.
 
     Spinning ones would take the cores from the threads of ``agents.parallel.threads``, and lose a factor of four
-    where another
-    process wants one.
+    where another process needs one.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def shadowed_packages(root: Path) -> list[str]:
-    """Top-level packages that Python would import from somewhere else than ``root``, as 'name (place)'."""
-    found = []
+    """Top-level packages that Python would import from somewhere else than ``root``, as 'name (folder)'."""
+    shadowed = []
     for name in FOLDERS:
         spec = importlib.util.find_spec(name)
-        place = Path(spec.origin).parent if spec and spec.origin else None
-        if place != root / name:
-            found.append(f"{name} ({place})")
-    return found
+        folder = Path(spec.origin).parent if spec and spec.origin else None
+        if folder != root / name:
+            shadowed.append(f"{name} ({folder})")
+    return shadowed
 
 
 def _guard() -> None:
     root = Path(__file__).resolve().parent.parent
-    if alien := shadowed_packages(root):
+    if shadowed := shadowed_packages(root):
         # Several packages on the public index own names like 'agents'; mixing two of them fails in odd places.
         print(
-            f"error: another installed package stands in the way of this checkout: {', '.join(alien)}; "
+            f"error: another installed package has the name of a folder of this checkout: {', '.join(shadowed)}; "
             f"run from {root}, or in a virtual environment without it",
             file=sys.stderr,
         )

@@ -12,6 +12,10 @@ names, so that renaming a metric or a module changes none of them:
 * episodes  level, return and length of every episode of the final evaluation
 
 Hashes of one machine and one version of torch can be compared; another processor may round differently.
+
+A result names its behaviour by its commit and the neutrality hash of its path: ``behaviour(row)``, one hash over the
+three of the case that trains as it does (the same representation, agent, bonus and suite). Two commits with the same
+hash there are one behaviour, and their runs may stand in one cell of a table; where it differs they may not.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +49,7 @@ from representations import REPRESENTATIONS
 HASHES = ("weights", "records", "episodes")
 COLUMNS = ("case", *HASHES, "arguments")
 SMALLER = {"monet": "--set monet.slots=3 monet.channels=(4,4,8) monet.decoder_channels=4"}
-"""Settings of methods whose own size takes minutes even at preset smoke."""
+"""Settings of methods whose default size takes minutes even at preset smoke."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Case:
 
 
 def cases() -> Iterator[Case]:
-    """Every representation, bonus and suite that is registered, and what only combinations reach."""
+    """Every registered representation, bonus and suite, and combinations that reach other code."""
     for name in REPRESENTATIONS:
         suite = "rooms" if name == "gqn" else "coinrun"
         for algo in ("ppo", "a2c"):
@@ -83,7 +87,7 @@ def cases() -> Iterator[Case]:
 
 
 def run_case(case: Case, folder: Path) -> dict[str, str]:
-    """Run one case in ``folder`` and hash what it left; RuntimeError with its last words where it fails."""
+    """Run one case in ``folder`` and hash its files; RuntimeError with the end of its stderr where it fails."""
     command = [
         *(sys.executable, "-m", "benchmarks.transfer", *case.arguments.split()),
         *("--preset", "smoke", "--no-baseline", "--precision", "float32", "--device", "cpu", "--out", str(folder)),
@@ -103,7 +107,7 @@ def run_case(case: Case, folder: Path) -> dict[str, str]:
 
 
 def _start_and_kill(command: Sequence[str], environment: dict[str, str], folder: Path) -> None:
-    """Start the run, and kill it once a checkpoint of its training is whole. RuntimeError where it ended first."""
+    """Start the run, and kill it once a checkpoint of its training is whole; RuntimeError where it ended first."""
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None and not list(folder.glob("runs/*/checkpoint/train/*.json")):
         time.sleep(0.02)
@@ -118,8 +122,8 @@ def hash_weights(run: Path) -> str:
     rows = []
     with safe_open(newest, "pt") as tensors:
         for key in tensors.keys():  # noqa: SIM118 (not a dict)
-            component, _, rest = key.partition(".")
-            if rest.startswith("module.") and (component == "policy" or component.startswith("bonus/")):
+            component, _, name = key.partition(".")
+            if name.startswith("module.") and (component == "policy" or component.startswith("bonus/")):
                 tensor = tensors.get_tensor(key)
                 content = hashlib.sha256(tensor.numpy().tobytes()).hexdigest()
                 rows.append(f"{tensor.dtype} {tuple(tensor.shape)} {content}")
@@ -146,8 +150,13 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def behaviour(row: Mapping[str, str]) -> str:
+    """One hash over the three of a row; equal hashes at two commits mean that the case computes the same."""
+    return _digest(" ".join(row[name] for name in HASHES))
+
+
 def compare(rows: Sequence[dict[str, str]], before: Sequence[dict[str, str]]) -> list[str]:
-    """One line for each hash that differs from ``before``; a case only one side has is left out."""
+    """One line for each hash that differs from ``before``; cases of one side alone are left out."""
     known = {row["case"]: row for row in before}
     return [
         f"{row['case']}: {name} {known[row['case']][name]} -> {row[name]}"

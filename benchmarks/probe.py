@@ -1,28 +1,26 @@
-"""What can be read from a representation? Linear probes of ground truth, on unseen levels and on other looks.
+"""Linear probes: ground truth read out of the representations of finished runs, on every split.
 
-    python -m benchmarks.probe DIR          every finished run of an experiment directory
+    python -m benchmarks.probe DIR
     python -m benchmarks.probe DIR --frames 8192
 
-A ridge regression from a run's features to each factor of its world (``factors()``: positions, speeds, counts) is
+A ridge regression from a run's features to each factor of its env (``factors()``: positions, speeds, counts) is
 fitted on frames of the training levels and scored everywhere:
 
     R2 = 1 - sum |y - y_hat|^2 / sum |y - mean(y)|^2      (mean of the split; all components of a factor together)
 
-High on held-out levels: the factor is there, linearly. High there and low on another look: the policy is told something
-else than what it learnt to read. Frames are of a random policy that holds its actions, as in pre-training.
-Writes DIR/probe.csv and DIR/probe.png.
+High on held-out levels: the factor is there, linearly. High there and low on a visual variant: there the features no
+longer mean what the policy learnt from them. Frames are of a random policy that repeats its actions, as in
+pre-training. Writes DIR/probe.csv and DIR/probe.png.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tyro
 
 from benchmarks import cli
 from benchmarks.reporting.runs import Run, load
@@ -34,20 +32,22 @@ if TYPE_CHECKING:
 
 COLUMNS = ("suite", "env", "repr", "mode", "train_levels", "seed", "factor", "split", "r2", "frames", "commit")
 STRENGTHS = (1e-4, 1e-2, 1.0, 100.0)
-"""Ridge penalties tried, times the number of frames / 1000; the best on a quarter of the fitting frames is taken."""
+"""Ridge penalties tried, in units of the number of frames / 1000; the best on a quarter of the fitted frames counts."""
+FACTOR = "factor "
+"""Prefix of a factor's name among the columns of frames."""
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Args:
-    """Linear read-outs of a world's ground truth from the representations of finished runs."""
+    """Linear read-outs of an env's ground truth from the representations of finished runs."""
 
-    experiment: Annotated[Path, tyro.conf.Positional]
+    experiment: cli.Experiment
     """Experiment directory, the --out of benchmarks.transfer."""
     frames: int = 4096
     """Frames of each split."""
     seed: int = 0
-    """Of the frames."""
+    """Seed of the frames."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,88 +76,99 @@ def probe_run(run: Run, frames: int, seed: int) -> list[Row]:
     """A row for each factor and split.
 
     Raises:
-        UsageError: the run's world tells no ground truth.
+        UsageError: the run's env gives no ground truth.
     """
     from agents.runs.build import load_trained
     from envs.rng_streams import stream_seed
 
     representation, worlds = load_trained(run.path, run.config)
     features, factors = {}, {}
-    for place, (split, world) in enumerate([("fit", worlds["train"]), *worlds.items()]):
-        features[split], factors[split] = look(world, representation, frames, stream_seed(seed, "probe", place))
+    for number, (split, world) in enumerate([("fit", worlds["train"]), *worlds.items()]):
+        split_seed = stream_seed(seed, "probe", number)
+        features[split], factors[split] = features_and_factors(world, representation, frames, split_seed)
     if not factors["fit"]:
-        raise UsageError(f"suite '{run.config['suite']}' has worlds without factors(); nothing to probe")
-    told = {key: run.config[key] for key in ("suite", "env", "repr", "mode", "train_levels", "seed")}
+        raise UsageError(f"suite '{run.config['suite']}' has environments without factors(); nothing to probe")
+    shared = {key: run.config[key] for key in ("suite", "env", "repr", "mode", "train_levels", "seed")}
+    shared |= {"frames": frames, "commit": run.source.get("commit", "")}
     rows = []
-    for name, wanted in factors["fit"].items():
-        if wanted[~np.isnan(wanted).any(1)].std() == 0:
-            continue  # it never changes
-        read = fit(features["fit"], wanted)
+    for name, target in factors["fit"].items():
+        if not varies(target):
+            continue
+        predict = fit(features["fit"], target)
         for split in worlds:
-            if name in factors[split] and factors[split][name].shape[1] == wanted.shape[1]:
-                score = r_squared(factors[split][name], read(features[split]))
-                rows.append({**told, "factor": name, "split": split, "r2": score, "frames": frames})
-                rows[-1]["commit"] = run.source.get("commit", "")
+            if name in factors[split] and factors[split][name].shape[1] == target.shape[1]:
+                score = r_squared(factors[split][name], predict(features[split]))
+                rows.append({**shared, "factor": name, "split": split, "r2": score})
     return rows
 
 
-def look(world: World, representation: Representation, frames: int, seed: int) -> tuple[np.ndarray, dict[str, Any]]:
+def features_and_factors(
+    world: World, representation: Representation, frames: int, seed: int
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Features (n, D) and factors {name: (n, d)} of frames of one world."""
     import torch
 
     from envs.steps import Obs
     from representations.pretrain import collect
 
-    seen = collect((world,), frames, seed, also=ground_truth)
-    told = {key.removeprefix("factor "): seen.pop(key).numpy() for key in list(seen) if key.startswith("factor ")}
-    parts = []
+    columns = collect((world,), frames, seed, also=ground_truth)
+    names = [key for key in columns if key.startswith(FACTOR)]
+    factors = {name.removeprefix(FACTOR): columns.pop(name).numpy() for name in names}
+    features = []
     with torch.no_grad():
         for start in range(0, frames, 256):
-            part: Obs = {key: seen[key][start : start + 256] for key in representation.keys}
-            count = len(next(iter(part.values())))
+            obs: Obs = {key: columns[key][start : start + 256] for key in representation.keys}
+            count = len(next(iter(obs.values())))
             state, first = representation.initial_state(count), torch.ones(count, dtype=torch.bool)
-            parts.append(representation.encode(part, state, first)[0].float().numpy())
-    return np.concatenate(parts), told
+            features.append(representation.encode(obs, state, first)[0].float().numpy())
+    return np.concatenate(features), factors
 
 
 def ground_truth(envs: Any) -> dict[str, np.ndarray]:
-    """A world's factors as float64 (N, d), under "factor NAME"; none where it tells none."""
-    told = envs.factors() if hasattr(envs, "factors") else {}
-    flat = {name: np.asarray(value, np.float64).reshape(envs.num_envs, -1) for name, value in told.items()}
-    return {f"factor {name}": value for name, value in flat.items()}
+    """Factors of a vector env as float64 (N, d), under "factor NAME"; none where it has none."""
+    factors = envs.factors() if hasattr(envs, "factors") else {}
+    return {
+        f"{FACTOR}{name}": np.asarray(value, np.float64).reshape(envs.num_envs, -1) for name, value in factors.items()
+    }
 
 
-def fit(features: np.ndarray, wanted: np.ndarray) -> Any:
-    """Ridge regression features (n, D) -> wanted (n, d), rows with nan left out; a function of features."""
-    known = ~np.isnan(wanted).any(1)
-    x, y = features[known].astype(np.float64), wanted[known]
+def varies(target: np.ndarray) -> bool:
+    """True where the rows (n, d) without nan differ."""
+    known = target[~np.isnan(target).any(1)]
+    return len(known) > 0 and bool(known.std() > 0)
+
+
+def fit(features: np.ndarray, target: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Ridge regression features (n, D) -> target (n, d), rows with nan left out; returns its prediction."""
+    known = ~np.isnan(target).any(1)
+    x, y = features[known].astype(np.float64), target[known]
     mean, scale, centre = x.mean(0), x.std(0), y.mean(0)
-    scale = np.where(scale < 1e-8 * max(scale.max(), 1e-300), np.inf, scale)  # a constant feature says nothing
+    scale = np.where(scale < 1e-8 * max(scale.max(), 1e-300), np.inf, scale)  # a constant feature carries nothing
     x, y = (x - mean) / scale, y - centre
     cut = len(x) * 3 // 4
-    trials = [(r_squared(y[cut:], x[cut:] @ ridge(x[:cut], y[:cut], s)), s) for s in STRENGTHS]
-    weights = ridge(x, y, max(trials)[1])
-    return lambda other: (other - mean) / scale @ weights + centre
+    scores = [(r_squared(y[cut:], x[cut:] @ ridge(x[:cut], y[:cut], strength)), strength) for strength in STRENGTHS]
+    weights = ridge(x, y, max(scores)[1])
+    return lambda inputs: (inputs - mean) / scale @ weights + centre
 
 
 def ridge(x: np.ndarray, y: np.ndarray, strength: float) -> np.ndarray:
-    """argmin |x w - y|^2 + (strength n / 1000) |w|^2, (D, d)."""
+    """Weights w (D, d) = argmin |x w - y|^2 + (strength n / 1000) |w|^2."""
     penalty = strength * len(x) / 1000
     return np.linalg.solve(x.T @ x + penalty * np.eye(x.shape[1]), x.T @ y)
 
 
-def r_squared(wanted: np.ndarray, found: np.ndarray) -> float:
+def r_squared(target: np.ndarray, prediction: np.ndarray) -> float:
     """1 - residual / total sum of squares over all components; rows with nan left out; 0 where nothing varies."""
-    known = ~np.isnan(wanted).any(1)
-    wanted, found = wanted[known], found[known]
-    total = np.square(wanted - wanted.mean(0)).sum() if len(wanted) else 0.0
-    return float(1 - np.square(wanted - found).sum() / total) if total > 0 else 0.0
+    known = ~np.isnan(target).any(1)
+    target, prediction = target[known], prediction[known]
+    total = np.square(target - target.mean(0)).sum() if len(target) else 0.0
+    return float(1 - np.square(target - prediction).sum() / total) if total > 0 else 0.0
 
 
 def labels(rows: Sequence[Row]) -> dict[int, str]:
-    """Row number -> method: its name, with mode, task and levels where several were run."""
-    told = [key for key in ("mode", "env", "train_levels", "seed") if len({row[key] for row in rows}) > 1]
-    return {i: " ".join([row["repr"], *(f"{row[key]}" for key in told)]) for i, row in enumerate(rows)}
+    """Row number -> method: its name, with mode, task, levels and seed where several were run."""
+    differing = [key for key in ("mode", "env", "train_levels", "seed") if len({row[key] for row in rows}) > 1]
+    return {i: " ".join([row["repr"], *(f"{row[key]}" for key in differing)]) for i, row in enumerate(rows)}
 
 
 def grid(rows: Sequence[Row]) -> tuple[list[str], list[str], np.ndarray]:
@@ -177,7 +188,8 @@ def table(rows: Sequence[Row]) -> str:
 
     down, across, values = grid(rows)
     cells = [
-        [name, *("–" if np.isnan(v) else f"{v:.2f}" for v in line)] for name, line in zip(down, values, strict=True)
+        [name, *("–" if np.isnan(value) else f"{value:.2f}" for value in line)]
+        for name, line in zip(down, values, strict=True)
     ]
     return aligned((["R2 of", *across], cells), width=200)
 

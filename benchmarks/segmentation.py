@@ -1,11 +1,11 @@
-"""Does a slot model find the objects? MONet on scenes of several sprites, scored against their exact masks.
+"""MONet on scenes of several sprites, its masks scored against the sprites' exact ones.
 
     python -m benchmarks.segmentation
     python -m benchmarks.segmentation --size 64 --seeds 0 --samples 100000
 
 Trained on scenes 0, 1, ... and scored on scenes from 10^6 on that hold two or more sprites (with one, the score is 1 or
-0 and says nothing). Foreground ARI: the adjusted Rand index between the true sprites and the slot of the largest mask,
-over the pixels of sprites only; 1 is perfect, 0 is chance, and a net with everything in one slot scores 0.
+0 and carries nothing). Foreground ARI: the adjusted Rand index between the true sprites and the slot of the largest
+mask, over the pixels of sprites only; 1 is perfect, 0 is chance, and a net with everything in one slot scores 0.
 Writes DIR/segmentation.csv and, per seed, pictures of masks and of every slot's strongest latent.
 """
 
@@ -14,10 +14,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tyro
 
 from benchmarks import cli
 from benchmarks.experiment.offline import Row, fit, write
@@ -28,8 +27,9 @@ if TYPE_CHECKING:
 
 HELDOUT = 10**6
 SCORED = 1024
-"""Held-out scenes of the final score; a quarter of them on the way."""
+"""Held-out scenes of the final score; a quarter of them in the scores during training."""
 SHOWN = 10
+"""Held-out scenes in a picture."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Args:
     """Fewest and most sprites of a scene."""
     set: tuple[str, ...] = ()
     """Settings of the method: --set monet.slots=6."""
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs/segmentation")
+    out: cli.OutputFolder = Path("runs/segmentation")
     """Where results go; the same command continues there."""
 
 
@@ -73,7 +73,7 @@ def segmentation(args: Args) -> str:
     settings = apply_settings("monet", cls.Config, defaults, own_settings(args.set, {"monet"}).get("monet", {}))
     rows: list[Row] = []
     for seed in args.seeds:
-        told: Row = {"seed": seed, "size": args.size, "sprites": "-".join(map(str, args.sprites))}
+        settings_of_row: Row = {"seed": seed, "size": args.size, "sprites": "-".join(map(str, args.sprites))}
         folder = args.out / f"monet-{args.size}-s{seed}"
         model = build(cls, settings, args.size, seed)
         scored = fit(
@@ -85,17 +85,24 @@ def segmentation(args: Args) -> str:
             lambda model: {"ari_fg": score(model, world, SCORED // 4)},  # type: ignore[arg-type]
             settings={**settings, "scenes": args.scenes, "sprites": args.sprites},
         )
-        last = {"samples": scored[-1]["samples"], "ari_fg": score(model, world, SCORED)}
+        final = {"samples": scored[-1]["samples"], "ari_fg": score(model, world, SCORED)}
         curve = " ".join(f"{row['ari_fg']:.2f}" for row in scored)
         rows.append(
-            {**told, **last, "curve": curve, "seconds": round(scored[-1].get("seconds", 0)), "commit": commit()}
+            {
+                **settings_of_row,
+                **final,
+                "curve": curve,
+                "seconds": round(scored[-1].get("seconds", 0)),
+                "commit": commit(),
+            }
         )
-        write(folder, "curve", scored, model.pictures(*shown(world)))
+        write(folder, "curve", scored, model.pictures(*picture_inputs(world)))
     write(args.out, "segmentation", rows, {})
     return table(rows)
 
 
 def build(cls: Any, settings: dict[str, Any], size: int, seed: int) -> Monet:
+    """A new model for images of ``size`` pixels, its weights drawn from the seed's own stream."""
     import gymnasium as gym
     import torch
 
@@ -112,8 +119,8 @@ def images(world: Any, ids: np.ndarray) -> Any:
     """Scenes as (n, 3, S, S) uint8."""
     import torch
 
-    parts = [world.scenes(ids[start : start + 1024]).image for start in range(0, len(ids), 1024)]
-    return torch.from_numpy(np.concatenate(parts)).permute(0, 3, 1, 2)
+    batches = [world.scenes(ids[start : start + 1024]).image for start in range(0, len(ids), 1024)]
+    return torch.from_numpy(np.concatenate(batches)).permute(0, 3, 1, 2)
 
 
 def heldout(world: Any, count: int) -> Any:
@@ -131,23 +138,23 @@ def score(model: Monet, world: Any, count: int) -> float:
 
     from representations.nets import pixels
 
-    ids, found = heldout(world, count), []
+    ids, scores = heldout(world, count), []
     with torch.no_grad():
         for start in range(0, len(ids), 128):
-            part = ids[start : start + 128]
-            masks = model.masks(pixels(images(world, part)))
-            found.append(foreground_ari(world.scenes(part).mask, masks.argmax(0).squeeze(1).numpy()))
-    return float(np.concatenate(found).mean())
+            batch = ids[start : start + 128]
+            masks = model.masks(pixels(images(world, batch)))
+            scores.append(foreground_ari(world.scenes(batch).mask, masks.argmax(0).squeeze(1).numpy()))
+    return float(np.concatenate(scores).mean())
 
 
-def shown(world: Any) -> tuple[Any, Any]:
-    """Some held-out scenes, and the draws, for pictures."""
+def picture_inputs(world: Any) -> tuple[Any, Any]:
+    """Held-out scenes for pictures, and the generator of their samples."""
     import torch
 
     return {"image": images(world, heldout(world, SHOWN))}, torch.Generator().manual_seed(0)
 
 
-def foreground_ari(true: np.ndarray, found: np.ndarray) -> np.ndarray:
+def foreground_ari(true: np.ndarray, slots: np.ndarray) -> np.ndarray:
     """Adjusted Rand index of every image (n,) over the pixels where ``true`` is not 0 (Hubert and Arabie 1985).
 
     With n_ij pixels of sprite i in slot j, a_i and b_j its sums, and n pixels in all:
@@ -159,12 +166,13 @@ def foreground_ari(true: np.ndarray, found: np.ndarray) -> np.ndarray:
 
     Args:
         true: (n, H, W) integers, 0 the background.
-        found: (n, H, W) integers, names of slots.
+        slots: (n, H, W) integers, the slot that each pixel belongs to.
     """
-    n, sprites, slots = len(true), int(true.max()) + 1, int(found.max()) + 1
-    pairs = true.reshape(n, -1).astype(np.int64) * slots + found.reshape(n, -1)
-    places = np.arange(n)[:, None] * (sprites * slots) + pairs
-    counts = np.bincount(places.ravel(), minlength=n * sprites * slots).reshape(n, sprites, slots)[:, 1:]
+    n, num_sprites, num_slots = len(true), int(true.max()) + 1, int(slots.max()) + 1
+    table_size = num_sprites * num_slots
+    sprite_and_slot = true.reshape(n, -1).astype(np.int64) * num_slots + slots.reshape(n, -1)
+    numbered = np.arange(n)[:, None] * table_size + sprite_and_slot
+    counts = np.bincount(numbered.ravel(), minlength=n * table_size).reshape(n, num_sprites, num_slots)[:, 1:]
     together = _pairs(counts).sum((1, 2))
     rows, columns, total = (_pairs(counts.sum(axes)) for axes in (2, 1, (1, 2)))
     rows, columns = rows.sum(1), columns.sum(1)
@@ -180,12 +188,13 @@ def _pairs(count: np.ndarray) -> np.ndarray:
 
 
 def table(rows: Sequence[Row]) -> str:
+    """Scores of every seed, and their median."""
     from benchmarks.reporting.layout import aligned
 
     scores = [row["ari_fg"] for row in rows]
     lines = [[str(row["seed"]), f"{row['samples']:,}", f"{row['ari_fg']:.3f}", row["curve"]] for row in rows]
     return (
-        aligned((["seed", "images", "ARI-FG", "on the way"], lines), width=120)
+        aligned((["seed", "images", "ARI-FG", "during training"], lines), width=120)
         + f"\n\nmedian of {len(scores)} seeds {np.median(scores):.3f} (worst {min(scores):.3f}, best {max(scores):.3f})"
     )
 

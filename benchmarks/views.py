@@ -1,17 +1,18 @@
-"""Does a scene encoder know the room? GQN painting views of held-out rooms from where it has not looked.
+"""GQN's predictions of held-out rooms from cameras it was not shown, compared with simple rivals.
 
     python -m benchmarks.views
     python -m benchmarks.views --camera free --samples 1000000
 
 Trained on rooms 0, 1, ... and scored on rooms from 10^6 on: mean squared error of a pixel in [0, 1] between the true
-view and the one painted with the prior's mean, after 1, 2, ... context views, beside
+view and the one rendered with the prior's mean, after 1, 2, ... context views, beside
 
-    copy      the context view whose camera stands nearest to the query's
+    copy      the context view whose camera is nearest to the query's
     mean      the mean of all training images
-    shuffled  the same painting, each context view told the pose of another scene's
+    shuffled  the same prediction, with each context view's pose taken from another scene
 
-and how uncertain it is: the standard deviation of a pixel over samples, and the nats by which the true view surprises
-it (KL of posterior and prior). Writes DIR/views.csv, a chart, and per seed pictures of context, truth and painting.
+and two measures of uncertainty: the standard deviation of a pixel over samples, and the nats by which the true view
+surprises the model (KL of posterior and prior). Writes DIR/views.csv, a chart, and per seed pictures of context, truth
+and prediction.
 """
 
 from __future__ import annotations
@@ -19,10 +20,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import tyro
 
 from benchmarks import cli
 from benchmarks.experiment.offline import Row, fit, write
@@ -36,10 +36,11 @@ if TYPE_CHECKING:
 
 HELDOUT = 10**6
 SCORED = 512
-"""Held-out rooms of the final score; a quarter of them on the way."""
+"""Held-out rooms of the final score; a quarter of them in the scores during training."""
 DRAWN = 8
 """Samples whose spread is the uncertainty."""
 SHOWN = 8
+"""Held-out rooms in a picture."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,14 @@ class Args:
     seeds: tuple[int, ...] = (0,)
     """One fit each."""
     camera: Literal["ring", "free", "trajectory"] = "ring"
-    """Where cameras stand."""
+    """Placement of the cameras."""
     samples: int = 600_000
     """Views drawn in training, context and query."""
     scenes: int = 10_000
     """Distinct training rooms."""
     set: tuple[str, ...] = ()
     """Settings of the method: --set gqn.steps=12 gqn.channels=128."""
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs/views")
+    out: cli.OutputFolder = Path("runs/views")
     """Where results go; the same command continues there."""
 
 
@@ -83,7 +84,7 @@ def views(args: Args) -> str:
         folder = args.out / f"gqn-{args.camera}-s{seed}"
         rooms = rooms or record(np.arange(args.scenes), config.views, args.camera)
         unseen = record(np.arange(HELDOUT, HELDOUT + SCORED), config.views, args.camera)
-        some = {key: value[: SCORED // 4] for key, value in unseen.items()}
+        quarter = {key: value[: SCORED // 4] for key, value in unseen.items()}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(seed, "init", "representation"))
             model = cls(spec(), config)
@@ -93,15 +94,15 @@ def views(args: Args) -> str:
             lambda rooms=rooms: rooms,  # type: ignore[misc]
             args.samples,
             seed,
-            lambda model, some=some: {"mse_unseen": painted(model, some, config.views - 1)["gqn"]},  # type: ignore[misc]
+            lambda model, rooms=quarter: {"mse_unseen": prediction_errors(model, rooms, config.views - 1)["gqn"]},  # type: ignore[misc]
             settings={**settings, "scenes": args.scenes},
         )
         seconds = round(measured[-1].get("seconds", 0))
         mean = rooms["image"].float().mean((0, 1)) / 255
         for count in range(1, config.views):
-            told = {"seed": seed, "camera": args.camera, "samples": measured[-1]["samples"], "context": count}
-            scores = painted(model, unseen, count, mean)
-            rows.append({**told, **scores, "seconds": seconds, "commit": commit()})
+            setting = {"seed": seed, "camera": args.camera, "samples": measured[-1]["samples"], "context": count}
+            errors = prediction_errors(model, unseen, count, mean)
+            rows.append({**setting, **errors, "seconds": seconds, "commit": commit()})
         write(folder, "curve", measured, {"predictions": predictions(model, unseen)})
     write(args.out, "views", rows, {})
     chart(args.out, rows)
@@ -109,7 +110,7 @@ def views(args: Args) -> str:
 
 
 def check(args: Args, least: int) -> None:
-    """UsageError for numbers no fit could work with; ``least`` views are one optimizer step."""
+    """Raise UsageError for numbers no fit could work with; ``least`` views are one optimizer step."""
     cli.check_seeds(args.seeds)
     if args.samples < least:
         raise UsageError(f"--samples {args.samples}: one optimizer step draws {least}; give at least that")
@@ -136,15 +137,15 @@ def record(seeds: np.ndarray, views: int, camera: str) -> dict[str, Tensor]:
 
     images, poses = [], []
     for start in range(0, len(seeds), 256):
-        part = scenes(seeds[start : start + 256], views, camera, depth=False, masks=False)
-        images.append(part.images)
-        poses.append(part.poses)
+        batch = scenes(seeds[start : start + 256], views, camera, depth=False, masks=False)
+        images.append(batch.images)
+        poses.append(batch.poses)
     image = torch.from_numpy(np.concatenate(images)).movedim(-1, -3)
     pose = torch.from_numpy(np.concatenate(poses))
     return {"image": image, "pose": pose, FIRST: torch.zeros(image.shape[:2], dtype=torch.bool)}
 
 
-def painted(model: Gqn, rooms: dict[str, Tensor], count: int, mean: Tensor | None = None) -> dict[str, float]:
+def prediction_errors(model: Gqn, rooms: dict[str, Tensor], count: int, mean: Tensor | None = None) -> dict[str, float]:
     """Errors of predicting the last view of each room from its first ``count``; with ``mean``, of all rivals too.
 
     Returns:
@@ -155,14 +156,14 @@ def painted(model: Gqn, rooms: dict[str, Tensor], count: int, mean: Tensor | Non
     from agents.runs.build import resolve_precision
 
     generator = torch.Generator().manual_seed(0)
-    halved = resolve_precision("auto") == "bfloat16"
+    bfloat16 = resolve_precision("auto") == "bfloat16"
     sums: dict[str, float] = {}
     total = len(rooms["image"])
     for start in range(0, total, 64):
         image, pose = (rooms[key][start : start + 64].transpose(0, 1) for key in ("image", "pose"))
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=halved):
-            found = _scores(model, image, pose, count, mean, generator)
-        for name, value in found.items():
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            scores = _scores(model, image, pose, count, mean, generator)
+        for name, value in scores.items():
             sums[name] = sums.get(name, 0.0) + float(value.sum())
     return {name: value / total for name, value in sums.items()}
 
@@ -170,30 +171,30 @@ def painted(model: Gqn, rooms: dict[str, Tensor], count: int, mean: Tensor | Non
 def _scores(
     model: Gqn, image: Tensor, pose: Tensor, count: int, mean: Tensor | None, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """What ``painted`` averages, of each scene (B,)."""
+    """Errors and uncertainties of each scene (B,)."""
     import torch
 
     from representations.nets import pixels
 
     truth, query = pixels(image[-1]).float(), pose[-1]
-    seen, places = image[:count], pose[:count]
-    code = model.codes(seen, places).sum(0)
+    context, context_pose = image[:count], pose[:count]
+    code = model.codes(context, context_pose).sum(0)
     guesses = {"gqn": model.renderer(code, query, None)[0]}
     if mean is not None:
-        nearest = (places[..., :3] - query[None, :, :3]).square().sum(-1).argmin(0)
-        copied = seen[nearest, torch.arange(len(nearest))]
-        shuffled = model.predict(seen, places.roll(1, dims=1), query)
+        nearest = (context_pose[..., :3] - query[None, :, :3]).square().sum(-1).argmin(0)
+        copied = context[nearest, torch.arange(len(nearest))]
+        shuffled = model.predict(context, context_pose.roll(1, dims=1), query)
         guesses |= {"copy": pixels(copied), "mean": mean.expand_as(truth), "shuffled": shuffled}
-    found = {name: (guess.float().clamp(0, 1) - truth).square().mean((1, 2, 3)) for name, guess in guesses.items()}
+    scores = {name: (guess.float().clamp(0, 1) - truth).square().mean((1, 2, 3)) for name, guess in guesses.items()}
     if mean is not None:
         drawn = torch.stack([model.renderer(code, query, generator)[0] for _ in range(DRAWN)])
-        found["spread"] = drawn.var(0).mean((1, 2, 3)).sqrt()
-        found["surprise"] = model.renderer(code, query, generator, pixels(image[-1]))[1]
-    return found
+        scores["spread"] = drawn.var(0).mean((1, 2, 3)).sqrt()
+        scores["surprise"] = model.renderer(code, query, generator, pixels(image[-1]))[1]
+    return scores
 
 
 def predictions(model: Gqn, rooms: dict[str, Tensor]) -> np.ndarray:
-    """A column per room; down: three context views, the true view, and what is painted from 1, 3 and all views."""
+    """Pictures: a column per room; down, three context views, the true view, predictions from 1, 3 and all views."""
     from representations.nets import pixels, tile
 
     image, pose = (rooms[key][:SHOWN].transpose(0, 1) for key in ("image", "pose"))
@@ -222,6 +223,7 @@ def chart(out: Path, rows: Sequence[Row]) -> None:
 
 
 def table(rows: Sequence[Row]) -> str:
+    """Errors and uncertainty of each seed and number of context views."""
     from benchmarks.reporting.layout import aligned
 
     names = ("gqn", "copy", "mean", "shuffled", "spread")

@@ -84,7 +84,7 @@ class Cell:
         return {split: stats.episode_difference(returns["train"], returns[split]) for split in targets}
 
     def difference(self, other: Cell, split: str) -> Interval:
-        """This cell's mean return minus the other's."""
+        """Mean return of this cell minus the other's."""
         if min(len(self.runs), len(other.runs)) > 1:
             return stats.independent_difference(self.means(split), other.means(split))
         return stats.episode_difference(

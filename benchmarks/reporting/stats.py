@@ -1,5 +1,6 @@
-"""Aggregates and intervals over runs and tasks, after Agarwal et al. 2021 ("Deep RL at the edge of the statistical
-precipice"; their library is rliable), in plain NumPy.
+"""Aggregates and intervals over runs and tasks, in plain NumPy.
+
+After Agarwal et al. 2021 ("Deep RL at the edge of the statistical precipice"; their library is rliable).
 
 Scores are matrices (N runs, M tasks), normalised first where tasks differ in scale. A run is one seed.
 

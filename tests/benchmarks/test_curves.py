@@ -12,7 +12,7 @@ from benchmarks.curves import main
 from tests.benchmarks.tools import make_run
 
 
-def test_the_command_writes_a_row_for_each_run_and_compares_with_the_baseline(tmp_path, capsys):
+def test_a_row_for_each_run_and_a_comparison_with_the_baseline(tmp_path, capsys):
     for seed in (0, 1):
         make_run(tmp_path, "cnn", seed)
         make_run(tmp_path, "darla", seed)

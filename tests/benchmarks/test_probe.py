@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import probe, transfer
-from benchmarks.probe import fit, r_squared, ridge
+from benchmarks.probe import fit, r_squared, ridge, varies
 from envs.registry import UsageError
 
 
@@ -39,6 +39,12 @@ def test_a_linear_factor_is_read_and_noise_is_not():
     assert r_squared(factor[400:], read(features[400:])) > 0.999
     noise = rng.normal(size=(600, 1))
     assert r_squared(noise[400:], fit(features[:400], noise[:400])(features[400:])) < 0.05
+
+
+def test_a_factor_that_is_constant_or_always_nan_is_left_out():
+    assert varies(np.array([[0.0], [1.0], [np.nan]]))
+    assert not varies(np.array([[2.0], [2.0], [np.nan]]))
+    assert not varies(np.full((3, 1), np.nan))
 
 
 def test_a_run_is_probed_from_its_directory(tmp_path, capsys):

@@ -51,7 +51,7 @@ def test_perfect_masks_whatever_their_names():
     assert foreground_ari(true.astype(np.uint8), true + 7).tolist() == [1] * 5
 
 
-def test_all_in_one_slot_is_chance_with_two_sprites_and_perfect_with_one():
+def test_one_slot_for_all_is_chance_with_two_sprites():
     two, one = images([0, 1, 1, 2, 2, 2]), images([0, 1, 1, 0, 1, 0])
     assert foreground_ari(two, np.zeros_like(two)).tolist() == [0]
     assert foreground_ari(two, np.full_like(two, 3)).tolist() == [0]
@@ -115,7 +115,7 @@ class Oracle:
         return torch.nn.functional.one_hot(slot, 4).permute(3, 0, 1, 2).unsqueeze(2).float().log()
 
 
-def test_the_score_is_of_all_scenes_asked_for_each_with_its_own_masks():
+def test_the_score_covers_all_scenes_each_with_its_own_masks():
     world = MultiSprites(counts=(1, 3), size=32)
     for right in (True, False):
         oracle = Oracle(world, right)
@@ -123,7 +123,7 @@ def test_the_score_is_of_all_scenes_asked_for_each_with_its_own_masks():
         assert len(oracle.asked) == 150
 
 
-def test_a_tiny_fit_is_written_and_taken_up_again_without_fitting(tmp_path, capsys, monkeypatch):
+def test_a_tiny_fit_is_written_and_not_repeated(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(segmentation, "SCORED", 48)
     arguments = [*TINY, *SMALL, "--out", str(tmp_path / "out")]
     assert segmentation.main(arguments) == 0

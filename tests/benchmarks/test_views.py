@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from benchmarks import views
-from benchmarks.views import main, painted, record, spec
+from benchmarks.views import main, prediction_errors, record, spec
 
 
 class Stub:
@@ -59,7 +59,7 @@ def rooms():
 
 def test_errors_by_hand(exact):
     mean = torch.full((3, 8, 8), 0.5)
-    found = painted(Stub(), rooms(), 3, mean)
+    found = prediction_errors(Stub(), rooms(), 3, mean)
     # true greys 0.8 and 0.2. painted: half of 0.2 + 0.4 + 0.6 = 0.6, half of 0 + 0.2 + 0.6 = 0.4
     assert found["gqn"] == pytest.approx((0.2**2 + 0.2**2) / 2, rel=1e-5)
     # nearest to the query: room 0 the third view, 0.6; room 1 the first, 0
@@ -72,31 +72,31 @@ def test_errors_by_hand(exact):
     assert found["surprise"] == pytest.approx((80 + 20) / 2, rel=1e-5)
 
 
-def test_fewer_views_are_fewer_rivals(exact):
+def test_fewer_context_views_leave_fewer_rivals(exact):
     mean = torch.full((3, 8, 8), 0.5)
     # two views: the nearest are at x = 2, grey 0.4, and at 0.5, grey 0; painted 0.3 and 0.1
-    found = painted(Stub(), rooms(), 2, mean)
+    found = prediction_errors(Stub(), rooms(), 2, mean)
     assert found["copy"] == pytest.approx((0.4**2 + 0.2**2) / 2, rel=1e-5)
     assert found["gqn"] == pytest.approx((0.5**2 + 0.1**2) / 2, rel=1e-5)
-    assert set(painted(Stub(), rooms(), 2)) == {"gqn"}
+    assert set(prediction_errors(Stub(), rooms(), 2)) == {"gqn"}
 
 
-def test_a_room_counts_the_same_in_a_full_batch_and_in_the_last_one(exact):
+def test_a_room_counts_equally_in_a_full_batch_and_in_the_last(exact):
     # 65 rooms are 64 and 1: 64 like room 0 (error 0.04), the last like room 1 but white: (1 - 0.4)^2
     two = rooms()
     many = {key: torch.cat([value[:1].expand(64, *value.shape[1:]), value[1:]]) for key, value in two.items()}
     many["image"] = many["image"].clone()
     many["image"][64, 3] = 255
-    assert painted(Stub(), many, 3)["gqn"] == pytest.approx((64 * 0.04 + 0.36) / 65, rel=1e-5)
+    assert prediction_errors(Stub(), many, 3)["gqn"] == pytest.approx((64 * 0.04 + 0.36) / 65, rel=1e-5)
 
 
-def test_paintings_are_clipped_to_white(exact):
+def test_predictions_are_clipped_to_white(exact):
     class Bright(Stub):
         def renderer(self, code, query, generator, x=None):
             return torch.full((2, 3, 8, 8), 7.0), None
 
     # 1 against 0.8 and 0.2
-    assert painted(Bright(), rooms(), 3)["gqn"] == pytest.approx((0.04 + 0.64) / 2, rel=1e-5)
+    assert prediction_errors(Bright(), rooms(), 3)["gqn"] == pytest.approx((0.04 + 0.64) / 2, rel=1e-5)
 
 
 def test_recorded_rooms_are_windows_by_seed():

@@ -42,7 +42,7 @@ def test_ratios_that_fell_are_named():
     assert dropped(now, {"a": [4.0]}) == []
 
 
-def test_rows_of_ratios_have_all_rounds_and_each_measurement_is_given_at_once(monkeypatch):
+def test_rows_of_ratios_have_all_rounds_and_results_come_at_once(monkeypatch):
     rows = [Row("environments", name, "environment", {}) for name in ("other", "gone", "coinrun")]
 
     def fake(row, seconds, device):

@@ -34,7 +34,7 @@ def test_aggregates_keep_leading_axes():
         np.testing.assert_allclose(aggregate(batch), [aggregate(X), 2 * aggregate(X)])
 
 
-def test_iqm_is_a_quarter_trimmed_mean_even_where_a_quarter_is_not_whole():
+def test_iqm_is_the_quarter_trimmed_mean_for_any_size():
     for runs, tasks in ((1, 1), (3, 1), (5, 3), (7, 2)):
         scores = np.random.default_rng(runs).normal(size=(runs, tasks))
         flat = sorted(scores.ravel())
@@ -114,7 +114,7 @@ def test_one_run_is_flagged():
     assert found.over == "seeds"
 
 
-def test_episode_intervals_carry_their_own_label_and_shrink_with_the_root_of_the_number():
+def test_episode_intervals_are_labelled_and_shrink_with_the_root():
     rng = np.random.default_rng(3)
     coin = 10.0 * (rng.random(400) < 0.8)
     found = stats.over_episodes(coin)
@@ -136,7 +136,7 @@ def test_episode_difference_adds_the_variances():
     assert (found.over, found.n) == ("episodes", 200)
 
 
-def test_same_seed_same_interval_and_numpys_global_state_is_left_alone():
+def test_intervals_depend_on_their_seed_alone():
     np.random.seed(7)
     before = np.random.get_state()[1].copy()
     assert stats.over_seeds(X, stats.iqm) == stats.over_seeds(X, stats.iqm)
