@@ -275,7 +275,7 @@ class OnPolicy(Paid):
     @property
     def exact_env(self) -> bool:
         """The environment gives its state and takes it back; without, a restored agent begins new episodes."""
-        return hasattr(self.env, "state_dict") and getattr(getattr(self.env, "world", None), "exact_state", True)
+        return hasattr(self.env, "state_dict") and getattr(self.env, "exact_state", True)
 
     def components(self) -> dict[str, Any]:
         """Everything with state, by name, for ``agents.checkpoint``; the policy brings its optimizer along.

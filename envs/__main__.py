@@ -1,7 +1,7 @@
-"""Every world and suite, what they show, and what simple policies score in them.
+"""List environments and suites, draw contact sheets, and score simple policies.
 
-python -m envs                              list worlds and suites
-python -m envs --show breakout              contact sheet of a world's variants, or of a suite's splits (PNG)
+python -m envs                              list environments and suites
+python -m envs --show breakout              contact sheet of an environment's variants, or of a suite's splits (PNG)
 python -m envs --score breakout             reference scores of a suite: random and scripted policies
 """
 
@@ -12,12 +12,10 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from envs import WORLDS
-from envs.procgen.games import did_you_mean
-from envs.registry import UsageError
-from envs.suites import SUITES, build
+from envs import ENVIRONMENTS
+from envs.registry import UsageError, did_you_mean
+from envs.suites import SUITES, build, descriptions
 from envs.tasks import World
 
 
@@ -25,7 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m envs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--show", metavar="NAME", help="a world, world/variant or suite: write a contact sheet")
+    parser.add_argument(
+        "--show", metavar="NAME", help="an environment, environment/variant or suite: write a contact sheet"
+    )
     parser.add_argument("--score", metavar="SUITE", help="a suite: print reference scores")
     parser.add_argument("--save", action="store_true", help="with --score: keep the rows in envs/reference_scores.csv")
     parser.add_argument("--policy", choices=("random", "scripted", "both"), default="both")
@@ -47,69 +47,66 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def listing() -> str:
-    """Worlds with keys, sizes, actions and variants, then suites."""
-    parts = ["WORLDS"]
-    for name in WORLDS:
+    """Environments with keys, sizes, actions and variants, then suites."""
+    from envs.spaces import keyed_space
+
+    sections = ["ENVIRONMENTS"]
+    for name in ENVIRONMENTS:
         try:
-            cls = WORLDS.resolve(name)
-            world = cls(1)
+            cls = ENVIRONMENTS.resolve(name)
+            env = cls(1)
         except UsageError as error:
-            parts.append(f"{name}\n    not here: {error}")
+            sections.append(f"{name}\n    not here: {error}")
             continue
         about = str(sys.modules[cls.__module__].__doc__).strip().splitlines()[0]
-        shown = ", ".join(
-            f"{key} {box.dtype} {box.shape}" for key, box in keyed(world.single_observation_space).items()
-        )
-        lines = [name, f"    {about}", f"    observes {shown}; {world.single_action_space.n} actions"]
+        spaces = keyed_space(env.single_observation_space).spaces
+        keys = ", ".join(f"{key} {box.dtype} {box.shape}" for key, box in spaces.items())
+        lines = [name, f"    {about}", f"    observes {keys}; {env.single_action_space.n} actions"]
         if variants := getattr(cls, "variants", {}):
             listed = textwrap.fill(f"variants: {', '.join(variants)}", 116, subsequent_indent=" " * 10)
             lines.append(textwrap.indent(listed, "    "))
-        parts.append("\n".join(lines))
-        world.close()
-    width = max(map(len, SUITES))
-    parts += ["SUITES (--suite NAME in benchmarks.transfer)"]
-    parts.append("\n".join(f"{name:<{width}}  {suite.about}" for name, suite in SUITES.items()))
-    return "\n\n".join(parts)
+        sections.append("\n".join(lines))
+        env.close()
+    about_suites = descriptions()
+    width = max(map(len, about_suites))
+    sections += ["SUITES (--suite NAME in benchmarks.transfer)"]
+    sections.append("\n".join(f"{name:<{width}}  {about}" for name, about in about_suites.items()))
+    return "\n\n".join(sections)
 
 
-def keyed(space: Any) -> dict[str, Any]:
-    """The spaces of an observation by key; a bare Box is the key "image"."""
-    return dict(space.spaces) if hasattr(space, "spaces") else {"image": space}
-
-
-def find(name: str) -> dict[str, World]:
+def rows_of(name: str) -> dict[str, World]:
     """Rows of the contact sheet ``name``.
 
     Raises:
-        UsageError: neither a world, a world's variant nor a suite.
+        UsageError: neither an environment, an environment's variant nor a suite.
     """
-    if name in SUITES and name not in WORLDS:
+    if name in SUITES and name not in ENVIRONMENTS:
         tasks = build(name)
         return {
             f"{task.env} {split}" if len(tasks) > 1 else split: world
             for task in tasks
             for split, world in task.splits().items()
         }
-    world, _, variant = name.partition("/")
-    if world not in WORLDS:
-        known = sorted({*WORLDS, *SUITES})
+    env_name, _, variant = name.partition("/")
+    if env_name not in ENVIRONMENTS:
+        known = sorted({*ENVIRONMENTS, *SUITES})
         raise UsageError(
-            f"--show '{name}': no such world or suite{did_you_mean(name, known)} Known: {', '.join(known)}"
+            f"--show '{name}': no such environment or suite{did_you_mean(name, known)} Known: {', '.join(known)}"
         )
-    variants = getattr(WORLDS.resolve(world), "variants", {}) or {"default": {}}
+    variants = getattr(ENVIRONMENTS.resolve(env_name), "variants", {}) or {"default": {}}
     if variant and variant not in variants:
         raise UsageError(
-            f"--show '{name}': {world} has no such variant{did_you_mean(variant, variants)} Known: "
+            f"--show '{name}': {env_name} has no such variant{did_you_mean(variant, variants)} Known: "
             f"{', '.join(variants)}"
         )
-    return {key: World(world, options) for key, options in variants.items() if variant in ("", key)}
+    return {key: World(env_name, options) for key, options in variants.items() if variant in ("", key)}
 
 
 def show(name: str, out: Path | None, seed: int) -> str:
     """Write the contact sheet; the path it went to."""
     from envs.contact_sheet import sheet
 
-    worlds = find(name)
+    worlds = rows_of(name)
     path = out or Path(f"{name.replace('/', '-')}.png")
     try:
         sheet(worlds, seed).save(path)
@@ -118,7 +115,7 @@ def show(name: str, out: Path | None, seed: int) -> str:
     return f"{path}: {len(worlds)} rows ({', '.join(worlds)})"
 
 
-def scores(name: str, policy: str, count: int, seed: int, keep: bool) -> str:
+def scores(name: str, policy: str, count: int, seed: int, save_rows: bool) -> str:
     """Reference scores of a suite as text, one line a split and policy."""
     from envs.reference_scores import POLICIES, save, score
 
@@ -127,13 +124,13 @@ def scores(name: str, policy: str, count: int, seed: int, keep: bool) -> str:
     command = f"python -m envs --score {name} --count {count} --seed {seed}"
     rows = []
     for task in build(name):
-        for each in (known for known in POLICIES if policy in (known, "both")):
+        for candidate in (known for known in POLICIES if policy in (known, "both")):
             try:
-                rows += score(task, each, count, seed, command)
+                rows += score(task, candidate, count, seed, command)
             except UsageError:
                 if policy != "both":
                     raise
-    if keep:
+    if save_rows:
         save(rows)
     width = max(len(row.split) for row in rows)
     return "\n".join(

@@ -27,15 +27,16 @@ import gymnasium as gym
 import numpy as np
 
 from envs.counter_rng import below, mix, uniform
-from envs.registry import UsageError
-from envs.vector_env import BatchedEnv, SingleEnv, check_int, register
+from envs.registration import ATARI_VARIANTS
+from envs.registry import UsageError, check_int
+from envs.spaces import Array
+from envs.vector_env import BatchedEnv, SingleEnv
 
 try:
     from ale_py import ALEInterface, ALEState, LoggerMode, roms
 except ImportError:
     raise UsageError("atari-breakout needs ale-py, which is not installed; pip install -e '.[atari]'") from None
 
-Array = np.ndarray
 MODES = (0, 4, 8, 12, 32, 36, 40, 44)
 TIMED = (16, 20, 24, 28)
 CATCH = (8, 40)
@@ -84,9 +85,9 @@ class AtariBreakoutVectorEnv(BatchedEnv):
         UsageError: a timed or unknown mode, or a value out of range.
     """
 
-    world = "atari-breakout"
-    variants = {f"mode-{mode}": {"mode": mode} for mode in MODES} | {"hard": {"difficulty": 1}, "rgb": {"view": "rgb"}}
-    kept = ("last_action", "lives", "machine")
+    name = "atari-breakout"
+    variants = ATARI_VARIANTS
+    state_names = ("last_action", "lives", "machine")
 
     def __init__(
         self,
@@ -109,9 +110,9 @@ class AtariBreakoutVectorEnv(BatchedEnv):
             raise UsageError(f"atari-breakout: view='{view}' is not known; give gray or rgb")
         if not 0 <= sticky <= 1:
             raise UsageError(f"atari-breakout: sticky={sticky} is not a probability; give a number in [0, 1]")
-        self.mode, self.difficulty = mode, check_int(self.world, "difficulty", difficulty, 0, 1)
+        self.mode, self.difficulty = mode, check_int(self.name, "difficulty", difficulty, 0, 1)
         self.view, self.sticky, self.auto_fire = view, float(sticky), bool(auto_fire)
-        self.frameskip = check_int(self.world, "frameskip", frameskip, 1, 60)
+        self.frameskip = check_int(self.name, "frameskip", frameskip, 1, 60)
         limit = (CATCH_LIMIT if mode in CATCH else LIMIT) if max_episode_steps == "mode" else max_episode_steps
         super().__init__(
             num_envs,
@@ -141,8 +142,8 @@ class AtariBreakoutVectorEnv(BatchedEnv):
         return whole
 
     def _begin(self, rows: Array) -> None:
-        count = below(self.from_level(rows, 0), WARM_UP + 1)
-        moves = below(self.from_level(rows[:, None], 1, np.arange(WARM_UP)), 2) + RIGHT
+        count = below(self.level_bits(rows, 0), WARM_UP + 1)
+        moves = below(self.level_bits(rows[:, None], 1, np.arange(WARM_UP)), 2) + RIGHT
         for i, steps, drawn in zip(rows.tolist(), count.tolist(), moves.tolist(), strict=True):
             self._emulator.restoreSystemState(self._opening)
             for move in drawn[:steps]:
@@ -174,7 +175,7 @@ class AtariBreakoutVectorEnv(BatchedEnv):
 
     def _advance(self, actions: Array) -> tuple[Array, Array, Array]:
         reward, over = np.zeros(self.num_envs), np.zeros(self.num_envs, bool)
-        draws = self.noise(self.rows, 0)[:, None]
+        draws = self.step_bits(self.rows, 0)[:, None]
         stuck = uniform(mix(draws, np.arange(self.frameskip))) < self.sticky
         for i, action in enumerate(actions.tolist()):
             reward[i], over[i] = self._play(i, action, stuck[i])
@@ -196,7 +197,7 @@ class AtariBreakoutVectorEnv(BatchedEnv):
         self._put_away(i)
         return points, done
 
-    def _look(self, rows: Array) -> Array:
+    def _observe(self, rows: Array) -> Array:
         return self._frames[rows]
 
     def set_state(self, state: dict[str, Array]) -> None:
@@ -250,8 +251,4 @@ def _emulator(mode: int, difficulty: int) -> Any:
 class AtariBreakoutEnv(SingleEnv):
     """One game."""
 
-    vector = AtariBreakoutVectorEnv
-
-
-for _name, _options in AtariBreakoutVectorEnv.variants.items():
-    register(f"AtariBreakout-{_name.title().replace('-', '')}-v0", AtariBreakoutEnv, **_options)
+    vector_class = AtariBreakoutVectorEnv

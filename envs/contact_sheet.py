@@ -1,4 +1,4 @@
-"""Contact sheets: what worlds look like, a row of frames each, with its name beside it."""
+"""Contact sheets: a row of frames for each environment, with its name beside it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from envs.spaces import IMAGE, Array, is_image, keyed, keyed_space
 from envs.tasks import World
 
-Array = np.ndarray
 FRAMES = 8
 EVERY = 6
 """Steps between two moments."""
@@ -21,42 +21,44 @@ LEAST_SIDE = 128
 def moments(world: World, seed: int = 0) -> dict[str, Array]:
     """Observations (FRAMES, ...) by key: that of env i after i * EVERY steps of a random policy that holds its actions.
 
-    Worlds that differ in looks alone show the same states for the same seed.
+    Visual variants of one environment show the same states for the same seed. Where no key is an image, "image" is
+    what the environment renders.
     """
     envs: Any = world.make(FRAMES, seed)
+    space = envs.single_observation_space
+    has_image = is_image(keyed_space(space).spaces.get(IMAGE))
     rng = np.random.default_rng(seed)
-    seen, _ = envs.reset()
-    shown = []
+    observations, _ = envs.reset()
+    snapshots = []
     for moment in range(FRAMES):
-        by_key = dict(seen) if isinstance(seen, dict) else {"image": seen}
-        if by_key.get("image", seen).ndim < 4:  # no image is seen: what the world renders
-            by_key["image"] = np.stack(envs.render())
-        shown.append({key: value[moment] for key, value in by_key.items()})
+        by_key = keyed(observations, space)
+        if not has_image:
+            by_key[IMAGE] = np.stack(envs.render())
+        snapshots.append({key: value[moment] for key, value in by_key.items()})
         actions = rng.integers(envs.single_action_space.n, size=FRAMES)
         for _ in range(EVERY if moment < FRAMES - 1 else 0):
-            seen = envs.step(actions)[0]
+            observations = envs.step(actions)[0]
     envs.close()
-    return {key: np.stack([one[key] for one in shown]) for key in shown[0]}
+    return {key: np.stack([snapshot[key] for snapshot in snapshots]) for key in snapshots[0]}
 
 
 def strip(world: World, seed: int = 0) -> Array:
     """(FRAMES, H, W, 3): the images of ``moments``, of stacked frames the newest."""
-    image = moments(world, seed)["image"]
+    image = moments(world, seed)[IMAGE]
     image = image[..., -3:] if image.shape[-1] >= 3 else image[..., -1:]
     return np.broadcast_to(image, (*image.shape[:-1], 3))
 
 
 def sheet(worlds: Mapping[str, World], seed: int = 0) -> Image.Image:
-    """One row a world."""
-    font = ImageFont.load_default(size=16)
-    rows = []
+    """One row an environment."""
+    font: Any = ImageFont.load_default(size=16)
+    rows: list[tuple[str, Array]] = []
     for name, world in worlds.items():
         frames = strip(world, seed)
-        times = -(-LEAST_SIDE // max(frames.shape[1:3]))
-        frames = frames.repeat(times, axis=1).repeat(times, axis=2)
-        rows.append(
-            (name, np.concatenate([np.pad(f, ((2, 2), (2, 2), (0, 0)), constant_values=255) for f in frames], 1))
-        )
+        factor = -(-LEAST_SIDE // max(frames.shape[1:3]))
+        frames = frames.repeat(factor, axis=1).repeat(factor, axis=2)
+        framed = [np.pad(frame, ((2, 2), (2, 2), (0, 0)), constant_values=255) for frame in frames]
+        rows.append((name, np.concatenate(framed, 1)))
     margin = 16 + max(int(font.getlength(name)) for name, _ in rows)
     width, height = margin + max(row.shape[1] for _, row in rows), sum(row.shape[0] for _, row in rows)
     canvas = Image.new("RGB", (width, height), "white")

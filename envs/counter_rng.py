@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-Array = np.ndarray
+from envs.spaces import Array
+
 _GAMMA, _FIRST, _SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _27, _30, _31, _11 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(11)
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from envs.counter_rng import below, counter_hash
 from envs.registry import UsageError
-from envs.vector_env import BatchedEnv, SingleEnv, register
+from envs.spaces import Array
+from envs.vector_env import BatchedEnv, SingleEnv
 
-Array = np.ndarray
 VISUALS = ("plain", "swapped")
 
 
@@ -39,7 +39,7 @@ class CountingVectorEnv(BatchedEnv):
         UsageError: a value out of range.
     """
 
-    world = "counting"
+    name = "counting"
     variants = {look: {"look": look} for look in VISUALS}
 
     def __init__(
@@ -82,18 +82,18 @@ class CountingVectorEnv(BatchedEnv):
     def _begin(self, rows: Array) -> None:
         """Nothing but the counters."""
 
-    def _look(self, rows: Array) -> Array:
+    def _observe(self, rows: Array) -> Array:
         level, time = self.level[rows], self.time[rows]
         frames = np.zeros((len(rows), self.size, self.size, 3), np.uint8)
         frames[..., 0] = ((self.target(level, time) + 1) * 255 // self.num_actions)[:, None, None]
         frames[..., 2] = below(counter_hash(level), 256)[:, None, None]
         if self.look == "swapped":
             frames = np.ascontiguousarray(frames[..., ::-1])
-        frames[:, 0, 0] = np.stack([self.first + rows, self.episode[rows], time], axis=1) % 256
+        frames[:, 0, 0] = np.stack([self.first_env + rows, self.episode[rows], time], axis=1) % 256
         return frames
 
     def _advance(self, actions: Array) -> tuple[Array, Array, Array]:
-        parity = self.first + self.rows + self.episode
+        parity = self.first_env + self.rows + self.episode
         ended = self.time + 1 == self.episode_length + parity % 4
         cut = ended & (parity % 2 == 1)
         return actions == self.target(self.level, self.time), ended & ~cut, cut
@@ -109,7 +109,4 @@ class CountingVectorEnv(BatchedEnv):
 class CountingEnv(SingleEnv):
     """One counting env."""
 
-    vector = CountingVectorEnv
-
-
-register("Counting-v0", CountingEnv)
+    vector_class = CountingVectorEnv

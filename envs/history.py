@@ -1,12 +1,12 @@
-"""History: the one storage of what happened. The newest part is the rollout, the older part is replay.
+"""History, the one storage of what happened: the newest part is the rollout, the older part is replay.
 
 A ring of blocks, one block a rollout. A block holds T+1 rows of N streams: rows 0..T-1 are the steps, row T shows what
 followed the last of them, so a rollout never wraps and is always a view. Frames lie there once, uint8, in the memory
-order (H, W, C): a CHW view of it is channels-last for free, in the rollout and in every minibatch. The true last frames
-of episodes, which the next row cannot hold, are kept apart, by place.
+order (H, W, C): a CHW view of it is channels-last for free, in the rollout and in every minibatch. The true final
+frames of episodes, which the next row cannot hold, are kept apart, by place.
 
 With a frozen representation the rows hold its features (N, D) under the key "features" instead of frames, or beside
-them where a bonus needs to see frames.
+them where a bonus reads frames.
 """
 
 from __future__ import annotations
@@ -20,15 +20,10 @@ import torch
 from torch import Tensor
 
 from envs.registry import UsageError
+from envs.spaces import FEATURES, is_image
 from envs.steps import Obs, Steps
 
-FEATURES = "features"
 _STEP_FIELDS = ("action", "reward", "shaped_reward", "terminated", "truncated", "next_valid", "first")
-
-
-def is_image(space: gym.Space) -> bool:
-    """True for uint8 pictures (C, H, W): the ones kept channels-last."""
-    return isinstance(space, gym.spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3
 
 
 class History:
@@ -59,7 +54,7 @@ class History:
         self.n_steps, self.n_envs, self.device = n_steps, n_envs, torch.device(device)
         self.blocks = 1 + -(-extra // n_steps)
         shape = (self.blocks * (n_steps + 1), n_envs)
-        self._raw: dict[str, Tensor] = {}  # as it lies in memory: images (rows, N, H, W, C)
+        self._raw: dict[str, Tensor] = {}  # in memory order: images (rows, N, H, W, C)
         self._images = {key for key, box in space.spaces.items() if is_image(box)}
         for key, box in space.spaces.items() if frames else ():
             size = box.shape or ()
@@ -96,24 +91,24 @@ class History:
         self._finals = {place: final for place, final in self._finals.items() if not low <= place < high}
 
     def add_obs(self, obs: Mapping[str, Tensor], first: Tensor) -> Obs:
-        """Put the newest observations (N, ...) into the next row; returns them as they lie there, on the device."""
+        """Put the newest observations (N, ...) into the next row; returns them as stored, on the device."""
         row = self._next_row()
         self.first[row].copy_(first)
         if not self.frames:
             # One memory order whatever the environment gives: convolutions round differently in another.
             order = {key: torch.channels_last if key in self._images else torch.contiguous_format for key in obs}
             return {key: value.to(self.device).contiguous(memory_format=order[key]) for key, value in obs.items()}
-        kept = {key: self._view(key)[row] for key in obs}
+        stored = {key: self._view(key)[row] for key in obs}
         for key, value in obs.items():
             if self.device.type == "cuda":
                 value = self._staged(key, value)
-            kept[key].copy_(value, non_blocking=True)
-        return kept
+            stored[key].copy_(value, non_blocking=True)
+        return stored
 
     def _staged(self, key: str, value: Tensor) -> Tensor:
         """The observation in page-locked memory, from where a GPU fetches it while the CPU goes on.
 
-        It is written anew a step later, when the actions have come back, and so the copy has been made.
+        It is overwritten a step later, when the actions have come back, and so the copy has been made.
         """
         if key not in self._staging:
             pinned = self.device.type == "cuda"
@@ -132,10 +127,10 @@ class History:
         truncated: Tensor,
         finals: Mapping[int, Mapping[str, Tensor]],
     ) -> None:
-        """Complete the newest row: what was done there and what came of it, each (N,).
+        """Complete the newest row: the actions taken there and their results, (N,) each.
 
-        ``finals`` maps a stream to its true last observation, every kept key. A stream that ended and is not in it gets
-        ``next_valid`` False.
+        ``finals`` maps a stream to its true final observation, every kept key. A stream that ended and is not in it
+        gets ``next_valid`` False.
         """
         row = self._next_row()
         self.action[row].copy_(action)
@@ -151,13 +146,13 @@ class History:
             self._complete += 1
 
     def add_rewards(self, shaped_reward: Tensor) -> None:
-        """What the agent was paid (T, N) for the newest rollout: normalised, with bonuses and bootstraps."""
+        """Store the reward (T, N) that the agent is trained on: normalised, with bonuses and bootstraps."""
         start = self._block * (self.n_steps + 1)
         self.shaped_reward[start : start + self.n_steps].copy_(shaped_reward)
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Observations that are kept."""
+        """Keys of the observations that are kept."""
         return tuple(self._raw)
 
     # reading ---------------------------------------------------------------------------------------------------------
@@ -183,9 +178,12 @@ class History:
         return self._steps(indices.unsqueeze(0) + self._places(self._block)[0], keys)
 
     def windows(self, streams: int, length: int, generator: torch.Generator) -> Steps:
-        """``streams`` stretches of ``length`` consecutive steps, uniform over start and stream: (length, streams).
+        """``streams`` windows of ``length`` consecutive steps, uniform over start and stream: (length, streams).
 
-        A stretch runs through episode ends; ``first`` and ``done`` mark them. UsageError where fewer steps are kept.
+        A window runs through episode ends; ``first`` and ``done`` mark them.
+
+        Raises:
+            UsageError: fewer steps are kept.
         """
         if length > self.length:
             raise UsageError(f"windows of {length} steps from a history of {self.length}; ask for more `extra` steps")
@@ -194,9 +192,10 @@ class History:
         return self.sequences(start, stream, length)
 
     def column(self, name: str) -> Tensor:
-        """A field of every connected step, oldest first: (length, N); its rows are what ``sequences`` counts."""
+        """One field of every connected step, oldest first: (length, N), in the order that ``sequences`` counts."""
         steps = torch.arange(self.length, device=self.device)
-        return getattr(self, name)[self._rows_of(steps)]
+        values: Tensor = getattr(self, name)[self._rows_of(steps)]
+        return values
 
     def sequences(self, start: Tensor, stream: Tensor, length: int) -> Steps:
         """(length, B) consecutive steps from step ``start`` (B,) of ``stream`` (B,); step 0 is the oldest kept one."""
@@ -206,19 +205,19 @@ class History:
     # checkpoint ------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """The rollouts that the next one will not overwrite, which is nothing where no ``extra`` was asked for."""
+        """State of the rollouts that the next one will not overwrite: none where no ``extra`` was asked for."""
         if self._t < self.n_steps:
             raise UsageError("a history is saved between rollouts, not within one; save at on_rollout_start or later")
         blocks = self._surviving()
-        kept = [self._places(block) for block in blocks]
+        spans = [self._places(block) for block in blocks]
         storage = {name: getattr(self, name) for name in _STEP_FIELDS} | self._raw
         return {
             "block": self._block,
-            "rows": {name: [value.flatten(0, 1)[low:high] for low, high in kept] for name, value in storage.items()},
+            "rows": {name: [value.flatten(0, 1)[low:high] for low, high in spans] for name, value in storage.items()},
             "finals": [
                 [place, dict(final)]
                 for place, final in self._finals.items()
-                if any(low <= place < high for low, high in kept)
+                if any(low <= place < high for low, high in spans)
             ],
         }
 
@@ -260,8 +259,8 @@ class History:
 
     def _take(self, key: str, places: Tensor) -> Tensor:
         raw = self._raw[key]
-        taken = raw.flatten(0, 1).index_select(0, places.flatten()).view(*places.shape, *raw.shape[2:])
-        return taken.permute(0, 1, 4, 2, 3) if key in self._images else taken
+        rows = raw.flatten(0, 1).index_select(0, places.flatten()).view(*places.shape, *raw.shape[2:])
+        return rows.permute(0, 1, 4, 2, 3) if key in self._images else rows
 
     def _steps(self, places: Tensor, keys: Iterable[str] | None = None) -> Steps:
         return Steps(
@@ -271,7 +270,7 @@ class History:
         )
 
     def _following(self, places: Tensor) -> Obs:
-        """What followed: the next row; where an episode ended its true last frame, or, unknown, the frame before it."""
+        """Observations that followed: the next row; at an episode's end its final frame, if unknown the one before."""
         done = (self.terminated | self.truncated).flatten()[places]
         source = torch.where(done, places, places + self.n_envs)
         obs = {key: self._take(key, source) for key in self._raw}

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 import gymnasium as gym
 import numpy as np
+from numpy.typing import NDArray
 
+Array: TypeAlias = NDArray[Any]
+Space: TypeAlias = gym.Space[Any]
 IMAGE, STATE, FEATURES = "image", "state", "features"
 """Keys of an observation: pixels or codes; a vector; what a frozen representation made of a frame."""
 V = TypeVar("V")
 
 
-def is_image(space: gym.Space) -> TypeGuard[gym.spaces.Box]:
+def is_image(space: Space | None) -> TypeGuard[gym.spaces.Box]:
     """True for uint8 Boxes of three axes, in either order."""
     return isinstance(space, gym.spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3
 
@@ -28,19 +31,35 @@ def channels_first(space: gym.spaces.Box) -> gym.spaces.Box:
     return gym.spaces.Box(space.low.transpose(2, 0, 1), space.high.transpose(2, 0, 1), dtype=np.uint8)
 
 
-def default_key(space: gym.Space) -> str:
+def to_channels_first(images: Array) -> Array:
+    """Images (..., H, W, C) as (..., C, H, W): a view, nothing is copied."""
+    return np.moveaxis(images, -1, -3)
+
+
+def default_key(space: Space) -> str:
     """Key of a bare observation: "image" or "state"."""
     return IMAGE if is_image(space) else STATE
 
 
-def keyed_space(space: gym.Space) -> gym.spaces.Dict:
+def keyed_space(space: Space) -> gym.spaces.Dict:
     """The space as a Dict; a bare one under its ``default_key``."""
     return space if isinstance(space, gym.spaces.Dict) else gym.spaces.Dict({default_key(space): space})
 
 
-def keyed(observation: V | Mapping[str, V], space: gym.Space) -> dict[str, V]:
+def keyed(observation: V | Mapping[str, V], space: Space) -> dict[str, V]:
     """An observation of ``space`` as a dict, values as they are."""
     return dict(observation) if isinstance(observation, Mapping) else {default_key(space): observation}
+
+
+def with_image(observation: Any, image: Array) -> Any:
+    """``observation`` with another image: the array itself, or a dict whose other keys stay."""
+    return {**observation, IMAGE: image} if isinstance(observation, Mapping) else image
+
+
+def image_of(observation: Any) -> Array:
+    """The image of an observation that is one, or a dict that holds one."""
+    image: Array = observation[IMAGE] if isinstance(observation, Mapping) else observation
+    return image
 
 
 @dataclass(frozen=True)
@@ -49,7 +68,7 @@ class EnvSpec:
 
     space: gym.spaces.Dict
     """Observations by key as the agent sees them, images (C, H, W)."""
-    action_space: gym.Space | None = None
+    action_space: Space | None = None
     """None where nothing acts (offline fits)."""
     discount: float = 0.99
     """gamma of the agent."""

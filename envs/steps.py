@@ -1,4 +1,4 @@
-"""Steps: the one batch that every loss and every bonus reads. Time first, stream second, always."""
+"""Steps, the one batch that every loss and every bonus reads: time first, stream second, always."""
 
 from __future__ import annotations
 
@@ -21,30 +21,29 @@ class Steps:
     """
 
     obs: Obs
-    """(T, B, ...) what the policy saw."""
+    """(T, B, ...) observations that the policy acted on."""
     action: Tensor
     """(T, B) int64."""
     reward: Tensor
-    """(T, B) float32, the world's own reward: no bonus, no normalisation."""
+    """(T, B) float32, the environment's own reward: no bonus, no normalisation."""
     terminated: Tensor
     """(T, B) bool, the episode ended in a terminal state."""
     truncated: Tensor
     """(T, B) bool, the episode was cut off (a time limit)."""
     next_valid: Tensor
-    """(T, B) bool, False where the world cannot show what truly followed; losses skip those pairs, a bonus is 0."""
+    """(T, B) bool, False where the env cannot show what truly followed; losses skip those pairs, a bonus is 0."""
     first: Tensor
     """(T, B) bool, obs_t opens an episode."""
     make_next_obs: Callable[[], Obs] = field(repr=False)
     """Builds ``next_obs``; called once, only if a loss or a bonus asks."""
     shaped_reward: Tensor | None = None
-    """(T, B) what the agent was shaped_reward: normalised, with bonuses and bootstraps; known once its rollout is
-    over."""
+    """(T, B) reward the agent is trained on: normalised, with bonuses and bootstraps; known after its rollout."""
     context: Tensor | None = None
-    """(T, B, K) what a bonus showed the policy beside the observation (an option, a skill)."""
+    """(T, B, K) vector a bonus gave the policy beside the observation (an option, a skill)."""
 
     @cached_property
     def next_obs(self) -> Obs:
-        """(T, B, ...) what truly followed each step; never the first frame of the next episode."""
+        """(T, B, ...) observations that truly followed; never the first frame of the next episode."""
         return self.make_next_obs()
 
     @property
@@ -60,28 +59,28 @@ class Steps:
     @classmethod
     def frames(cls, obs: Mapping[str, Tensor]) -> Steps:
         """Single frames (B, ...) as Steps of T = 1 with nothing known about what follows: offline pre-training."""
-        some = next(iter(obs.values()))
-        batch = some.shape[0]
-        no = torch.zeros(1, batch, dtype=torch.bool, device=some.device)
-        zero = torch.zeros(1, batch, device=some.device)
+        any_value = next(iter(obs.values()))
+        batch = any_value.shape[0]
+        false = torch.zeros(1, batch, dtype=torch.bool, device=any_value.device)
+        zero = torch.zeros(1, batch, device=any_value.device)
         batched = {key: value.unsqueeze(0) for key, value in obs.items()}
-        return cls(batched, zero.long(), zero, no, no, no, no, lambda: batched)
+        return cls(batched, zero.long(), zero, false, false, false, false, lambda: batched)
 
     @classmethod
     def windows(cls, obs: Mapping[str, Tensor], first: Tensor) -> Steps:
-        """Stretches (T, B, ...) of observations whose actions and rewards are not known; ``first`` (T, B) bool."""
+        """Windows (T, B, ...) of observations whose actions and rewards are not known; ``first`` (T, B) bool."""
         done = torch.cat([first[1:], torch.zeros_like(first[:1])])
         known = ~done
         known[-1] = False
-        nothing = torch.zeros(first.shape, device=first.device)
-        here = dict(obs)
+        zeros = torch.zeros(first.shape, device=first.device)
+        present = dict(obs)
 
         def following() -> Obs:
-            shifted = {key: torch.cat([value[1:], value[-1:]]) for key, value in here.items()}
-            shape = {key: (*known.shape, *(1,) * (value.dim() - 2)) for key, value in here.items()}
-            return {key: torch.where(known.view(shape[key]), shifted[key], value) for key, value in here.items()}
+            shifted = {key: torch.cat([value[1:], value[-1:]]) for key, value in present.items()}
+            shape = {key: (*known.shape, *(1,) * (value.dim() - 2)) for key, value in present.items()}
+            return {key: torch.where(known.view(shape[key]), shifted[key], value) for key, value in present.items()}
 
-        return cls(here, nothing.long(), nothing, done, torch.zeros_like(done), known, first, following)
+        return cls(present, zeros.long(), zeros, done, torch.zeros_like(done), known, first, following)
 
 
 def flatten(obs: Mapping[str, Tensor]) -> Obs:

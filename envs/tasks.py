@@ -1,4 +1,4 @@
-"""What a suite is made of: worlds by name and options, tasks (a source and its targets), suites. Data only.
+"""Environments by name and options, tasks (a source and its targets), and suites. Data only.
 
 Nothing here imports torch, procgen or gymnasium, so a command line lists suites at once; ``World.make`` builds one.
 """
@@ -9,54 +9,60 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from envs import WORLDS
+from envs import ENVIRONMENTS
 
 if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
 
 HELDOUT_START = 10**6
 HELDOUT: dict[str, Any] = {"start_level": HELDOUT_START, "num_levels": 10**5}
+"""Options of the held-out levels."""
 
 
 @dataclass(frozen=True)
 class World:
-    """A world by registry name and its options, all but the number of envs and the seed."""
+    """An environment by registry name and its options, all but the number of envs and the seed."""
 
     name: str
-    """A name of ``envs.WORLDS``, or "package.module:Class"."""
+    """A name of ``envs.ENVIRONMENTS``, or "package.module:Class"."""
     options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of its class."""
     frames: int = 1
     """Frames stacked in the channels of an image; 1: none."""
 
-    def make(self, num_envs: int, seed: int, first: int = 0) -> VectorEnv:
-        """Build it. UsageError where an option is bad or the world's package is missing.
+    def make(self, num_envs: int, seed: int, first: int = 0) -> VectorEnv[Any, Any, Any]:
+        """Build the vector env.
 
         Args:
-            first: number of its first env among those of one seed, where several processes hold a part each. A world
-                that draws by counter gives the envs they are in the whole; another, as Procgen, others of the kind.
+            num_envs: number of envs.
+            seed: of its draws.
+            first: number of its first env among those of one seed, where several processes hold some each. An
+                environment that draws by counter gives exactly those envs; another, as Procgen, others of the kind.
+
+        Raises:
+            UsageError: an option is bad, or the environment's package is missing.
         """
-        cls = WORLDS.resolve(self.name)
-        by_counter = hasattr(cls, "first")
+        cls = ENVIRONMENTS.resolve(self.name)
+        by_counter = hasattr(cls, "first_env")
         if first and not by_counter:
             from envs.rng_streams import stream_seed
 
             seed = stream_seed(seed, "from", first)
-        world = cls(num_envs=num_envs, seed=seed, **self.options)
+        env: VectorEnv[Any, Any, Any] = cls(num_envs=num_envs, seed=seed, **self.options)
         if first and by_counter:
-            world.first = first
+            env.first_env = first  # type: ignore[attr-defined]
         if self.frames == 1:
-            return world
+            return env
         from envs.wrappers.frame_stack import StackedVectorEnv
 
-        return StackedVectorEnv(world, self.frames)
+        return StackedVectorEnv(env, self.frames)
 
     def with_options(self, **options: Any) -> World:
-        """The same world with some options changed."""
+        """The same environment with some options changed."""
         return replace(self, options={**self.options, **options})
 
     def stacked(self, frames: int) -> World:
-        """The same world with so many frames in the channels."""
+        """The same environment with so many frames in the channels."""
         return replace(self, frames=frames)
 
 
@@ -67,31 +73,28 @@ class Task:
     env: str
     """Name in tables, as "coinrun-easy"."""
     source: World
-    """The world that agents train on."""
+    """Environment that agents train on."""
     targets: dict[str, World]
-    """Split name -> world that agents are tested on, never trained."""
+    """Split name -> environment that agents are tested on, never trained."""
     visual_variants: tuple[World, ...]
-    """Worlds for frames without reward (``--pretrain-on all``): every look, on training levels only."""
+    """Environments for frames without reward (``--pretrain-on all``): every visual variant, on training levels only."""
     normalise: tuple[float, float] | None
     """(Rmin, Rmax) of the normalised return (R - Rmin) / (Rmax - Rmin); None where nobody gives constants."""
     train_levels: int
     """K: training levels are [0, K)."""
+    kind: str = ""
+    """Kind of environment, as "breakout", by which settings that suit it are found; "" has none."""
     motion: int = 1
-    """Frames an agent needs to see at once to know where things go; 1 where a single frame will do."""
+    """Frames an agent needs at once to know where things go; 1 where a single frame will do."""
     window: int = 0
     """Evaluate on windows of so many frames that run on through the ends of episodes; 0: first episodes."""
-
     share: float = 1.0
-    """Part of a preset's training frames that this task gets."""
-    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Agent or representation -> settings that fit the task better than its own defaults, which are Procgen's."""
-    trunk: str = ""
-    """Trunk of convolutional networks, "symbols" for worlds of codes; "": the preset's."""
+    """Fraction of a preset's training frames that this task gets."""
     same_state_targets: tuple[str, ...] = ()
     """Targets that show the very states of the source, so that a policy's actions can be compared state by state."""
 
     def splits(self) -> dict[str, World]:
-        """All worlds to evaluate on: "train" is the source."""
+        """All environments to evaluate on: "train" is the source."""
         return {"train": self.source, **self.targets}
 
 
@@ -105,3 +108,16 @@ class Suite:
     """Default K."""
     tasks: Callable[[int], tuple[Task, ...]]
     """K -> tasks."""
+
+
+def with_heldout(worlds: dict[str, World]) -> dict[str, World]:
+    """Each target on the training levels, and as ``<name>/heldout`` on held-out ones."""
+    splits = {}
+    for name, world in worlds.items():
+        splits |= {name: world, f"{name}/heldout": world.with_options(**HELDOUT)}
+    return splits
+
+
+def only_heldout(worlds: dict[str, World]) -> dict[str, World]:
+    """Each target on held-out levels alone, as ``<name>/heldout``."""
+    return {f"{name}/heldout": world.with_options(**HELDOUT) for name, world in worlds.items()}

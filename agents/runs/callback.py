@@ -126,7 +126,7 @@ class TrainingCallback(BaseCallback):
         self.resumed_at = time.perf_counter()
 
     def _on_step(self) -> bool:
-        self.coverage.see(getattr(self.agent.env, "told", {}), self.locals["dones"])
+        self.coverage.see(getattr(self.agent.env, "newest_infos", {}), self.locals["dones"])
         return True
 
     def _on_rollout_start(self) -> None:

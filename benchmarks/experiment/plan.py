@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.cli import check_seeds
+from benchmarks.experiment import tuned
 from benchmarks.experiment.arguments import ExperimentArgs
 from benchmarks.experiment.overrides import apply_settings, own_settings
 from benchmarks.experiment.presets import PRESETS, Preset
@@ -129,8 +130,9 @@ def representation_settings(task: Task, preset: Preset, name: str, overrides: Ov
     """All fields of a representation's Config."""
     config = REPRESENTATIONS.resolve(name).Config
     has_trunk = any(field.name == "trunk" for field in dataclasses.fields(config))
-    trunk = {"trunk": task.trunk or preset.trunk} if has_trunk else {}
-    return apply_settings(name, config, {**task.settings.get(name, {}), **trunk}, overrides.get(name, {}))
+    trunk = {"trunk": preset.trunk} if has_trunk else {}
+    settings = {**trunk, **tuned.representation_settings(task.kind, name, config)}
+    return apply_settings(name, config, settings, overrides.get(name, {}))
 
 
 def algorithm_settings(
@@ -140,7 +142,7 @@ def algorithm_settings(
     from agents import ALGORITHMS
 
     config = ALGORITHMS.resolve(args.algo).Config
-    settings = {**task.settings.get(args.algo, {}), **preset.algo.get(args.algo, {})}
+    settings = {**tuned.algorithm_settings(task.kind, args.algo, config), **preset.algo.get(args.algo, {})}
     if row.bonus and args.extrinsic is not None:
         settings["extrinsic"] = args.extrinsic
     values = apply_settings(args.algo, config, settings, overrides.get(args.algo, {}))
@@ -156,5 +158,6 @@ def chosen_bonuses(task: Task, row: Row, overrides: Overrides) -> tuple[str, dic
     for name, coefficient in parse_bonuses(row.bonus).items():
         cls = BONUSES.resolve(name)
         words.append(f"{name}:{cls.coefficient if coefficient is None else coefficient:g}")
-        settings[name] = apply_settings(name, cls.Config, task.settings.get(name, {}), overrides.get(name, {}))
+        suited = tuned.bonus_settings(task.kind, name, cls.Config)
+        settings[name] = apply_settings(name, cls.Config, suited, overrides.get(name, {}))
     return " ".join(words) or "none", settings

@@ -15,8 +15,8 @@ import numpy as np
 
 from envs.breakout.variants import MAX_SPEED, Geometry, Rules
 from envs.counter_rng import below, mix, uniform
+from envs.spaces import Array
 
-Array = np.ndarray
 Bits = Callable[[Array, int], Array]
 """(rows, tag) -> uint64 for each row."""
 FREE, SOLID, LOOK, BRICK = 0, 1, 2, 3

@@ -24,11 +24,10 @@ from envs.breakout.levels import layouts
 from envs.breakout.renderer import Painter
 from envs.breakout.variants import MAX_SPEED, VARIANTS, geometry_for, rules_for
 from envs.counter_rng import below, mix, uniform
-from envs.procgen.games import did_you_mean
-from envs.registry import UsageError
-from envs.vector_env import BatchedEnv, SingleEnv, register
+from envs.registry import UsageError, did_you_mean
+from envs.spaces import Array
+from envs.vector_env import BatchedEnv, SingleEnv
 
-Array = np.ndarray
 MODES = ("rgb", "gray", "index", "entities")
 SPEED_UPS = (4, 8, 12)
 """Broken bricks at which the ball speeds up."""
@@ -63,9 +62,9 @@ class BreakoutVectorEnv(BatchedEnv):
         UsageError: an unknown name or a value that cannot be played.
     """
 
-    world = "breakout"
+    name = "breakout"
     variants = {name: {"variant": name} for name in VARIANTS}
-    kept = (
+    state_names = (
         *("balls", "live", "paddle", "bricks", "brick_reward", "damage"),
         *("speed", "lives", "broken", "obstacles", "target", "last_action"),
     )
@@ -144,11 +143,11 @@ class BreakoutVectorEnv(BatchedEnv):
 
     def _dress(self, rows: Array) -> None:
         """What follows from the level and stays: the middle wall's place and the look."""
-        drawn = 1 + below(self.from_level(rows, 2), 3)
+        drawn = 1 + below(self.level_bits(rows, 2), 3)
         self.board.place[rows] = np.where(self.wall_at[rows] == len(PLACES), drawn, self.wall_at[rows])
         self.board.chart_start[rows, 0] = self.board.place[rows] * self.geometry.width * self.geometry.height
         if self.painter:
-            self.painter.dress(rows, self.from_level)
+            self.painter.dress(rows, self.level_bits)
 
     def _begin(self, rows: Array) -> None:
         board, geometry = self.board, self.geometry
@@ -157,17 +156,17 @@ class BreakoutVectorEnv(BatchedEnv):
         board.broken[rows] = board.damage[rows] = self.last_action[rows] = 0
         places = geometry.width - 2 * geometry.wall - board.width[rows] + 1
         low, high = board.heights[rows].T
-        board.px[rows] = geometry.wall + below(self.from_level(rows, 0), places)
-        board.py[rows] = low + below(self.from_level(rows, 1), high - low + 1)
+        board.px[rows] = geometry.wall + below(self.level_bits(rows, 0), places)
+        board.py[rows] = low + below(self.level_bits(rows, 1), high - low + 1)
         self._lay_bricks(rows)
         if board.any_target:
             mine = rows[board.has_target[rows]]
-            board.target[mine] = self._target_place(mine, self.from_level(mine, 4))
+            board.target[mine] = self._target_place(mine, self.level_bits(mine, 4))
         for j in range(board.ox.shape[1]):
             mine = rows[board.has_block[rows, j]]
             board.ox[mine, j] = geometry.width // 2 - geometry.brick[0] // 2
             board.oy[mine, j], board.ov[mine, j] = np.array([board.blocks[i][j] for i in mine]).reshape(-1, 2).T
-        board.serve(rows, self.from_level)
+        board.serve(rows, self.level_bits)
         if self.painter:
             self.painter.repaint(rows, self.time)
 
@@ -177,11 +176,11 @@ class BreakoutVectorEnv(BatchedEnv):
         chosen[rows] = True
         for (name, density), mine in self.layout_rows:
             mine = mine[chosen[mine]]
-            standing = layouts(self.from_level, mine, name, (geometry.rows, geometry.columns), density)
+            standing = layouts(self.level_bits, mine, name, (geometry.rows, geometry.columns), density)
             board.bricks[mine] = standing.reshape(len(mine), geometry.num_bricks)
         left = geometry.wall + np.arange(geometry.num_bricks) % geometry.columns * geometry.brick[0]
         side = self.negative[rows]
-        side = np.where(side == 3, 1 + below(self.from_level(rows, 3), 2), side)[:, None]
+        side = np.where(side == 3, 1 + below(self.level_bits(rows, 3), 2), side)[:, None]
         negative = ((side == 1) & (left < geometry.width // 2)) | ((side == 2) & (left >= geometry.width // 2))
         board.brick_reward[rows] = np.where(negative, -self.values[rows], self.values[rows])
         board.count_left(rows)
@@ -202,7 +201,7 @@ class BreakoutVectorEnv(BatchedEnv):
             self.painter.lift()
             before = board.px.copy(), board.ox.copy(), board.target.copy() if board.any_target else board.target
         reward = np.zeros(self.num_envs)
-        hit = board.move_balls(self.noise)
+        hit = board.move_balls(self.step_bits)
         faster = self._break(*hit, reward) if len(hit[0]) else hit[0]
         if board.ox.shape[1]:
             board.move_obstacles()
@@ -227,7 +226,7 @@ class BreakoutVectorEnv(BatchedEnv):
         if self.swapped.any():
             actions = np.where(self.swapped, (3 - actions) % 3, actions)
         if self.stickiness.any():
-            stuck = uniform(self.noise(self.rows, _STICKY)) < self.stickiness
+            stuck = uniform(self.step_bits(self.rows, _STICKY)) < self.stickiness
             actions = np.where(stuck, self.last_action, actions)
         self.last_action[:] = actions
         return actions
@@ -236,7 +235,7 @@ class BreakoutVectorEnv(BatchedEnv):
         board, wall = self.board, self.geometry.wall
         way = np.array([0, -2, 2]).take(actions)
         if self.paddle_noise.any():
-            short = uniform(self.noise(self.rows, _PADDLE)) < self.paddle_noise
+            short = uniform(self.step_bits(self.rows, _PADDLE)) < self.paddle_noise
             way = np.where(short, way // 2, way)
         np.minimum(np.maximum(board.px + way, wall), self.last_x, out=board.px)
 
@@ -264,7 +263,7 @@ class BreakoutVectorEnv(BatchedEnv):
         board = self.board
         first = board.live[rows].argmax(axis=1)
         x, y = board.x[rows, first], board.y[rows, first]
-        start, drawn, attempt = board.target[rows], self.noise(rows, _TARGET), 0
+        start, drawn, attempt = board.target[rows], self.step_bits(rows, _TARGET), 0
         while len(rows):
             board.target[rows] = place = self._target_place(rows, mix(drawn, attempt))
             inside = ((x >= place[:, 0]) & (x < place[:, 0] + board.target_span[rows, 0])) & (
@@ -281,14 +280,14 @@ class BreakoutVectorEnv(BatchedEnv):
         board.lives[empty] -= 1
         over[empty] = board.lives[empty] <= 0
         if len(empty):
-            board.serve(empty, self.noise)
+            board.serve(empty, self.step_bits)
 
     # what is seen -------------------------------------------------------------------------------------------------
 
-    def _look(self, rows: Array) -> Array:
+    def _observe(self, rows: Array) -> Array:
         return self.painter.frames[rows] if self.painter else entities(self.board, rows)
 
-    def _look_all(self) -> Array:
+    def _observe_all(self) -> Array:
         if not self.painter:
             return entities(self.board, self.rows)
         return self.painter.frames.copy() if self.copy else self.painter.frames
@@ -298,11 +297,11 @@ class BreakoutVectorEnv(BatchedEnv):
         if self.render_mode != "rgb_array":
             return None
         if self.mode == "rgb":
-            return tuple(self._look(self.rows))
+            return tuple(self._observe(self.rows))
         return tuple(self._painted(Painter(self.board, self.rules, "rgb", self.ball_px)))
 
     def _painted(self, painter: Painter) -> Array:
-        painter.dress(self.rows, self.from_level)
+        painter.dress(self.rows, self.level_bits)
         painter.repaint(self.rows, self.time)
         return painter.frames
 
@@ -327,7 +326,7 @@ class BreakoutVectorEnv(BatchedEnv):
         y; bricks (N, K) bool, brick k = row * columns + column, row 0 lowest; brick_reward, damage (N, K); speed,
         lives, broken (N,); obstacles (N, M, 3) x y vx; target (N, 2) lower left; last_action (N,).
         """
-        return {name: np.array(getattr(self, name)) for name in self.kept}
+        return {name: np.array(getattr(self, name)) for name in self.state_names}
 
     def set_state(self, state: dict[str, Array]) -> None:
         """Go on from ``get_state()`` or ``state()``; names left out keep their values, and frames are painted anew.
@@ -368,7 +367,7 @@ class BreakoutVectorEnv(BatchedEnv):
                 f"y from 0 to {geometry.lowest - 1}"
             )
 
-    def _restored(self) -> None:
+    def _rebuild_derived(self) -> None:
         board = self.board
         self.balls[~self.live] = (GONE, GONE, 0, 0)
         self._dress(self.rows)
@@ -386,7 +385,7 @@ class BreakoutVectorEnv(BatchedEnv):
 class BreakoutEnv(SingleEnv):
     """One game. ``render()`` is RGB in every mode; but in mode rgb, after an end it shows the next game."""
 
-    vector = BreakoutVectorEnv
+    vector_class = BreakoutVectorEnv
 
     def render(self) -> Array | None:
         world = self._vector
@@ -394,7 +393,3 @@ class BreakoutEnv(SingleEnv):
             return super().render()
         frames = self._vector.render()
         return None if frames is None else frames[0]
-
-
-for _name in VARIANTS:
-    register(f"Breakout-{_name.title().replace('_', '')}-v0", BreakoutEnv, variant=_name)

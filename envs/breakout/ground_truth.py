@@ -10,9 +10,8 @@ from envs.breakout.dynamics import Board
 from envs.breakout.levels import Bits
 from envs.breakout.renderer import PADDLE, Painter
 from envs.breakout.variants import MAX_SPEED, Rules
+from envs.spaces import Array
 from envs.vector_env import BatchedEnv
-
-Array = np.ndarray
 
 
 def entities(board: Board, rows: Array) -> Array:

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import numpy as np
 
 from envs.counter_rng import below, uniform
+from envs.spaces import Array
 
-Array = np.ndarray
 Bits = Callable[..., Array]
 """(rows, *tags) -> uint64 for each row."""
 CLASSIC = [(0, 0, 0), (142, 142, 142), (66, 72, 200), (72, 160, 72), (163, 162, 42), (180, 122, 48), (198, 108, 58)]

@@ -17,8 +17,8 @@ from envs.breakout.dynamics import PLACES, Board, within
 from envs.breakout.levels import CLASSIC, Bits, backgrounds, recolored
 from envs.breakout.variants import Rules
 from envs.counter_rng import below, mix
+from envs.spaces import Array
 
-Array = np.ndarray
 WALL, ROW, PADDLE, BALL, BLOCK, DISTRACTOR, DIM = 1, 2, 8, 9, 10, 11, 14
 INKS = 26
 YELLOW, BLUE = ROW + 2, ROW
@@ -89,7 +89,7 @@ class Painter:
         looks = {(self.rules[i].palette, self.rules[i].background, self.rules[i].tone) for i in set(rows.tolist())}
         for look in looks:
             palette, background, tone = look
-            mine = np.array([i for i in rows if _look(self.rules[i]) == look])
+            mine = np.array([i for i in rows if _visual_rules(self.rules[i]) == look])
             base = recolored(bits, mine) if palette == "recolor" else np.array(CLASSIC)[None]
             self.ink[mine, :INKS] = self._toned(_inks(base), tone)
             if self.ground is not None:
@@ -341,7 +341,7 @@ class Painter:
                 still[row, empty] = self.ground[row].reshape(still[row].shape)[empty]
 
 
-def _look(rule: Rules) -> tuple[str, str, str]:
+def _visual_rules(rule: Rules) -> tuple[str, str, str]:
     return rule.palette, rule.background, rule.tone
 
 

@@ -11,8 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from envs.procgen.games import did_you_mean
-from envs.registry import UsageError
+from envs.registry import UsageError, did_you_mean
 
 MAX_SPEED = 2
 """Largest ball speed: every solid must be at least that thick, as a move looks at its end pixel only."""

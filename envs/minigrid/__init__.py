@@ -1,0 +1,13 @@
+"""MiniGrid stepped as arrays. Files in reading order:
+
+* ``levels``    level families and a ladder of tasks, as data
+* ``rules``     cells as numbers, rules as tables over them, layouts drawn by minigrid itself
+* ``renderer``  minigrid's frames by look-up
+* ``env``       the vector env and the single env
+* ``scripted``  a policy that knows the level
+* ``noisy_tv``  four rooms without reward, and a TV that shows noise
+"""
+
+from envs.registration import register_on_import
+
+register_on_import()

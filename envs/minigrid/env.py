@@ -22,50 +22,13 @@ import numpy as np
 import envs.minigrid.rules as cells
 from envs.counter_rng import counter_hash, mix
 from envs.level_map import LevelTransitions
+from envs.minigrid.levels import FAMILIES, LADDER
 from envs.minigrid.renderer import AGENT, FRAME, LIT, PALETTES, frame_shape, paint, tile_table
 from envs.minigrid.rules import DROP, EMPTY, FORWARD, LEFT, PAD, PICKUP, RIGHT, TOGGLE, VIEW, Layout
-from envs.procgen.games import did_you_mean
-from envs.registry import UsageError
-from envs.vector_env import BatchedEnv, SingleEnv, check_int, register
+from envs.registry import UsageError, check_int, did_you_mean
+from envs.spaces import Array
+from envs.vector_env import BatchedEnv, SingleEnv
 
-Array = np.ndarray
-FAMILIES = {
-    "Empty": "",
-    "DoorKey": "doors",
-    "Unlock": "doors",
-    "UnlockPickup": "doors",
-    "FourRooms": "gaps",
-    "LavaGap": "",
-    "LavaCrossing": "",
-    "SimpleCrossing": "",
-    "MultiRoom": "doors",
-    "KeyCorridor": "doors",
-    "ObstructedMaze": "doors",
-}
-"""Level families whose rules are written here, and what lies between their rooms."""
-LADDER = {
-    "empty-8x8": "Empty-8x8-v0",
-    "empty-random-6x6": "Empty-Random-6x6-v0",
-    "doorkey-5x5": "DoorKey-5x5-v0",
-    "doorkey-6x6": "DoorKey-6x6-v0",
-    "doorkey-8x8": "DoorKey-8x8-v0",
-    "unlock": "Unlock-v0",
-    "unlockpickup": "UnlockPickup-v0",
-    "fourrooms": "FourRooms-v0",
-    "lavacrossing-s9n2": "LavaCrossingS9N2-v0",
-    "simplecrossing-s9n2": "SimpleCrossingS9N2-v0",
-    "multiroom-n2-s4": "MultiRoom-N2-S4-v0",
-    "multiroom-n4-s5": "MultiRoom-N4-S5-v1",
-    "multiroom-n6": "MultiRoom-N6-v0",
-    "keycorridor-s3r1": "KeyCorridorS3R1-v0",
-    "keycorridor-s3r2": "KeyCorridorS3R2-v0",
-    "keycorridor-s3r3": "KeyCorridorS3R3-v0",
-    "keycorridor-s4r3": "KeyCorridorS4R3-v0",
-    "obstructedmaze-1dlh": "ObstructedMaze-1Dlh-v0",
-    "obstructedmaze-2dlhb": "ObstructedMaze-2Dlhb-v1",
-    "obstructedmaze-full": "ObstructedMaze-Full-v1",
-}
-"""Tasks from easy to hard for a policy without a bonus: name -> minigrid's id without its prefix."""
 LAYOUTS_KEPT = 4096
 """Levels whose layout is remembered, 4 kB each at most: drawing one takes 0.2 to 2 ms."""
 
@@ -128,9 +91,9 @@ class MiniGridVectorEnv(BatchedEnv):
         UsageError: a value out of range, or a level family whose rules are not known here.
     """
 
-    world = "minigrid"
+    name = "minigrid"
     variants = {name: {"env_id": f"MiniGrid-{env_id}"} for name, env_id in LADDER.items()}
-    kept: ClassVar[tuple[str, ...]] = ("grid", "cell", "direction", "carrying", "visited", "entered")
+    state_names: ClassVar[tuple[str, ...]] = ("grid", "cell", "direction", "carrying", "visited", "entered")
     goal: ClassVar[int] = cells.code("goal", cells.COLOR_TO_IDX["green"])
     """The cell that stands where levels have their goal."""
 
@@ -231,7 +194,7 @@ class MiniGridVectorEnv(BatchedEnv):
         self._rooms[rows] += (room > 0) & (self.entered[rows] >> room & 1 == 0)
         self.entered[rows] |= 1 << room
 
-    def _restored(self) -> None:
+    def _rebuild_derived(self) -> None:
         for i in self.rows:
             start = self.layout(int(self.level[i]))
             self._free[i], self._room_map[i] = start.free, start.rooms
@@ -277,7 +240,7 @@ class MiniGridVectorEnv(BatchedEnv):
 
     # what is seen -------------------------------------------------------------------------------------------------
 
-    def _look(self, rows: Array) -> Array:
+    def _observe(self, rows: Array) -> Array:
         if self.view == "symbolic":
             return self._symbols(rows)
         if self.full_view:
@@ -377,8 +340,4 @@ class MiniGridVectorEnv(BatchedEnv):
 class MiniGridEnv(SingleEnv):
     """One MiniGrid level."""
 
-    vector = MiniGridVectorEnv
-
-
-for _env_id in LADDER.values():
-    register(f"FastMiniGrid-{_env_id}", MiniGridEnv, env_id=f"MiniGrid-{_env_id}")
+    vector_class = MiniGridVectorEnv

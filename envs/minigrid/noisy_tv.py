@@ -21,12 +21,12 @@ import envs.minigrid.rules as cells
 from envs.counter_rng import below, mix
 from envs.minigrid.env import MiniGridVectorEnv
 from envs.minigrid.rules import DONE, EMPTY, TV, VIEW
-from envs.procgen.games import did_you_mean
-from envs.registry import UsageError
-from envs.vector_env import SingleEnv, register
+from envs.registration import TV_VARIANTS
+from envs.registry import UsageError, did_you_mean
+from envs.spaces import Array
+from envs.vector_env import SingleEnv
 
-Array = np.ndarray
-SHOWS = ("noise", "still", "remote")
+SHOWS = tuple(TV_VARIANTS)
 PICTURES = 10 * 6 * 3
 """Cells that a picture is one of, from ``EMPTY`` on."""
 STILL = cells.code("ball", cells.COLOR_TO_IDX["purple"])
@@ -48,9 +48,9 @@ class NoisyTVVectorEnv(MiniGridVectorEnv):
         UsageError: an unknown ``tv``, an option that is fixed here, or ``actions`` without "done" for the remote.
     """
 
-    world = "noisy-tv"
-    variants = {tv: {"tv": tv} for tv in SHOWS}
-    kept = (*MiniGridVectorEnv.kept, "pressed")
+    name = "noisy-tv"
+    variants = TV_VARIANTS
+    state_names = (*MiniGridVectorEnv.state_names, "pressed")
     goal = TV
 
     def __init__(self, num_envs: int = 1, *, tv: str = "noise", **options: Any):
@@ -75,8 +75,8 @@ class NoisyTVVectorEnv(MiniGridVectorEnv):
         self.pressed[rows] = 0
         self._place[rows] = (self.grid[rows] == TV).argmax(axis=1)
 
-    def _restored(self) -> None:
-        super()._restored()
+    def _rebuild_derived(self) -> None:
+        super()._rebuild_derived()
         self._place[:] = (self.grid == TV).argmax(axis=1)
 
     def _advance(self, actions: Array) -> tuple[Array, Array, Array]:
@@ -93,11 +93,13 @@ class NoisyTVVectorEnv(MiniGridVectorEnv):
     def _pictures(self, rows: Array) -> Array:
         """uint64 (n,) that all of a picture follows from."""
         if self.tv == "noise":
-            return self.noise(rows, _PICTURE)
-        return mix(self._keys[rows], self.pressed[rows]) if self.tv == "remote" else np.zeros(len(rows), np.uint64)
+            return self.step_bits(rows, _PICTURE)
+        return (
+            mix(self.episode_bits[rows], self.pressed[rows]) if self.tv == "remote" else np.zeros(len(rows), np.uint64)
+        )
 
-    def _look(self, rows: Array) -> Array:
-        seen = super()._look(rows)
+    def _observe(self, rows: Array) -> Array:
+        seen = super()._observe(rows)
         row, place = np.nonzero(self._screens(rows))
         line, column = np.divmod(place, VIEW)
         picture = self._pictures(rows[row])
@@ -123,8 +125,4 @@ class NoisyTVVectorEnv(MiniGridVectorEnv):
 class NoisyTVEnv(SingleEnv):
     """One level with a TV."""
 
-    vector = NoisyTVVectorEnv
-
-
-for _tv in SHOWS:
-    register(f"NoisyTV-{_tv.title()}-v0", NoisyTVEnv, tv=_tv)
+    vector_class = NoisyTVVectorEnv

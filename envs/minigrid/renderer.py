@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from envs.minigrid.rules import EMPTY, code
+from envs.spaces import Array
 
 # after envs.minigrid.rules, which keeps pygame from greeting
 from minigrid.core.constants import IDX_TO_COLOR  # isort: skip
@@ -31,7 +32,6 @@ from minigrid.utils.rendering import (  # isort: skip
     rotate_fn,
 )
 
-Array = np.ndarray
 SUBDIVISIONS = 3
 """minigrid paints each tile three times as large and takes means."""
 AGENT, LIT = 256, 256 * 5

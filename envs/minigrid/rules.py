@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from envs.counter_rng import counter_hash
+from envs.spaces import Array
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")  # minigrid imports pygame, which would greet
 
 from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX
 
-Array = np.ndarray
 VIEW = 7
 """Side of the agent's view, in cells."""
 PAD = VIEW - 1

@@ -13,8 +13,7 @@ import numpy as np
 
 import envs.minigrid.rules as cells
 from envs.minigrid.rules import DONE, DROP, EMPTY, FORWARD, LEFT, PICKUP, RIGHT, TOGGLE
-
-Array = np.ndarray
+from envs.spaces import Array
 
 
 def next_action(grid: Array, cell: int, direction: int, carrying: int, ahead: Array) -> int:

@@ -1,0 +1,11 @@
+"""Procgen batched in C++. Files in reading order:
+
+* ``games``           games and options as data, checked before the C++ sees them
+* ``env``             the vector env and the single env
+* ``state``           one env's state read and patched as bytes
+* ``coinrun_themes``  CoinRun with half of its themes held out
+"""
+
+from envs.registration import register_on_import
+
+register_on_import()

@@ -18,16 +18,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import gymnasium as gym
-import numpy as np
-
 from envs.counter_rng import below, counter_hash
 from envs.procgen.env import ProcgenEnv, ProcgenVectorEnv
-from envs.procgen.games import did_you_mean
 from envs.procgen.state import THEMES, patch
-from envs.registry import UsageError
+from envs.registry import UsageError, did_you_mean
+from envs.spaces import Array
 
-Array = np.ndarray
 SPLITS = {"wall_theme": 3, "agent_theme": 3, "background_index": 31}
 """How many of each come first and are for training; the others are held out."""
 PARTS = ("train", "heldout", "all")
@@ -80,7 +76,7 @@ class CoinRunThemesVectorEnv(ProcgenVectorEnv):
         UsageError: an unknown part, or an option that would hide or forbid the patch.
     """
 
-    world: ClassVar[str] = "coinrun-themes"
+    name: ClassVar[str] = "coinrun-themes"
     variants: ClassVar[dict[str, dict[str, Any]]] = {part: {"themes": part} for part in PARTS} | {
         f"heldout-{kind}": {kind: "heldout"} for kind in ("grounds", "agents", "backgrounds")
     }
@@ -126,11 +122,3 @@ class CoinRunThemesEnv(ProcgenEnv):
 
     def __init__(self, *, render_mode: str | None = None, **options: Any):
         self._hold(CoinRunThemesVectorEnv(1, render_mode=render_mode, **options))
-
-
-if "Procgen/CoinRunThemes-v0" not in gym.registry:
-    gym.register(
-        "Procgen/CoinRunThemes-v0",
-        entry_point="envs.procgen.coinrun_themes:CoinRunThemesEnv",
-        vector_entry_point="envs.procgen.coinrun_themes:CoinRunThemesVectorEnv",
-    )

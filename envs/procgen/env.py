@@ -24,12 +24,13 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from envs.procgen.games import GAMES, Options, check_int, did_you_mean
+from envs.procgen.games import GAMES, Options
 from envs.procgen.state import factors
-from envs.registry import UsageError
+from envs.registration import register_ids
+from envs.registry import UsageError, check_int, did_you_mean
 from envs.rng_streams import stream_seed
+from envs.spaces import Array
 
-Array = np.ndarray
 ACTIONS = {"all": 15, "arrows": 9}
 """9 arrow combinations {left, none, right} x {down, none, up} (4 = none, 7 = right), then D A W S Q E."""
 RIGHT_AND_JUMP = 8
@@ -101,12 +102,12 @@ class ProcgenVectorEnv(VectorEnv):
         **options: Any,
     ):
         self.options = Options.check({"game": game, **options})
-        self.num_envs = check_int("num_envs", num_envs, 1, 2**16, "give the number of envs")
+        self.num_envs = check_int("procgen", "num_envs", num_envs, 1, 2**16, "give the number of envs")
         self.seed = int(seed)
         self.exact_state = not self.options.use_generated_assets
         default_threads = 0 if self.num_envs <= 16 else 2
         self.num_threads = check_int(
-            "num_threads", default_threads if num_threads is None else num_threads, 0, 256, "0 is no threads"
+            "procgen", "num_threads", default_threads if num_threads is None else num_threads, 0, 256, "0 is no threads"
         )
         self.max_episode_steps = self._check_limit(max_episode_steps)
         if render_mode not in (None, "rgb_array"):
@@ -131,7 +132,9 @@ class ProcgenVectorEnv(VectorEnv):
     def _check_limit(self, limit: int | None) -> int | None:
         if limit is None:
             return None
-        limit = check_int("max_episode_steps", limit, 1, 2**31 - 1, "give steps, or None for the game's own limit")
+        limit = check_int(
+            "procgen", "max_episode_steps", limit, 1, 2**31 - 1, "give steps, or None for the game's own limit"
+        )
         if limit >= self.options.time_limit:
             return None
         if not self.exact_state or self.options.use_sequential_levels:
@@ -395,17 +398,4 @@ class ProcgenEnv(gym.Env):
         self._vector.close()
 
 
-def register() -> None:
-    """Make ``Procgen/CoinRun-v0`` and its 15 siblings known to ``gymnasium.make`` and ``make_vec``; run on import."""
-    for name, game in GAMES.items():
-        env_id = f"Procgen/{game.title}-v0"
-        if env_id not in gym.registry:
-            gym.register(
-                env_id,
-                entry_point="envs.procgen.env:ProcgenEnv",
-                vector_entry_point="envs.procgen.env:ProcgenVectorEnv",
-                kwargs={"game": name},
-            )
-
-
-register()
+register_ids()

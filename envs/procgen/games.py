@@ -6,13 +6,10 @@ openai/train-procgen for the normalising constants. Nothing here imports procgen
 
 from __future__ import annotations
 
-import difflib
-import operator
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from envs.registry import UsageError
+from envs.registry import UsageError, check_int, did_you_mean
 
 LARGEST_SEED = 2**31 - 1
 """Level seeds are int32."""
@@ -52,23 +49,6 @@ GAMES: dict[str, Game] = {
     "plunder": Game("Plunder", (4.5, 30), (3, 30), time_limit=4000),
     "starpilot": Game("StarPilot", (2.5, 64), (1.5, 35), ("extreme",)),
 }
-
-
-def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"``, or nothing."""
-    found = difflib.get_close_matches(str(name), list(known), 1)
-    return f"; did you mean '{found[0]}'?" if found else ""
-
-
-def check_int(name: str, value: Any, low: int, high: int, cure: str) -> int:
-    """``value`` as an int in [low, high]; else UsageError. True and 3.0 are not integers here."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = low - 1
-    if isinstance(value, bool) or not low <= number <= high:
-        raise UsageError(f"procgen: {name}={value!r} is not an integer in [{low}, {high}]; {cure}")
-    return number
 
 
 @dataclass(frozen=True)
@@ -115,7 +95,9 @@ class Options:
             value = getattr(self, field.name)
             if field.type == "bool" and not isinstance(value, bool):
                 raise UsageError(f"procgen: {field.name}={value!r} is not a bool; give True or False")
-        flags = check_int("debug_mode", self.debug_mode, 0, 15, "a sum of 2 (no pits), 4 (no crates), 8 (flat ground)")
+        flags = check_int(
+            "procgen", "debug_mode", self.debug_mode, 0, 15, "a sum of 2 (no pits), 4 (no crates), 8 (flat ground)"
+        )
         if flags and self.game != "coinrun":
             raise UsageError(f"procgen: debug_mode={flags} acts in coinrun only; leave it at 0 for {self.game}")
 
@@ -125,8 +107,8 @@ class Options:
                 "procgen: num_levels=0 means every level, training levels included; for unseen levels give a range, "
                 "as num_levels=100000 with start_level=1000000"
             )
-        count = check_int("num_levels", self.num_levels, 1, LARGEST_SEED, "give the number of levels")
-        start = check_int("start_level", self.start_level, 0, LARGEST_SEED, "give the first level seed")
+        count = check_int("procgen", "num_levels", self.num_levels, 1, LARGEST_SEED, "give the number of levels")
+        start = check_int("procgen", "start_level", self.start_level, 0, LARGEST_SEED, "give the first level seed")
         if start + count > LARGEST_SEED:
             raise UsageError(
                 f"procgen: levels [{start}, {start + count}) pass the largest seed {LARGEST_SEED}; lower start_level"

@@ -26,10 +26,9 @@ from typing import Any
 
 import numpy as np
 
-from envs.procgen.games import check_int, did_you_mean
-from envs.registry import UsageError
+from envs.registry import UsageError, check_int, did_you_mean
+from envs.spaces import Array
 
-Array = np.ndarray
 VERSION, END_MARK = 0, 0xCAFECAFE
 OPTIONS = (
     "paint_vel_info",
@@ -150,7 +149,7 @@ def check_patch(changes: Mapping[str, Any], game: str) -> dict[str, Any]:
         elif game != "coinrun":
             raise UsageError(f"procgen: {name} is read and set in coinrun alone, not in {game}; leave it out")
         else:
-            check_int(name, value, 0, THEMES[name] - 1, f"coinrun has {THEMES[name]} of them")
+            check_int("procgen", name, value, 0, THEMES[name] - 1, f"coinrun has {THEMES[name]} of them")
     return dict(changes)
 
 

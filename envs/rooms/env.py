@@ -22,13 +22,13 @@ import gymnasium as gym
 import numpy as np
 
 from envs.counter_rng import below, counter_hash, uniform
-from envs.procgen.games import did_you_mean
-from envs.registry import UsageError
+from envs.registration import ROOMS_VARIANTS
+from envs.registry import UsageError, did_you_mean
 from envs.rooms.raycast import HALF, Palettes, Scenes, palettes, render
 from envs.rooms.scenes import HUES, SceneConfig, apart, draw_scenes, poses_of
-from envs.vector_env import BatchedEnv, SingleEnv, register
+from envs.spaces import Array
+from envs.vector_env import BatchedEnv, SingleEnv
 
-Array = np.ndarray
 SIZE, FOV = 64, 80.0
 CAMERAS = ("fixed", "moving", "first_person")
 HEADINGS = 12
@@ -65,14 +65,9 @@ class RoomsVectorEnv(BatchedEnv):
         UsageError: an unknown name or a value out of range.
     """
 
-    world = "rooms"
-    variants = {
-        "fixed": {"camera": "fixed"},
-        "moving": {"camera": "moving"},
-        "first_person": {"camera": "first_person"},
-        "heldout_combinations": {"combinations": "heldout"},
-    }
-    kept = ("agent", "heading", "angle")
+    name = "rooms"
+    variants = ROOMS_VARIANTS
+    state_names = ("agent", "heading", "angle")
 
     def __init__(
         self,
@@ -127,10 +122,10 @@ class RoomsVectorEnv(BatchedEnv):
         self._furnish(rows)
         objects = self.scene.place[rows, :OBJECTS].astype(np.float64)
         self.agent[rows] = apart(levels, 98, objects, self._reach(rows) + 2 * STRIDE, FENCE - 0.3)
-        self.heading[rows] = below(self.from_level(rows, _HEADING), HEADINGS)
+        self.heading[rows] = below(self.level_bits(rows, _HEADING), HEADINGS)
         self.angle[rows] = -np.pi / 2
         if self.camera == "moving":
-            self.angle[rows] = 2 * np.pi * uniform(self.from_level(rows, _CAMERA))
+            self.angle[rows] = 2 * np.pi * uniform(self.level_bits(rows, _CAMERA))
         self._show_agent(rows)
 
     def _furnish(self, rows: Array) -> None:
@@ -162,7 +157,7 @@ class RoomsVectorEnv(BatchedEnv):
         walks = (actions == 2)[:, None]
         self.agent[:] = np.where(walks, self._ahead(self.heading), self.agent)
         if self.camera == "moving":
-            swing = below(self.noise(self.rows, _SWING), 3) - 1
+            swing = below(self.step_bits(self.rows, _SWING), 3) - 1
             self.angle[:] = (self.angle + SWING * swing) % (2 * np.pi)
         self._show_agent(self.rows)
         touched = self._gaps(self.agent) < self._reach(self.rows)
@@ -199,13 +194,13 @@ class RoomsVectorEnv(BatchedEnv):
             raise UsageError(f"rooms: views({count}): ask for at least one")
         angle = np.empty((self.num_envs, count - 1))
         for other in range(count - 1):
-            angle[:, other] = 2 * np.pi * uniform(self.noise(self.rows, _VIEWS + other))
+            angle[:, other] = 2 * np.pi * uniform(self.step_bits(self.rows, _VIEWS + other))
         others = poses_of(RING * np.cos(angle), RING * np.sin(angle), EYE, angle + np.pi, PITCH)
         poses = np.concatenate([self.poses(self.rows)[:, None], others], 1)
         seen = render(self.scene, poses, size=SIZE, fov=FOV, depth=False, masks=False, colours=self.colours)
         return {"image": seen.images, "pose": poses}
 
-    def _look(self, rows: Array) -> dict[str, Array]:
+    def _observe(self, rows: Array) -> dict[str, Array]:
         poses, everyone = self.poses(rows), len(rows) == self.num_envs
         scene = self.scene if everyone else self.scene.take(rows)
         colours = self.colours if everyone else Palettes(*(part[rows] for part in self.colours))
@@ -213,7 +208,7 @@ class RoomsVectorEnv(BatchedEnv):
         hues = self.scene.hue[rows, self.goal[rows]]
         return {"image": image[:, 0], "pose": poses, "goal": np.eye(len(HUES), dtype=np.float32)[hues]}
 
-    def _restored(self) -> None:
+    def _rebuild_derived(self) -> None:
         self._furnish(self.rows)
         self._show_agent(self.rows)
 
@@ -281,8 +276,4 @@ def _with_agent(scene: Scenes, shown: bool) -> Scenes:
 class RoomsEnv(SingleEnv):
     """One room."""
 
-    vector = RoomsVectorEnv
-
-
-for _name, _options in RoomsVectorEnv.variants.items():
-    register(f"Rooms-{_name.title().replace('_', '')}-v0", RoomsEnv, **_options)
+    vector_class = RoomsVectorEnv

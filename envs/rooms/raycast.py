@@ -26,8 +26,8 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.registry import UsageError
+from envs.spaces import Array
 
-Array = np.ndarray
 HALF, CEILING = 3.5, 3.0
 """Metres: half the room's width, and its height."""
 SHAPES = ("none", "sphere", "cylinder", "box")

@@ -23,11 +23,10 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.counter_rng import counter_hash, uniform
-from envs.procgen.games import did_you_mean
-from envs.registry import UsageError
+from envs.registry import UsageError, did_you_mean
 from envs.rooms.raycast import FLOOR_STYLES, HALF, WALL_STYLES, Scenes, render
+from envs.spaces import Array
 
-Array = np.ndarray
 HUES = ("red", "yellow", "green", "cyan", "blue", "magenta")
 COMBINATIONS = ("train", "heldout", "all")
 CAMERAS = ("ring", "free", "trajectory")

@@ -21,9 +21,9 @@ import numpy as np
 
 from envs.counter_rng import below, counter_hash
 from envs.registry import UsageError
+from envs.spaces import Array
 from envs.sprites.renderer import SHAPES, Sprites, colour_in, hsv, stamp
 
-Array = np.ndarray
 SIZE = 64
 RADIUS = 14.0
 """Pixels, at scale 1."""

@@ -11,19 +11,17 @@ colour) pairs are those of ``envs.sprites.renderer``. Units: pixels, x to the ri
 
 from __future__ import annotations
 
-from typing import Any
-
 import gymnasium as gym
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from envs.counter_rng import below, uniform
-from envs.procgen.games import did_you_mean
-from envs.registry import UsageError
+from envs.registration import SPRITES_VARIANTS
+from envs.registry import UsageError, check_int, did_you_mean
+from envs.spaces import Array
 from envs.sprites.renderer import COLOURS, SHAPES, Sprites, allowed, class_rgb, colour_in, stamp
-from envs.vector_env import BatchedEnv, SingleEnv, check_int, register
+from envs.vector_env import BatchedEnv, SingleEnv
 
-Array = np.ndarray
 SIDE, STEP = 64, 3
 AGENT_SIDE = 7
 """Pixels; odd, as the agent's centre is a pixel."""
@@ -57,17 +55,9 @@ class SpritesVectorEnv(BatchedEnv):
         UsageError: an unknown name or a value out of range.
     """
 
-    world = "sprites"
-    variants = {
-        "one_distractor": {},
-        "two_distractors": {"distractors": 2},
-        "three_distractors": {"distractors": 3},
-        "heldout_combinations": {"combinations": "heldout"},
-        "gradient": {"background": "gradient"},
-        "noise": {"background": "noise"},
-        "small": {"radius": 4.5},
-    }
-    kept = ("agent",)
+    name = "sprites"
+    variants = SPRITES_VARIANTS
+    state_names = ("agent",)
 
     def __init__(
         self,
@@ -131,10 +121,10 @@ class SpritesVectorEnv(BatchedEnv):
         slots = 1 + self.distractors
         self.place[rows] = self._places(rows)[:, :slots]
         order = np.arange(self.distractors)
-        drawn = below(self.from_level(rows[:, None], _PAIR, order), len(self.pairs))
+        drawn = below(self.level_bits(rows[:, None], _PAIR, order), len(self.pairs))
         self.kind[rows, 0] = TARGET
         self.kind[rows, 1:] = self.pairs[drawn]
-        turn = 2 * np.pi * uniform(self.from_level(rows[:, None], _TURN, np.arange(slots)))
+        turn = 2 * np.pi * uniform(self.level_bits(rows[:, None], _TURN, np.arange(slots)))
         turn[:, 0] = 0
         sprites = Sprites(
             present=np.ones((len(rows), slots), bool),
@@ -143,7 +133,7 @@ class SpritesVectorEnv(BatchedEnv):
             orientation=turn,
             x=self.place[rows, :, 0] + 0.5,
             y=self.place[rows, :, 1] + 0.5,
-            rgb=class_rgb(self.kind[rows, :, 1], self.from_level(rows[:, None], _SHADE, np.arange(slots))),
+            rgb=class_rgb(self.kind[rows, :, 1], self.level_bits(rows[:, None], _SHADE, np.arange(slots))),
         )
         canvas, mask = self._ground(rows), np.zeros((len(rows), SIDE, SIDE), np.uint8)
         colour_in(canvas, sprites)
@@ -160,7 +150,7 @@ class SpritesVectorEnv(BatchedEnv):
         edge = int(np.ceil(self.radius)) + 1
         found = np.zeros((len(rows), count, 2))
         for k in range(count):
-            bits = (self.from_level(rows[:, None], _PLACES, k, tries, axis) for axis in range(2))
+            bits = (self.level_bits(rows[:, None], _PLACES, k, tries, axis) for axis in range(2))
             spots = edge + np.stack([below(each, SIDE - 2 * edge) for each in bits], axis=-1)
             gap = np.linalg.norm(spots[:, :, None] - found[:, None, :k], axis=-1).min(axis=2, initial=np.inf)
             least = 2 * self.radius + 1 if k < count - 1 else self.reach + 2 * STEP
@@ -172,14 +162,14 @@ class SpritesVectorEnv(BatchedEnv):
 
     def _ground(self, rows: Array) -> Array:
         ground = np.full((len(rows), SIDE, SIDE, 3), GROUND, np.uint8)
-        ends = below(self.from_level(rows[:, None, None], _BACK, np.arange(2)[:, None], np.arange(3)), 100)
+        ends = below(self.level_bits(rows[:, None, None], _BACK, np.arange(2)[:, None], np.arange(3)), 100)
         if self.background == "gradient":
             share = np.linspace(0, 1, SIDE)[None, :, None]
             shade = ends[:, None, 0] * (1 - share) + ends[:, None, 1] * share
             ground[:] = shade.astype(np.uint8)[:, :, None]
         elif self.background == "noise":
             cells = np.arange(16)
-            spots = self.from_level(
+            spots = self.level_bits(
                 rows[:, None, None, None], _BACK, cells[:, None, None], cells[:, None], np.arange(3)
             )
             ground[:] = below(spots, 100).astype(np.uint8).repeat(4, axis=1).repeat(4, axis=2)
@@ -197,12 +187,12 @@ class SpritesVectorEnv(BatchedEnv):
         half = AGENT_SIDE // 2
         return np.clip(self.agent + way, half, SIDE - 1 - half)
 
-    def _look(self, rows: Array) -> Array:
+    def _observe(self, rows: Array) -> Array:
         frames = self.canvas[rows]
         self._paint_agent(frames, rows, 255)
         return frames
 
-    def _look_all(self) -> Array:
+    def _observe_all(self) -> Array:
         frames = self.canvas.copy()
         self._paint_agent(frames, self.rows, 255)
         return frames
@@ -213,7 +203,7 @@ class SpritesVectorEnv(BatchedEnv):
         left, upper = (self.agent[rows] - AGENT_SIDE // 2).T
         windows[np.arange(len(rows)), upper, left] = value
 
-    def _restored(self) -> None:
+    def _rebuild_derived(self) -> None:
         self._furnish(self.rows)
 
     # ground truth -------------------------------------------------------------------------------------------------
@@ -251,9 +241,4 @@ def _distractor_pairs(combinations: str) -> Array:
 class SpritesEnv(SingleEnv):
     """One scene."""
 
-    vector = SpritesVectorEnv
-
-
-for _name, _options in SpritesVectorEnv.variants.items():
-    _given: dict[str, Any] = _options
-    register(f"Sprites-{_name.title().replace('_', '')}-v0", SpritesEnv, **_given)
+    vector_class = SpritesVectorEnv

@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from envs.counter_rng import below, counter_hash, mix, uniform
-from envs.procgen.games import did_you_mean
-from envs.registry import UsageError
+from envs.registry import UsageError, did_you_mean
+from envs.spaces import Array
 from envs.sprites.renderer import SHAPES, Sprites, allowed, class_rgb, colour_in, stamp
 
-Array = np.ndarray
 _ATTEMPTS = 1000
 
 

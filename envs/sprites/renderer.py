@@ -15,10 +15,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from envs.counter_rng import mix, uniform
-from envs.procgen.games import did_you_mean
-from envs.registry import UsageError
+from envs.registry import UsageError, did_you_mean
+from envs.spaces import Array
 
-Array = np.ndarray
 COLOURS = ("red", "yellow", "green", "cyan", "blue", "magenta")
 """Colour classes: hue = (class +- 0.3) / 6 of the circle, saturation and value in [0.7, 1]."""
 COMBINATIONS = ("train", "heldout", "all")

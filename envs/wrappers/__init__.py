@@ -1,0 +1,7 @@
+"""Wrappers of vector envs. Files in reading order:
+
+* ``sb3``            stable-baselines3's ``VecEnv`` interface
+* ``frame_stack``    the last k frames in the channels
+* ``visual_shifts``  images shifted in hue, noise, blur, ...
+* ``gymnasium``      any Gymnasium env by its id
+"""

@@ -1,4 +1,4 @@
-"""Any world of this folder as a stable-baselines3 ``VecEnv``: one thin adapter, nothing copied.
+"""Any vector env of this folder as a stable-baselines3 ``VecEnv``: one thin adapter, nothing copied.
 
 Images (N, H, W, C) are shown as (N, C, H, W) *views* of the same memory, which is exactly torch's channels-last.
 The adapter keeps the episode statistics that SB3's VecMonitor would, so SB3 counts it as monitored.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -17,83 +17,76 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
 from envs.registry import UsageError
-
-Array = np.ndarray
-
-
-def is_image(space: spaces.Space) -> TypeGuard[spaces.Box]:
-    """A uint8 Box (H, W, C)."""
-    return isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3
-
-
-def channels_first(space: spaces.Box) -> spaces.Box:
-    """The Box (H, W, C) as (C, H, W)."""
-    return spaces.Box(space.low.transpose(2, 0, 1), space.high.transpose(2, 0, 1), dtype=np.uint8)
+from envs.spaces import IMAGE, Array, Space, channels_first, is_image, to_channels_first
 
 
 class Sb3VecEnv(VecEnv):
-    """A Gymnasium vector world (SAME_STEP) behind SB3's interface.
+    """A Gymnasium vector env (SAME_STEP) behind SB3's interface.
 
-    The observation space is a Box where the world gives one image (bare, or a Dict with the one key "image"), else a
+    The observation space is a Box where the env gives a bare observation, or a Dict with the one key "image"; else a
     Dict. ``infos[i]`` of an ended env holds ``terminal_observation``, ``TimeLimit.truncated`` (truncated and not
-    terminated), ``terminal_observation_is_previous`` where the world cannot show the true last frame,
-    ``episode`` = {"r": return, "l": steps, "t": seconds}, and what the world itself told about that env.
+    terminated), ``terminal_observation_is_previous`` where the env cannot show the true final frame, ``episode`` =
+    {"r": return, "l": steps, "t": seconds}, and the vector env's own infos about it.
 
     Args:
-        vector_env: the world. It must hand out fresh arrays at every step: SB3 stores an observation after the step
-            that follows it.
+        vector_env: hands out fresh arrays at every step: SB3 stores an observation after the step that follows it.
 
     Raises:
-        UsageError: another autoreset mode, or a world that reuses its observation array.
+        UsageError: another autoreset mode, or a vector env that reuses its observation array.
     """
 
-    def __init__(self, vector_env: VectorEnv):
+    def __init__(self, vector_env: VectorEnv[Any, Any, Any]):
         mode = vector_env.metadata.get("autoreset_mode")
         if mode != AutoresetMode.SAME_STEP:
             raise UsageError(f"{vector_env}: autoreset_mode is {mode}; Sb3VecEnv takes AutoresetMode.SAME_STEP only")
-        self.world: Any = vector_env
+        self.vector_env: Any = vector_env
         space = vector_env.single_observation_space
-        self._inner_key = "image" if isinstance(space, spaces.Dict) and list(space.spaces) == ["image"] else None
-        inner = space["image"] if isinstance(space, spaces.Dict) and self._inner_key else space
+        self._is_wrapped_image = isinstance(space, spaces.Dict) and list(space.spaces) == [IMAGE]
+        inner = space[IMAGE] if isinstance(space, spaces.Dict) and self._is_wrapped_image else space
         self._image_keys: frozenset[str] = frozenset()
         if isinstance(inner, spaces.Dict):
             self._image_keys = frozenset(key for key, value in inner.spaces.items() if is_image(value))
-            shown: spaces.Space = spaces.Dict(
+            shown: Space = spaces.Dict(
                 {key: channels_first(value) if is_image(value) else value for key, value in inner.spaces.items()}
             )
         else:
             shown = channels_first(inner) if is_image(inner) else inner
         self._box_is_image = is_image(inner)
         self._returns = np.zeros(vector_env.num_envs)
-        self._lengths = np.zeros(vector_env.num_envs, np.int64)
+        self._lengths: Array = np.zeros(vector_env.num_envs, np.int64)
         self._start = time.monotonic()
-        self.told: dict[str, Any] = {}
-        """The world's infos of the newest step, all envs at once."""
+        self.newest_infos: dict[str, Any] = {}
+        """Infos of the newest step, all envs at once."""
         self.frames: int = getattr(vector_env, "frames", 1)
         """Frames stacked in the channels of an image."""
         self._actions: Array | None = None
         self._last: Any = None
         super().__init__(vector_env.num_envs, shown, vector_env.single_action_space)
 
-    def _show(self, observation: Any, axes: tuple[int, ...]) -> Any:
-        """The observation as SB3 sees it; ``axes`` brings the channels to the front."""
-        if self._inner_key is not None:
-            observation = observation[self._inner_key]
+    @property
+    def exact_state(self) -> bool:
+        """True where ``state_dict`` gives all that decides what follows."""
+        return bool(getattr(self.vector_env, "exact_state", False))
+
+    def _show(self, observation: Any) -> Any:
+        """One env's or all envs' observation as SB3 sees it."""
+        if self._is_wrapped_image:
+            observation = observation[IMAGE]
         if isinstance(observation, dict):
-            return {k: v.transpose(axes) if k in self._image_keys else v for k, v in observation.items()}
-        return observation.transpose(axes) if self._box_is_image else observation
+            return {k: to_channels_first(v) if k in self._image_keys else v for k, v in observation.items()}
+        return to_channels_first(observation) if self._box_is_image else observation
 
     def _batch(self, observation: Any) -> Any:
-        shown = self._show(observation, (0, 3, 1, 2))
-        some = next(iter(shown.values())) if isinstance(shown, dict) else shown
-        if self._last is not None and np.may_share_memory(some, self._last):
-            raise UsageError(f"{self.world} reuses its observation array; make it with copy=True")
-        self._last = some
+        shown = self._show(observation)
+        any_array = next(iter(shown.values())) if isinstance(shown, dict) else shown
+        if self._last is not None and np.may_share_memory(any_array, self._last):
+            raise UsageError(f"{self.vector_env} reuses its observation array; make it with copy=True")
+        self._last = any_array
         return shown
 
     def reset(self) -> Any:
-        """New episodes in all envs; the seed of ``seed(s)`` is handed to the world, which derives its envs' from it."""
-        observation, infos = self.world.reset(seed=self._seeds[0], options=self._options[0] or None)
+        """Begin an episode in all envs; the seed of ``seed(s)`` goes to the vector env, which derives its envs' own."""
+        observation, infos = self.vector_env.reset(seed=self._seeds[0], options=self._options[0] or None)
         self._reset_seeds()
         self._reset_options()
         self._returns[:] = 0
@@ -106,8 +99,8 @@ class Sb3VecEnv(VecEnv):
         self._actions = actions
 
     def step_wait(self) -> tuple[Any, Array, Array, list[dict[str, Any]]]:
-        observation, reward, terminated, truncated, infos = self.world.step(self._actions)
-        self.told = infos
+        observation, reward, terminated, truncated, infos = self.vector_env.step(self._actions)
+        self.newest_infos = infos
         done = terminated | truncated
         self._returns += reward
         self._lengths += 1
@@ -130,7 +123,7 @@ class Sb3VecEnv(VecEnv):
         seconds = round(time.monotonic() - self._start, 6)
         for i in np.flatnonzero(done):
             row = rows[i]
-            row["terminal_observation"] = self._show(row.pop("final_obs"), (2, 0, 1))
+            row["terminal_observation"] = self._show(row.pop("final_obs"))
             row["TimeLimit.truncated"] = bool(cut[i])
             if row.pop("final_obs_is_previous", False):
                 row["terminal_observation_is_previous"] = True
@@ -139,52 +132,53 @@ class Sb3VecEnv(VecEnv):
         self._lengths[done] = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """State of the world and of the running episodes' statistics; not the last observation, which the agent keeps.
+        """State of the env and of the running episodes' statistics; not the last observation, which the agent keeps.
 
         Raises:
-            UsageError: the world has no exact state.
+            UsageError: the env has no exact state.
         """
-        if not getattr(self.world, "exact_state", False):
-            raise UsageError(f"{self.world} cannot give its exact state; a run on it cannot be continued exactly")
-        return {"world": self.world.state(), "returns": self._returns.copy(), "lengths": self._lengths.copy()}
+        if not self.exact_state:
+            raise UsageError(f"{self.vector_env} cannot give its exact state; a run on it cannot be continued exactly")
+        # "world": the key in checkpoints that are already written
+        return {"world": self.vector_env.state(), "returns": self._returns.copy(), "lengths": self._lengths.copy()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from ``state_dict()`` of an adapter of an equal world."""
-        self.world.set_state(state["world"])
+        """Go on from ``state_dict()`` of an adapter of an equal env."""
+        self.vector_env.set_state(state["world"])
         self._returns = np.array(state["returns"], np.float64)
         self._lengths = np.array(state["lengths"], np.int64)
         self._last = None
 
-    # -- the rest of SB3's interface: the envs of a world share their attributes -----------------------------------
+    # attributes and methods, which all envs of a vector env share -------------------------------------------------
 
     def _count(self, indices: int | Iterable[int] | None) -> int:
         return len(list(self._get_indices(indices)))
 
     def get_attr(self, attr_name: str, indices: int | Iterable[int] | None = None) -> list[Any]:
-        """The world's attribute, once an env."""
-        return [getattr(self.world, attr_name)] * self._count(indices)
+        """The vector env's attribute, once an env."""
+        return [getattr(self.vector_env, attr_name)] * self._count(indices)
 
     def set_attr(self, attr_name: str, value: Any, indices: int | Iterable[int] | None = None) -> None:
-        """Set the world's attribute; it is shared, so ``indices`` must be None."""
+        """Set the vector env's attribute; it is shared, so ``indices`` must be None."""
         if indices is not None:
             raise UsageError(
-                f"set_attr('{attr_name}', indices={indices!r}): a world's envs share attributes; leave indices"
+                f"set_attr('{attr_name}', indices={indices!r}): envs of a vector env share attributes; leave indices"
             )
-        setattr(self.world, attr_name, value)
+        setattr(self.vector_env, attr_name, value)
 
     def env_method(
         self, method_name: str, *method_args: Any, indices: int | Iterable[int] | None = None, **method_kwargs: Any
     ) -> list[Any]:
-        """Call the world's method once; its result, once an env."""
-        return [getattr(self.world, method_name)(*method_args, **method_kwargs)] * self._count(indices)
+        """Call the vector env's method once; its result, once an env."""
+        return [getattr(self.vector_env, method_name)(*method_args, **method_kwargs)] * self._count(indices)
 
     def env_is_wrapped(self, wrapper_class: type, indices: int | Iterable[int] | None = None) -> list[bool]:
         """True for SB3's monitors, whose statistics this adapter keeps."""
         return [issubclass(wrapper_class, (Monitor, VecMonitor))] * self._count(indices)
 
     def get_images(self) -> Sequence[Array | None]:
-        """The world's rendered frames, (H, W, 3) each; None where it was made without a render mode."""
-        return self.world.render() or [None] * self.num_envs
+        """Rendered frames, (H, W, 3) each; None where the env was made without a render mode."""
+        return self.vector_env.render() or [None] * self.num_envs
 
     def close(self) -> None:
-        self.world.close()
+        self.vector_env.close()

@@ -1,4 +1,4 @@
-"""Shifts of what is seen: any world with its images changed and nothing else, in six ways and three strengths.
+"""Visual shifts: any env with its images changed and nothing else, in six ways and three strengths.
 
     shift      1               2               3
     channels   green <-> blue  RGB -> GBR      RGB -> BRG      another order each; no strength among them
@@ -8,9 +8,9 @@
     noise      8               16              32              normal, this many of 255 levels, each number alone
     blur       1               2               4               passes of [1 2 1] / 4 along both axes
 
-``Shift`` changes frames, ``ShiftedVectorEnv`` a world that was made, ``ShiftedEnv`` is named in a suite. Noise is
-drawn by counter from (seed, env, steps since the reset), so env i does not depend on how many there are and a run that
-continues sees the same noise. Source: our own, after the post-processing shifts usual in tests of robustness
+``Shift`` changes frames, ``ShiftedVectorEnv`` wraps an env, ``ShiftedEnv`` is named in a suite. Noise is drawn by
+counter from (seed, env, steps since the reset), so env i does not depend on how many there are, and a run that
+continues has the same noise. Source: our own, after the post-processing shifts usual in tests of robustness
 (Hendrycks and Dietterich 2019, arXiv 1903.12261).
 """
 
@@ -20,18 +20,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from statistics import NormalDist
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv, VectorWrapper
 
-from envs import WORLDS
+from envs import ENVIRONMENTS
 from envs.counter_rng import counter_hash, mix
-from envs.procgen.games import did_you_mean
-from envs.registry import UsageError
+from envs.registry import UsageError, did_you_mean
+from envs.spaces import IMAGE, Array, Space, image_of, is_image, with_image
 
-Array = np.ndarray
 ORDERS = ((0, 2, 1), (1, 2, 0), (2, 0, 1))
 DEGREES = (60, 120, 180)
 GAMMAS = (1.5, 2.2, 3.5)
@@ -47,9 +46,8 @@ def _hue(images: Array, strength: int, keys: Array) -> Array:
     angle = np.deg2rad(DEGREES[strength - 1])
     along, across = (1 - np.cos(angle)) / 3, np.sin(angle) / np.sqrt(3)
     row = np.array([np.cos(angle) + along, along - across, along + across])
-    rotation = np.stack([row, np.roll(row, 1), np.roll(row, 2)]).astype(
-        np.float32
-    )  # Rodrigues' formula about (1, 1, 1)
+    # Rodrigues' formula about (1, 1, 1)
+    rotation = np.stack([row, np.roll(row, 1), np.roll(row, 2)]).astype(np.float32)
     return (images.astype(np.float32) @ rotation.T).round().clip(0, 255).astype(np.uint8)
 
 
@@ -79,12 +77,12 @@ def _noise(images: Array, strength: int, keys: Array) -> Array:
 
 
 def _blur(images: Array, strength: int, keys: Array) -> Array:
-    out = images.astype(np.uint16)
+    out: Array = images.astype(np.uint16)
     for _ in range(PASSES[strength - 1]):
         for axis in (1, 2):
-            widths = [(1, 1) if place == axis else (0, 0) for place in range(4)]
-            wide = np.moveaxis(np.pad(out, widths, mode="edge"), axis, 0)
-            out = np.moveaxis((wide[:-2] + 2 * wide[1:-1] + wide[2:] + 2) >> 2, 0, axis)
+            widths = [(1, 1) if i == axis else (0, 0) for i in range(4)]
+            padded = np.moveaxis(np.pad(out, widths, mode="edge"), axis, 0)
+            out = np.moveaxis((padded[:-2] + 2 * padded[1:-1] + padded[2:] + 2) >> 2, 0, axis)
     return out.astype(np.uint8)
 
 
@@ -129,27 +127,27 @@ class Shift:
             )
 
 
-class ShiftedVectorEnv(VectorWrapper):
+class ShiftedVectorEnv(VectorWrapper[Any, Any, Any]):
     """``env`` with its images (and those of ``final_obs``) shifted; rewards, ends, actions and state are its own.
 
     Args:
-        env: a world of ours: images, or a dict with "image".
+        env: a vector env of ours: images, or a dict with "image".
         shift: one of ``SHIFTS``.
         strength: 1, 2 or 3.
 
     Raises:
-        UsageError: an unknown shift or strength, or a world without fitting images.
+        UsageError: an unknown shift or strength, or an env without fitting images.
     """
 
     env: Any
 
-    def __init__(self, env: VectorEnv, shift: str = "invert", strength: int = 2):
+    def __init__(self, env: VectorEnv[Any, Any, Any], shift: str = "invert", strength: int = 2):
         super().__init__(env)
         self.shift = Shift(shift, strength)
         space = env.single_observation_space
-        image = space.spaces.get("image") if isinstance(space, gym.spaces.Dict) else space
-        if not isinstance(image, gym.spaces.Box) or image.dtype != np.uint8 or len(image.shape) != 3:
-            raise UsageError(f"shift '{shift}' changes uint8 images, this world shows {space}; take one that has them")
+        image: Space | None = space.spaces.get(IMAGE) if isinstance(space, gym.spaces.Dict) else space
+        if not is_image(image):
+            raise UsageError(f"shift '{shift}' changes uint8 images, this env shows {space}; take one that has them")
         self.shift.check(image.shape[-1])
         self._seed, self._time = 0, 0
 
@@ -161,40 +159,36 @@ class ShiftedVectorEnv(VectorWrapper):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """As ``env``'s; with ``reset_mask`` the other rows' frames stay, noise included."""
         masked = "reset_mask" in (options or {})
-        seen, infos = self.env.reset(seed=seed, options=options)
+        observation, infos = self.env.reset(seed=seed, options=options)
         if not masked:
             started = seed is not None or self._seed != self.env.seed
             self._seed, self._time = self.env.seed, 0 if started else self._time + 1
-        return self._changed(seen, self._keys(self._time)), infos
+        return self._shifted(observation, self._keys(self._time)), infos
 
     def step(self, actions: Array) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
         """As ``env``'s."""
-        seen, reward, terminated, truncated, infos = self.env.step(actions)
+        observation, reward, terminated, truncated, infos = self.env.step(actions)
         self._time += 1
         if "final_obs" in infos:
-            infos = {**infos, "final_obs": self._finals(infos)}
-        return self._changed(seen, self._keys(self._time)), reward, terminated, truncated, infos
+            infos = {**infos, "final_obs": self._shifted_finals(infos)}
+        return self._shifted(observation, self._keys(self._time)), reward, terminated, truncated, infos
 
-    def _keys(self, time: int, last: int = 0) -> Array:
-        return counter_hash(self._seed, np.arange(self.num_envs), time, last)
+    def _keys(self, time: int, final: int = 0) -> Array:
+        return counter_hash(self._seed, np.arange(self.num_envs), time, final)
 
-    def _changed(self, seen: Any, keys: Array) -> Any:
-        if isinstance(seen, dict):
-            return {**seen, "image": self.shift(seen["image"], keys)}
-        return self.shift(seen, keys)
+    def _shifted(self, observation: Any, keys: Array) -> Any:
+        return with_image(observation, self.shift(image_of(observation), keys))
 
-    def _finals(self, infos: dict[str, Any]) -> Array:
-        """The last frames, shifted; where they are the frames shown before, with the noise they had then."""
-        out = infos["final_obs"].copy()
+    def _shifted_finals(self, infos: dict[str, Any]) -> Array:
+        """The final frames, shifted; where they are the frames shown before, with the noise they had then."""
+        final_obs: Array = infos["final_obs"].copy()
         fresh, shown = self._keys(self._time, 1), self._keys(self._time - 1)
         previous = infos.get("final_obs_is_previous", np.zeros(self.num_envs, bool))
         for i in np.flatnonzero(infos["_final_obs"]):
             key = (shown if previous[i] else fresh)[i : i + 1]
-            seen = out[i]
-            batch = {"image": seen["image"][None]} if isinstance(seen, dict) else seen[None]
-            changed = self._changed(batch, key)
-            out[i] = {**seen, "image": changed["image"][0]} if isinstance(seen, dict) else changed[0]
-        return out
+            image = self.shift(image_of(final_obs[i])[None], key)[0]
+            final_obs[i] = with_image(final_obs[i], image)
+        return final_obs
 
     def render(self) -> tuple[Array, ...] | None:
         """``env``'s frames, shifted."""
@@ -202,30 +196,30 @@ class ShiftedVectorEnv(VectorWrapper):
         return None if frames is None else tuple(self.shift(np.stack(frames), self._keys(self._time)))
 
     def state(self) -> dict[str, Array]:
-        """``env``'s state and where the noise stands."""
+        """``env``'s state and the counters of the noise."""
         return {**self.env.state(), "shift": np.array([self._seed, self._time], np.int64)}
 
     def set_state(self, state: dict[str, Array]) -> None:
-        """Go on from ``state()`` of an equal world."""
+        """Go on from ``state()`` of an equal env."""
         inner = dict(state)
         self._seed, self._time = (int(number) for number in inner.pop("shift"))
         self.env.set_state(inner)
 
 
 class ShiftedEnv(ShiftedVectorEnv):
-    """A world by its name, shifted: ``World("shifted", {"world": "procgen", "shift": "hue", "game": "coinrun"})``.
+    """An env by its name, shifted: ``World("shifted", {"env_name": "procgen", "shift": "hue", "game": "coinrun"})``.
 
     Args:
         num_envs: number of envs.
-        world: a name of ``envs.WORLDS``.
+        env_name: a name of ``envs.ENVIRONMENTS``.
         shift: one of ``SHIFTS``.
         strength: 1, 2 or 3.
-        options: arguments of that world.
+        options: arguments of that environment.
     """
 
-    variants = {name: {"shift": name} for name in SHIFTS}
+    variants: ClassVar[dict[str, dict[str, Any]]] = {name: {"shift": name} for name in SHIFTS}
 
     def __init__(
-        self, num_envs: int = 1, world: str = "procgen", *, shift: str = "invert", strength: int = 2, **options: Any
+        self, num_envs: int = 1, env_name: str = "procgen", *, shift: str = "invert", strength: int = 2, **options: Any
     ):
-        super().__init__(WORLDS.resolve(world)(num_envs=num_envs, **options), shift, strength)
+        super().__init__(ENVIRONMENTS.resolve(env_name)(num_envs=num_envs, **options), shift, strength)

@@ -177,7 +177,7 @@ def test_named_streams_do_not_disturb_each_other(build):
 
 
 def plain_env(agent):
-    return type(agent.env)(type(agent.env.world)(N, size=8, episode_length=3, seed=1))
+    return type(agent.env)(type(agent.env.vector_env)(N, size=8, episode_length=3, seed=1))
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_a_restored_agent_goes_on_bit_for_bit(build, tmp_path, options):
 def test_an_environment_without_state_is_reset_after_restoring(build, tmp_path):
     agents = [build(), build()]
     for agent in agents:
-        agent.env.world.exact_state = False
+        agent.env.vector_env.exact_state = False
     agents[0].learn(6 * N)
     assert "env" not in agents[0].components()
     agents[0].save(tmp_path)

@@ -13,7 +13,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
-from envs import WORLDS
+from envs import ENVIRONMENTS
 from envs.registry import UsageError
 from envs.vector_env import BatchedEnv, SingleEnv
 from envs.wrappers.sb3 import Sb3VecEnv
@@ -24,9 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 def worlds():
     """(world, variant, class, options) of everything built on BatchedEnv."""
     found = []
-    for name in WORLDS:
+    for name in ENVIRONMENTS:
         try:
-            cls = WORLDS.resolve(name)
+            cls = ENVIRONMENTS.resolve(name)
         except UsageError:
             continue  # its extra is not installed
         if issubclass(cls, BatchedEnv):

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from envs import WORLDS
+from envs import ENVIRONMENTS
 from envs.registry import Registry, UsageError
 
 
@@ -63,7 +63,7 @@ def test_entry_points_add_names_but_never_hide_ours(monkeypatch):
 
 
 def test_every_world_resolves():
-    assert {name: WORLDS.resolve(name).__name__ for name in ("procgen", "counting")} == {
+    assert {name: ENVIRONMENTS.resolve(name).__name__ for name in ("procgen", "counting")} == {
         "procgen": "ProcgenVectorEnv",
         "counting": "CountingVectorEnv",
     }

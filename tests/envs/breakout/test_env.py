@@ -549,7 +549,7 @@ def test_state_of_a_fresh_world_and_bad_states():
         old.step(np.ones(2, int))
     new = BreakoutVectorEnv(2, variant="juggling", **SCHEMA)
     new.set_state(old.get_state())
-    np.testing.assert_array_equal(new._look_all(), old._look_all())
+    np.testing.assert_array_equal(new._observe_all(), old._observe_all())
     for bad, words in (
         ({"balls": np.full((2, 3, 4), 3)}, "speed above"),
         ({"paddle": np.array([[3, 3], [69, 3]])}, "paddle"),

@@ -37,7 +37,7 @@ def test_repaired_frames_equal_whole_ones(mode, ball_px):
 def test_every_pixel_of_a_schema_frame():
     env = BreakoutVectorEnv(1, variant="middle_wall", preset="schema")
     env.set_state({"balls": np.array([[[40, 50, 1, 1]]]), "paddle": np.array([[36, 3]])})
-    frame = env._look_all()[0]
+    frame = env._observe_all()[0]
     # y up, row = 116 - y
     expected = np.zeros((117, 94, 3), np.uint8)
     expected[:3] = expected[:, :3] = expected[:, 91:] = 142
@@ -52,7 +52,7 @@ def test_every_pixel_of_a_schema_frame():
 def test_a_broken_brick_opens_on_what_is_behind():
     env = BreakoutVectorEnv(1, preset="schema", mode="index", background="checker", bounce_noise=0.0)
     env.set_state({"balls": np.array([[[47, 87, 0, 1]]])})
-    before = env._look_all()[0, :, :, 0]
+    before = env._observe_all()[0, :, :, 0]
     after = env.step(np.array([0]))[0][0, :, :, 0]
     # column 5 covers x = 43..50, row 0 y = 88..91
     changed = np.zeros((117, 94), bool)
@@ -156,7 +156,7 @@ def test_entities_have_one_shape_and_hold_the_state():
     assert shapes == {(153,)}
     env = BreakoutVectorEnv(1, mode="entities", preset="schema")
     env.set_state({"balls": np.array([[[47, 39, 2, -1]]]), "paddle": np.array([[36, 3]])})
-    seen = env._look_all()[0]
+    seen = env._observe_all()[0]
     np.testing.assert_allclose(seen[:5], [1, 47 / 94, 39 / 117, 1, -0.5], rtol=1e-6)
     assert (seen[5:15] == 0).all()
     np.testing.assert_allclose(seen[15:18], [36 / 94, 3 / 117, 23 / 94], rtol=1e-6)

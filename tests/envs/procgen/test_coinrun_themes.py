@@ -9,7 +9,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
-from envs import WORLDS
+from envs import ENVIRONMENTS
 from envs.procgen.coinrun_themes import PARTS, CoinRunThemesVectorEnv, Themes
 from envs.procgen.env import ProcgenVectorEnv
 from envs.registry import UsageError
@@ -186,7 +186,7 @@ def test_a_bad_option_is_one_line(options, message):
 
 
 def test_the_registry_the_ids_and_both_checkers_know_it(make):
-    assert WORLDS.resolve("coinrun-themes") is CoinRunThemesVectorEnv
+    assert ENVIRONMENTS.resolve("coinrun-themes") is CoinRunThemesVectorEnv
     for variant in CoinRunThemesVectorEnv.variants.values():
         assert make(num_envs=1, **variant).reset()[0].shape == (1, 64, 64, 3)
     with warnings.catch_warnings():

@@ -96,7 +96,7 @@ def test_the_moving_camera_wanders_and_the_first_person_looks_ahead():
     np.testing.assert_allclose(np.hypot(after[:, 0], after[:, 1]), 3.4, atol=1e-5)
     eye = still("first_person")
     eye.agent[:], eye.heading[:] = (0.5, -0.3), 3
-    pose = eye._look(eye.rows)["pose"]
+    pose = eye._observe(eye.rows)["pose"]
     np.testing.assert_allclose(pose[0, :5], [0.5, -0.3, 0.6, 0, 1], atol=1e-6)
     assert (eye.masks() < 4).all()  # the agent does not see itself
 
@@ -121,7 +121,7 @@ def test_nothing_is_touched_at_the_start_and_the_script_gets_there():
     there = env.scene.shape[:, :3] > 0
     assert (env._gaps(env.agent) - env._reach(env.rows))[there].min() > 0
     total, alive = np.zeros(150), np.ones(150, bool)
-    env._look_all = lambda: {"image": None}  # the script looks at the state
+    env._observe_all = lambda: {"image": None}  # the script looks at the state
     env._look = lambda rows: {}
     for _ in range(60):
         _, reward, terminated, truncated, _ = env.step(env.scripted())

@@ -66,8 +66,8 @@ def test_a_world_that_reuses_its_array_is_refused():
     class Reusing(CountingVectorEnv):
         buffer = np.zeros((2, 8, 8, 3), np.uint8)
 
-        def _look_all(self):
-            self.buffer[:] = super()._look_all()
+        def _observe_all(self):
+            self.buffer[:] = super()._observe_all()
             return self.buffer
 
     env = Sb3VecEnv(Reusing(2, size=8))
@@ -198,7 +198,7 @@ def test_seed_options_and_attributes():
     assert env.has_attr("num_levels")
     assert not env.has_attr("nothing_of_the_kind")
     env.set_attr("episode_length", 3)
-    assert env.world.episode_length == 3
+    assert env.vector_env.episode_length == 3
     with pytest.raises(UsageError, match="share attributes"):
         env.set_attr("episode_length", 3, indices=0)
     assert [len(state) for state in env.env_method("state")] == [4, 4, 4]

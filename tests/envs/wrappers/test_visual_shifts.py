@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
-from envs import WORLDS
+from envs import ENVIRONMENTS
 from envs.counting import CountingVectorEnv
 from envs.procgen.env import ProcgenVectorEnv
 from envs.registry import UsageError
@@ -131,8 +131,8 @@ class Told(CountingVectorEnv):
         )
         self.observation_space = gym.vector.utils.batch_space(self.single_observation_space, self.num_envs)
 
-    def _look(self, rows):
-        return {"image": super()._look(rows), "pose": np.full((len(rows), 2), 0.5, np.float32)}
+    def _observe(self, rows):
+        return {"image": super()._observe(rows), "pose": np.full((len(rows), 2), 0.5, np.float32)}
 
 
 def image(seen):
@@ -224,7 +224,8 @@ def test_rendered_frames_are_those_shown():
 
 
 def test_a_suite_can_name_it_and_the_adapter_takes_it():
-    env = WORLDS.resolve("shifted")(num_envs=3, seed=4, world="counting", shift="gamma", strength=1, num_levels=7)
+    options = {"env_name": "counting", "shift": "gamma", "strength": 1, "num_levels": 7}
+    env = ENVIRONMENTS.resolve("shifted")(num_envs=3, seed=4, **options)
     assert isinstance(env, ShiftedEnv)
     assert (env.env.num_levels, env.seed) == (7, 4)
     adapter = Sb3VecEnv(env)
