@@ -112,7 +112,7 @@ class Suite:
 
 def with_heldout(worlds: dict[str, World]) -> dict[str, World]:
     """Each target on the training levels, and as ``<name>/heldout`` on held-out ones."""
-    splits = {}
+    splits: dict[str, World] = {}
     for name, world in worlds.items():
         splits |= {name: world, f"{name}/heldout": world.with_options(**HELDOUT)}
     return splits

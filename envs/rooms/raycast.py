@@ -272,16 +272,18 @@ def _cylinder(b: _Bodies, flat: Array, x: Array, dz: Array) -> tuple[Array, Arra
 
 def _box(b: _Bodies, flat: Array, x: Array, dz: Array) -> tuple[Array, Array, Array]:
     half = b.radius * np.float32(0.5**0.5)
-    first, second = flat * b.cos - x * b.sin, -flat * b.sin - x * b.cos
-    light_first = b.light_ahead * b.cos - b.light_right * b.sin
-    light_second = -b.light_ahead * b.sin - b.light_right * b.cos
+    first: Array = flat * b.cos - x * b.sin
+    second: Array = -flat * b.sin - x * b.cos
+    light_first: Array = b.light_ahead * b.cos - b.light_right * b.sin
+    light_second: Array = -b.light_ahead * b.sin - b.light_right * b.cos
 
     def slab(step: Array, low: Array, high: Array) -> tuple[Array, Array]:
         inverse = 1 / step
         low, high = low * inverse, high * inverse
         return np.minimum(low, high), np.maximum(low, high)
 
-    centre_first, centre_second = b.ahead * b.cos - b.right * b.sin, -b.ahead * b.sin - b.right * b.cos
+    centre_first: Array = b.ahead * b.cos - b.right * b.sin
+    centre_second: Array = -b.ahead * b.sin - b.right * b.cos
     in_first, out_first = slab(first, centre_first - half, centre_first + half)
     in_second, out_second = slab(second, centre_second - half, centre_second + half)
     in_up, out_up = slab(dz, -b.eye, b.height - b.eye)
@@ -324,7 +326,8 @@ def _hits(bodies: _Bodies, slots: int, grid: Array) -> Iterator[_Hits]:
                 b = bodies.take(alike[start : start + batch])
                 window = np.arange(side)
                 x, minus_y = grid[b.col[:, None] + window][:, None], grid[b.row[:, None] + window][:, :, None]
-                flat, dz = b.cos_p + minus_y * b.sin_p, b.sin_p - minus_y * b.cos_p
+                flat: Array = b.cos_p + minus_y * b.sin_p
+                dz: Array = b.sin_p - minus_y * b.cos_p
                 t, cosine, enters = enter(b, flat, x, dz)
                 shade = ((AMBIENT + DIFFUSE * cosine) * (LEVELS - 1)).clip(0, LEVELS - 1).astype(np.uint8)
                 n, row, col = np.nonzero(enters)
