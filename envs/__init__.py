@@ -9,6 +9,7 @@
 * ``tasks``             environments by name and options, tasks (a source and its targets), suites; data only
 * ``suites``            every suite, a registry; one file a family
 * ``vector_env``        common parts of the environments of our own: levels, limits, final frames, exact state
+* ``level_map``         transitions over the cells of a level, for quantities drawn cell by cell
 * ``registration``      their Gymnasium ids
 * ``counting``          an environment whose every pixel, reward and end can be worked out by hand
 * ``procgen``           Procgen batched in C++, its state read and patched, CoinRun with its themes split

@@ -1,7 +1,7 @@
 """Atari 2600 Breakout with its own game modes, through the Arcade Learning Environment (extra ``atari``).
 
-A cartridge of 1978 holds variants of one game (modes, found by play; Rusu et al. 2022, arXiv 2210.12448, use them as a
-factorial benchmark of transfer)::
+A cartridge of 1978 holds variants of one game, its modes, which we identified by playing them. Rusu et al. 2022 (arXiv
+2210.12448) use them as a factorial benchmark of transfer::
 
                                      plain   steerable   catch   invisible bricks
     Breakout: bricks turn the ball       0           4       8                 12
@@ -9,14 +9,13 @@ factorial benchmark of transfer)::
     Breakthru: the ball goes through    32          36      40                 44
 
 Difficulty 0 has a paddle of 16 pixels, 12 once the ball reached the top; difficulty 1 has 12, then 8. The timed modes
-are refused: there ALE's reward is the clock, whatever the player does. In catch modes a player who holds FIRE stops the
-ball for ever, so their episodes are cut sooner.
+are refused: in them ALE's reward is the clock, whatever the player does. In catch modes a player who holds FIRE stops
+the ball for ever, so their episodes are truncated sooner.
 
 A step is ``frameskip`` frames of one action, each of them replaced by the action before with probability ``sticky``
 (Machado et al. 2018). Rewards are the game's points (1, 1, 4, 4, 7, 7 from the lowest row). Frames: the playing field,
-160x160 pixels, averaged down to 64x64. A level is up to 30
-random moves of the paddle before the first serve: the game itself leaves nothing to chance. One emulator plays all envs
-in turn, by their states: 14 kB and 0.2 ms each.
+160x160 pixels, averaged down to 64x64. A level is up to 30 random moves of the paddle before the first serve: the game
+itself leaves nothing to chance. One emulator steps all envs in turn, by their states: 14 kB and 0.2 ms each.
 """
 
 from __future__ import annotations
@@ -45,21 +44,21 @@ BUTTONS = (0, 1, 3, 4)
 """ALE's numbers of our actions: 0 nothing, 1 fire, 2 right, 3 left."""
 NOOP, FIRE, RIGHT, LEFT = range(4)
 WARM_UP, SETTLE = 30, 16
-"""Steps, and the frames after them in which the paddle comes to rest."""
+"""Most steps before the serve, and the frames after them in which the paddle comes to rest."""
 LIMIT, CATCH_LIMIT = 6750, 1500
-"""Steps: 27,000 frames (ALE's usual half hour at 15 frames a second), and where the ball can be held."""
+"""Steps: 27,000 frames (ALE's usual half hour at 15 frames a second), and the limit where the ball can be held."""
 RAM = {"ball_x": 99, "ball_y": 101, "paddle_x": 72, "bricks_hit": 77}
 """Addresses, as annotated by Anand et al. 2019 (AtariARI)."""
 
 
 def _halved(pixels: Array) -> Array:
-    """Five pixels in a row become two: (2a + 2b + c) and (c + 2d + 2e), five times the averages of 2.5 pixels each."""
+    """Two sums for five pixels in a row, (2a + 2b + c) and (c + 2d + 2e): five times averages of 2.5 pixels each."""
     a, b, c, d, e = (pixels[i::5].astype(np.uint16) for i in range(5))
     return np.stack([2 * (a + b) + c, c + 2 * (d + e)], axis=1).reshape(-1, *pixels.shape[1:])
 
 
 def shrink(field: Array) -> Array:
-    """(160, 160, ...) -> (64, 64, ...) uint8: averages of squares of 2.5 pixels, rounded."""
+    """The field (160, 160, ...) as (64, 64, ...) uint8: averages of squares of 2.5 pixels, rounded."""
     down = _halved(_halved(field).swapaxes(0, 1)).swapaxes(0, 1)
     return ((down + 12) // 25).astype(np.uint8)
 
@@ -78,7 +77,7 @@ class AtariBreakoutVectorEnv(BatchedEnv):
         seed: of a ``reset()`` that names none itself.
         num_levels: levels are drawn from [start_level, start_level + num_levels).
         start_level: first level.
-        max_episode_steps: steps after which an episode is cut; "mode" takes 6750, in catch modes 1500.
+        max_episode_steps: steps after which an episode is truncated; "mode" takes 6750, in catch modes 1500.
         render_mode: "rgb_array" lets ``render()`` return the frames.
 
     Raises:
@@ -136,10 +135,10 @@ class AtariBreakoutVectorEnv(BatchedEnv):
     def machine(self) -> Array:
         """(N, B) uint8, the emulator's whole state of each env: its length in 4 bytes, then it, then zeros."""
         states = [state.serialize() for state in self._states]
-        whole = np.zeros((self.num_envs, 4 + max(map(len, states))), np.uint8)
-        for row, state in zip(whole, states, strict=True):
+        padded = np.zeros((self.num_envs, 4 + max(map(len, states))), np.uint8)
+        for row, state in zip(padded, states, strict=True):
             row[: 4 + len(state)] = np.frombuffer(len(state).to_bytes(4, "little") + state, np.uint8)
-        return whole
+        return padded
 
     def _begin(self, rows: Array) -> None:
         count = below(self.level_bits(rows, 0), WARM_UP + 1)
@@ -154,19 +153,19 @@ class AtariBreakoutVectorEnv(BatchedEnv):
             if self.auto_fire:
                 self._serve()
             self.last_action[i], self.lives[i] = NOOP, self._emulator.lives()
-            self._put_away(i)
+            self._store(i)
 
     def _serve(self) -> None:
         """Two frames of FIRE: one may be lost while the game sets itself up."""
         for _ in range(2):
             self._emulator.act(FIRE)
 
-    def _put_away(self, i: int) -> None:
+    def _store(self, i: int) -> None:
         self._states[i] = self._emulator.cloneSystemState()
-        self._see(i)
+        self._read_screen(i)
 
-    def _see(self, i: int) -> None:
-        """Frame and RAM of what the emulator shows now, into row ``i``."""
+    def _read_screen(self, i: int) -> None:
+        """Copy the emulator's screen and RAM into row ``i``."""
         self.ram[i] = self._emulator.getRAM()
         if self.view == "gray":
             self._frames[i, :, :, 0] = shrink(self._emulator.getScreenGrayscale()[FIELD])
@@ -178,10 +177,10 @@ class AtariBreakoutVectorEnv(BatchedEnv):
         draws = self.step_bits(self.rows, 0)[:, None]
         stuck = uniform(mix(draws, np.arange(self.frameskip))) < self.sticky
         for i, action in enumerate(actions.tolist()):
-            reward[i], over[i] = self._play(i, action, stuck[i])
+            reward[i], over[i] = self._step_one(i, action, stuck[i])
         return reward, over, np.zeros(self.num_envs, bool)
 
-    def _play(self, i: int, action: int, stuck: Array) -> tuple[float, bool]:
+    def _step_one(self, i: int, action: int, stuck: Array) -> tuple[float, bool]:
         """One step of env ``i``: points, and whether the game is over."""
         emulator, points, done = self._emulator, 0.0, False
         emulator.restoreSystemState(self._states[i])
@@ -194,23 +193,23 @@ class AtariBreakoutVectorEnv(BatchedEnv):
         if emulator.lives() < self.lives[i] and not done and self.auto_fire:
             self._serve()
         self.lives[i] = emulator.lives()
-        self._put_away(i)
+        self._store(i)
         return points, done
 
     def _observe(self, rows: Array) -> Array:
         return self._frames[rows]
 
     def set_state(self, state: dict[str, Array]) -> None:
-        """Go on from ``state()`` of a world with the same options; names left out keep their values."""
-        rest = dict(state)
-        machine = rest.pop("machine", None)
-        super().set_state(rest)
+        """Go on from ``state()`` of an environment with the same options; names left out keep their values."""
+        others = dict(state)
+        machine = others.pop("machine", None)
+        super().set_state(others)
         if machine is not None:
             rows = [np.ascontiguousarray(row).tobytes() for row in np.asarray(machine, np.uint8)]
             self._states = [ALEState(row[4 : 4 + int.from_bytes(row[:4], "little")]) for row in rows]
-            for i, each in enumerate(self._states):
-                self._emulator.restoreSystemState(each)
-                self._see(i)
+            for i, emulator_state in enumerate(self._states):
+                self._emulator.restoreSystemState(emulator_state)
+                self._read_screen(i)
 
     def factors(self) -> dict[str, Array]:
         """ball_x, ball_y, paddle_x, bricks_hit, lives (N,), from the console's memory, in its own units."""
@@ -227,7 +226,9 @@ class AtariBreakoutVectorEnv(BatchedEnv):
 def _check_mode(mode: Any) -> None:
     known = f"Known: {', '.join(map(str, MODES))}"
     if mode in TIMED:
-        raise UsageError(f"atari-breakout: mode={mode} is timed, there ALE's reward is the clock and no play. {known}")
+        raise UsageError(
+            f"atari-breakout: mode={mode} is timed: its reward is the clock, whatever the player does. {known}"
+        )
     if isinstance(mode, bool) or mode not in MODES:
         raise UsageError(f"atari-breakout: the cartridge has no mode={mode!r}. {known}")
 
@@ -249,6 +250,6 @@ def _emulator(mode: int, difficulty: int) -> Any:
 
 
 class AtariBreakoutEnv(SingleEnv):
-    """One game."""
+    """One game of Atari Breakout."""
 
     vector_class = AtariBreakoutVectorEnv

@@ -1,4 +1,4 @@
-"""A counting world for tests: every pixel, reward and end of it can be worked out by hand.
+"""A counting environment for tests: every pixel, reward and end of it can be worked out by hand.
 
 At step t of an episode on level l the rewarded action is ``target(l, t)``, and the red of the whole frame shows it:
 red = (target + 1) * 255 // num_actions. An action earns 1 if it is the target, else 0. Blue shows the level (no use for
@@ -9,6 +9,8 @@ Level draws are a hash of (seed, i, e), so env i does not depend on how many the
 """
 
 from __future__ import annotations
+
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -33,14 +35,14 @@ class CountingVectorEnv(BatchedEnv):
         num_levels: levels are drawn from [start_level, start_level + num_levels).
         start_level: first level.
         max_episode_steps: cuts all episodes there, if before their own end.
-        look: "plain", or "swapped": red and blue change places (a shifted look of the same levels).
+        variant: "plain", or "swapped": red and blue change places (a visual variant of the same levels).
 
     Raises:
         UsageError: a value out of range.
     """
 
     name = "counting"
-    variants = {look: {"look": look} for look in VISUALS}
+    variants: ClassVar[dict[str, dict[str, Any]]] = {name: {"variant": name} for name in VISUALS}
 
     def __init__(
         self,
@@ -53,7 +55,7 @@ class CountingVectorEnv(BatchedEnv):
         num_levels: int = 200,
         start_level: int = 0,
         max_episode_steps: int | None = None,
-        look: str = "plain",
+        variant: str = "plain",
         render_mode: str | None = None,
     ):
         for name, value in {"episode_length": episode_length, "size": size}.items():
@@ -61,9 +63,9 @@ class CountingVectorEnv(BatchedEnv):
                 raise UsageError(f"counting: {name}={value} is below 1; give 1 or more")
         if not 2 <= num_actions <= 255:
             raise UsageError(f"counting: num_actions={num_actions} must lie in 2..255")
-        if look not in VISUALS:
-            raise UsageError(f"counting: unknown look '{look}'; give one of {', '.join(VISUALS)}")
-        self.episode_length, self.size, self.look = episode_length, size, look
+        if variant not in VISUALS:
+            raise UsageError(f"counting: unknown variant '{variant}'; give one of {', '.join(VISUALS)}")
+        self.episode_length, self.size, self.variant = episode_length, size, variant
         super().__init__(
             num_envs,
             gym.spaces.Box(0, 255, (size, size, 3), np.uint8),
@@ -77,17 +79,18 @@ class CountingVectorEnv(BatchedEnv):
 
     def target(self, level: Array, time: Array) -> Array:
         """(N,) int64, the rewarded action at step ``time`` of ``level``."""
-        return (counter_hash(level, time) % np.uint64(self.num_actions)).astype(np.int64)
+        actions: Array = (counter_hash(level, time) % np.uint64(self.num_actions)).astype(np.int64)
+        return actions
 
     def _begin(self, rows: Array) -> None:
-        """Nothing but the counters."""
+        """Nothing: the counters are the state."""
 
     def _observe(self, rows: Array) -> Array:
         level, time = self.level[rows], self.time[rows]
         frames = np.zeros((len(rows), self.size, self.size, 3), np.uint8)
         frames[..., 0] = ((self.target(level, time) + 1) * 255 // self.num_actions)[:, None, None]
         frames[..., 2] = below(counter_hash(level), 256)[:, None, None]
-        if self.look == "swapped":
+        if self.variant == "swapped":
             frames = np.ascontiguousarray(frames[..., ::-1])
         frames[:, 0, 0] = np.stack([self.first_env + rows, self.episode[rows], time], axis=1) % 256
         return frames

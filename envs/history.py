@@ -78,7 +78,7 @@ class History:
         self._block, self._complete, self._t = -1, 0, self.n_steps
         self._finals: dict[int, Obs] = {}
 
-    # writing ---------------------------------------------------------------------------------------------------------
+    # writing ------------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Open a new rollout over the oldest one. One that was broken off makes all older ones unconnected."""
@@ -155,7 +155,7 @@ class History:
         """Keys of the observations that are kept."""
         return tuple(self._raw)
 
-    # reading ---------------------------------------------------------------------------------------------------------
+    # reading ------------------------------------------------------------------------------------------------------
 
     @property
     def length(self) -> int:
@@ -202,7 +202,7 @@ class History:
         step = start + torch.arange(length, device=self.device).unsqueeze(1)
         return self._steps(self._rows_of(step) * self.n_envs + stream)
 
-    # checkpoint ------------------------------------------------------------------------------------------------------
+    # checkpoint ---------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """State of the rollouts that the next one will not overwrite: none where no ``extra`` was asked for."""
@@ -233,7 +233,7 @@ class History:
         for place, final in state["finals"]:
             self._finals[int(place)] = {key: torch.as_tensor(value).to(self.device) for key, value in final.items()}
 
-    # places ----------------------------------------------------------------------------------------------------------
+    # places -------------------------------------------------------------------------------------------------------
 
     def _next_row(self) -> int:
         """The row of the step to be completed next; row T once the rollout is complete."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Array = np.ndarray
+from envs.spaces import Array
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class LevelTransitions:
     action: Array
     """Actions (n,)."""
     next_obs: Array
-    """What truly followed (n, ...): the last frame where the episode ended."""
+    """Observations (n, ...) that truly followed: the final frame where the episode ended."""
 
     def average(self, values: Array) -> Array:
         """Mean of ``values`` (n,) in each cell (H, W), nan where no transition starts."""

@@ -1,8 +1,8 @@
 """Random streams with names: switching one thing on never shifts the draws of another.
 
 ``Streams(seed)["policy"]`` is a torch generator whose start depends on the seed and the name alone. Streams in use
-here: policy, minibatches, auxiliary, bonus, init, pretraining, collection, evaluation. Worlds take integers from
-``stream_seed``.
+here: policy, minibatches, auxiliary, bonus, init, pretraining, collection, evaluation. Environments take integers
+from ``stream_seed``.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ def stream_seed(seed: int, *names: str | int) -> int:
 
 
 def spawn(generator: torch.Generator, count: int) -> list[torch.Generator]:
-    """As many generators, each with a start drawn from this one: who of them draws first changes nothing.
+    """``count`` generators, each with a start drawn from this one: the order in which they draw changes nothing.
 
-    One alone is the generator itself.
+    A count of 1 gives the generator itself.
     """
     if count == 1:
         return [generator]

@@ -5,6 +5,7 @@
 * ``renderer``  minigrid's frames by look-up
 * ``env``       the vector env and the single env
 * ``scripted``  a policy that knows the level
+* ``level_map`` every transition of a level, for maps over its cells
 * ``noisy_tv``  four rooms without reward, and a TV that shows noise
 """
 

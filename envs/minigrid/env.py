@@ -1,13 +1,13 @@
 """MiniGrid stepped as arrays: mazes of rooms, keys and doors with one sparse reward (Chevalier-Boisvert et al. 2023).
 
-Levels are minigrid's own (``reset(seed=level)``); stepping, sight and pictures are look-ups over all envs at once,
-equal to minigrid's step for step and pixel for pixel (the tests compare them on every level family below).
+Levels are minigrid's own (``reset(seed=level)``). Steps, visibility and frames are look-ups over all envs at once,
+equal to minigrid's step for step and pixel for pixel (the tests compare them on every level family).
 
 Actions: 0 left, 1 right, 2 forward, 3 pickup, 4 drop, 5 toggle, 6 done, or those that ``actions`` names. Reward:
 1 - 0.9 * t / max_steps at success, else 0. Lava ends the episode without reward. An episode is truncated after
 ``max_steps``; one that succeeds in that very step is terminated.
-Differs from minigrid: no mission in the observation (it never says more than the picture in these families), and an
-object is the task's by identity, as there.
+Differs from minigrid: no mission in the observation (it never says more than the frame in these families). The object
+of the task is known by identity, as in minigrid.
 """
 
 from __future__ import annotations
@@ -30,29 +30,30 @@ from envs.spaces import Array
 from envs.vector_env import BatchedEnv, SingleEnv
 
 LAYOUTS_KEPT = 4096
-"""Levels whose layout is remembered, 4 kB each at most: drawing one takes 0.2 to 2 ms."""
+"""Layouts kept in memory, 4 kB each at most: drawing one takes 0.2 to 2 ms."""
 
 
 def family(env_id: str) -> str:
     """The family of a minigrid id. UsageError where it is unknown or its rules are not written here."""
     importlib.import_module("minigrid")  # registers its ids
     name = env_id.removeprefix("MiniGrid-").partition("-")[0]
-    found = [known for known in FAMILIES if name.rstrip("0123456789SRN") == known]
-    if not env_id.startswith("MiniGrid-") or not found:
+    family_name = name.rstrip("0123456789SRN")
+    if not env_id.startswith("MiniGrid-") or family_name not in FAMILIES:
         raise UsageError(
             f"minigrid: env_id='{env_id}' is not of a family whose rules are known here ({', '.join(FAMILIES)}); "
-            "play it through minigrid itself"
+            "make it with minigrid itself"
         )
     if env_id not in gym.registry:
         known = [known for known in gym.registry if known.startswith("MiniGrid-")]
         raise UsageError(f"minigrid: unknown env_id '{env_id}'{did_you_mean(env_id, known)}")
-    return found[0]
+    return family_name
 
 
 def _action_set(actions: str | tuple[int | str, ...]) -> Array:
+    """minigrid's numbers of the chosen actions."""
     named = {"all": cells.ACTIONS, "navigate": cells.ACTIONS[:3]}
     chosen = named.get(actions, ()) if isinstance(actions, str) else tuple(actions)
-    numbers = [cells.ACTIONS.index(a) if a in cells.ACTIONS else a for a in chosen]
+    numbers = [cells.ACTIONS.index(a) if isinstance(a, str) and a in cells.ACTIONS else a for a in chosen]
     if len(numbers) < 2 or len(set(numbers)) < len(numbers) or not set(numbers) <= set(range(7)):
         raise UsageError(
             f"minigrid: actions={actions!r}; give 'all', 'navigate' (left, right, forward), or a tuple of different "
@@ -65,10 +66,10 @@ class MiniGridVectorEnv(BatchedEnv):
     """``num_envs`` MiniGrid levels, SAME_STEP with true final frames.
 
     Observations: view "rgb" gives frames uint8 (N, H, W, 3), "symbolic" minigrid's encoding uint8 (N, 7, 7, 3), indexed
-    [env, x, y] = (object, colour, state), object 0 where unseen; with ``full_view`` of the whole level, (N, W, H, 3).
+    [env, x, y] = (object, colour, state), object 0 where hidden; with ``full_view`` of the whole level, (N, W, H, 3).
     Infos at each step: ``agent_pos`` (N, 2) = (x, y), ``agent_dir`` (0 right, 1 down, 2 left, 3 up), ``carrying``
-    (object number, 0 for none), ``coverage`` (cells stood on / cells reachable through doors), ``rooms_seen`` (rooms
-    stood in; 0 where the level has none), ``state_hash`` (uint64 of grid, agent and carried object).
+    (object number, 0 for none), ``coverage`` (cells visited / cells reachable through doors), ``rooms_seen`` (rooms
+    visited; 0 where the level has none), ``state_hash`` (uint64 of grid, agent and carried object).
 
     Args:
         num_envs: number of envs.
@@ -76,26 +77,32 @@ class MiniGridVectorEnv(BatchedEnv):
         seed: of the level draws.
         num_levels: levels, which are minigrid's seeds, are drawn from [start_level, start_level + num_levels).
         start_level: first level.
-        max_episode_steps: cuts episodes there, without a change in reward; None for ``max_steps`` alone.
+        max_episode_steps: truncates episodes earlier, without a change in reward; None for ``max_steps`` alone.
         view: "rgb" or "symbolic".
         tile: pixels of a cell's side, 2..32; None for the most that fit in 64 pixels: 9 for the view of 7 x 7 cells.
             Frames smaller than 64 x 64 are padded right and bottom.
-        full_view: see the whole level in place of the 7 x 7 cells ahead.
+        full_view: observe the whole level in place of the 7 x 7 cells ahead.
         actions: "all", "navigate" (left, right, forward), or a tuple of names or numbers.
         max_steps: of the reward and of truncation; None for the task's own.
-        palette: look of the frames, one of ``PALETTES``; levels stay the same.
-        highlight: lighten what the agent sees, as minigrid does. Without it the agent's view does not tell an unseen
-            cell from an empty one.
+        palette: colours of the frames, one of ``PALETTES``; levels stay the same.
+        highlight: lighten the visible cells, as minigrid does. Without it the agent's view does not distinguish a
+            hidden cell from an empty one.
 
     Raises:
         UsageError: a value out of range, or a level family whose rules are not known here.
     """
 
     name = "minigrid"
-    variants = {name: {"env_id": f"MiniGrid-{env_id}"} for name, env_id in LADDER.items()}
+    variants: ClassVar[dict[str, dict[str, Any]]] = {
+        name: {"env_id": f"MiniGrid-{env_id}"} for name, env_id in LADDER.items()
+    }
     state_names: ClassVar[tuple[str, ...]] = ("grid", "cell", "direction", "carrying", "visited", "entered")
     goal: ClassVar[int] = cells.code("goal", cells.COLOR_TO_IDX["green"])
-    """The cell that stands where levels have their goal."""
+    """The cell put in the place of a level's goal."""
+    metric_infos: ClassVar[dict[str, tuple[str, str]]] = {
+        "state_hash": ("states", "distinct"),
+        "coverage": ("coverage", "final"),
+    }
 
     def __init__(
         self,
@@ -167,7 +174,7 @@ class MiniGridVectorEnv(BatchedEnv):
     # episodes -----------------------------------------------------------------------------------------------------
 
     def layout(self, level: int) -> Layout:
-        """How ``level`` begins."""
+        """Start of ``level``."""
         if level not in self._layouts:
             if len(self._layouts) == LAYOUTS_KEPT:
                 del self._layouts[next(iter(self._layouts))]
@@ -186,7 +193,7 @@ class MiniGridVectorEnv(BatchedEnv):
         self._record(rows)
 
     def _record(self, rows: Array) -> None:
-        """Count the cells and rooms that ``rows`` now stand in."""
+        """Count the cells and rooms that the agents of ``rows`` stand in."""
         cell = self.cell[rows]
         self._covered[rows] += ~self.visited[rows, cell]
         self.visited[rows, cell] = True
@@ -206,28 +213,28 @@ class MiniGridVectorEnv(BatchedEnv):
     def _advance(self, actions: Array) -> tuple[Array, Array, Array]:
         action = self.action_set[actions]
         front = self.cell + self._ahead[self.direction]
-        found = self.grid[self.rows, front]
+        ahead = self.grid[self.rows, front]
         self.direction = (self.direction + (action == RIGHT) - (action == LEFT)) % 4
 
-        moves = (action == FORWARD) & cells.WALKABLE[found]
+        moves = (action == FORWARD) & cells.WALKABLE[ahead]
         self.cell = np.where(moves, front, self.cell)
-        goal, lava = moves & cells.GOAL[found], moves & cells.LAVA[found]
+        goal, lava = moves & cells.GOAL[ahead], moves & cells.LAVA[ahead]
 
-        empty_handed, left = self.carrying == EMPTY, found.copy()
-        picks = (action == PICKUP) & cells.PICKABLE[found] & empty_handed
-        drops = (action == DROP) & (found == EMPTY) & ~empty_handed
-        left[picks] = EMPTY
-        left[drops] = self.carrying[drops]
+        empty_handed, after = self.carrying == EMPTY, ahead.copy()
+        picks = (action == PICKUP) & cells.PICKABLE[ahead] & empty_handed
+        drops = (action == DROP) & (ahead == EMPTY) & ~empty_handed
+        after[picks] = EMPTY
+        after[drops] = self.carrying[drops]
         toggles = action == TOGGLE
-        locked = cells.LOCKED[found]
-        unlocks = toggles & locked & (cells.KEY_COLOUR[self.carrying] == cells.COLOUR[found])
-        left = np.where(toggles & ~locked, cells.TOGGLED[found], np.where(unlocks, cells.OPENED[found], left))
-        self.carrying[picks] = found[picks]
+        locked = cells.LOCKED[ahead]
+        unlocks = toggles & locked & (cells.KEY_COLOUR[self.carrying] == cells.COLOUR[ahead])
+        after = np.where(toggles & ~locked, cells.TOGGLED[ahead], np.where(unlocks, cells.OPENED[ahead], after))
+        self.carrying[picks] = ahead[picks]
         self.carrying[drops] = EMPTY
-        self._put(front, found, left)
+        self._put(front, ahead, after)
         self._record(np.flatnonzero(moves))
 
-        done = goal | (cells.MARK[found] == cells.TARGET) & (picks | unlocks)
+        done = goal | (cells.MARK[ahead] == cells.TARGET) & (picks | unlocks)
         t = self.time + 1
         terminated = done | lava
         return done * (1 - 0.9 * (t / self.max_steps)), terminated, (t >= self.max_steps) & ~terminated
@@ -238,59 +245,60 @@ class MiniGridVectorEnv(BatchedEnv):
         self.grid[rows, place] = after
         self._grid_key[rows] ^= counter_hash(place, before) ^ counter_hash(place, after)
 
-    # what is seen -------------------------------------------------------------------------------------------------
+    # observations -------------------------------------------------------------------------------------------------
 
     def _observe(self, rows: Array) -> Array:
         if self.view == "symbolic":
             return self._symbols(rows)
         if self.full_view:
-            numbers = self._whole(self.grid[rows]) & 255
-            here = (np.arange(len(rows)), self.cell[rows] % self._span - PAD, self.cell[rows] // self._span - PAD)
-            numbers[here] += AGENT * (1 + self.direction[rows])
+            numbers = self._unpadded(self.grid[rows]) & 255
+            agents = (np.arange(len(rows)), self.cell[rows] % self._span - PAD, self.cell[rows] // self._span - PAD)
+            numbers[agents] += AGENT * (1 + self.direction[rows])
             if self.highlight:
                 numbers += LIT * self._lit(rows)
         else:
             numbers = self._partial(rows)
             if self.highlight:
                 numbers += LIT * (numbers != 0)
-            numbers[:, -1, VIEW // 2] += AGENT * 4  # it looks up
+            numbers[:, -1, VIEW // 2] += AGENT * 4  # it faces up
         return paint(tile_table(self.tile, self.palette), numbers)
 
     def _symbols(self, rows: Array) -> Array:
         if not self.full_view:
             return np.ascontiguousarray(cells.SYMBOLS[self._partial(rows)].transpose(0, 2, 1, 3))
-        seen = np.ascontiguousarray(cells.SYMBOLS[self._whole(self.grid[rows]) & 255].transpose(0, 2, 1, 3))
+        symbols = np.ascontiguousarray(cells.SYMBOLS[self._unpadded(self.grid[rows]) & 255].transpose(0, 2, 1, 3))
         x, y = self.cell[rows] // self._span - PAD, self.cell[rows] % self._span - PAD
         agent = cells.OBJECT_TO_IDX["agent"], cells.COLOR_TO_IDX["red"]
-        seen[np.arange(len(rows)), x, y] = [(*agent, direction) for direction in self.direction[rows]]
-        return seen
+        symbols[np.arange(len(rows)), x, y] = [(*agent, direction) for direction in self.direction[rows]]
+        return symbols
 
-    def _whole(self, padded: Array) -> Array:
-        """(n, H, W) int64, rows of the picture first, without the padding, of (n, cells)."""
+    def _unpadded(self, padded: Array) -> Array:
+        """Cells (n, H, W) int64, rows of the image first, without the padding, of (n, cells)."""
         grid = padded.reshape(len(padded), -1, self._span)[:, PAD:-PAD, PAD:-PAD]
         return grid.transpose(0, 2, 1).astype(np.int64)
 
-    def _sight(self, rows: Array) -> tuple[Array, Array, Array]:
-        """(n, 49) each: where the cells of the view lie, what they hold, and whether the agent sees them (0 or 1)."""
+    def _view_cells(self, rows: Array) -> tuple[Array, Array, Array]:
+        """The 7 x 7 cells ahead, (n, 49) each: their places in ``grid``, their contents, their visibility (0 or 1)."""
         places = self.cell[rows][:, None] + self._offsets[self.direction[rows]]
-        seen = self.grid[rows[:, None], places]
-        return places, seen, np.ones_like(seen) if self.maker.see_through_walls else cells.visible(seen)
+        contents = self.grid[rows[:, None], places]
+        return places, contents, np.ones_like(contents) if self.maker.see_through_walls else cells.visible(contents)
 
     def _partial(self, rows: Array) -> Array:
-        """(n, 7, 7) int64 unmarked cells, rows of the picture first; 0 unseen."""
-        _, seen, lit = self._sight(rows)
-        numbers = ((seen & 255) * lit).astype(np.int64).reshape(-1, VIEW, VIEW)
+        """Unmarked cells of the view, (n, 7, 7) int64, rows of the image first; 0 where hidden."""
+        _, contents, visible = self._view_cells(rows)
+        numbers: Array = ((contents & 255) * visible).astype(np.int64).reshape(-1, VIEW, VIEW)
         numbers[:, -1, VIEW // 2] = self.carrying[rows] & 255  # minigrid shows it in the agent's own place
         return numbers
 
     def _lit(self, rows: Array) -> Array:
-        places, _, lit = self._sight(rows)
-        # one place for the unlit, outside of every level: the first cell of the padding
-        lighted = np.zeros((len(rows), self.grid.shape[1]), np.uint8)
-        lighted[np.arange(len(rows))[:, None], np.where(lit == 1, places, 0)] = 1
-        return self._whole(lighted)
+        """Visibility (n, H, W) of the whole level's cells."""
+        places, _, visible = self._view_cells(rows)
+        # hidden cells share one place outside of every level: the first cell of the padding
+        lit = np.zeros((len(rows), self.grid.shape[1]), np.uint8)
+        lit[np.arange(len(rows))[:, None], np.where(visible == 1, places, 0)] = 1
+        return self._unpadded(lit)
 
-    # what is told -------------------------------------------------------------------------------------------------
+    # infos and ground truth ---------------------------------------------------------------------------------------
 
     def _position(self) -> Array:
         return np.stack([self.cell // self._span - PAD, self.cell % self._span - PAD], axis=1)
@@ -307,14 +315,14 @@ class MiniGridVectorEnv(BatchedEnv):
         }
 
     def factors(self) -> dict[str, Array]:
-        """Agent's place and direction, the object it carries, and how many doors stand open."""
-        told = self._step_infos()
-        x, y = told["agent_pos"].T
+        """Agent's place and direction, the object it carries, and the number of open doors."""
+        infos = self._step_infos()
+        x, y = infos["agent_pos"].T
         doors = cells.OPEN[self.grid].sum(axis=1)
-        return {"x": x, "y": y, "direction": told["agent_dir"], "carrying": told["carrying"], "open_doors": doors}
+        return {"x": x, "y": y, "direction": infos["agent_dir"], "carrying": infos["carrying"], "open_doors": doors}
 
     def scripted(self) -> Array:
-        """Next action on a shortest way; UsageError for ObstructedMaze, and where ``actions`` lacks what is needed."""
+        """Next action on a shortest path; UsageError for ObstructedMaze, and where ``actions`` lacks one it needs."""
         from envs.minigrid.scripted import next_action
 
         if self.family == "ObstructedMaze":

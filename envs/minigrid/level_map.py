@@ -13,8 +13,8 @@ import numpy as np
 
 from envs.level_map import LevelTransitions
 from envs.minigrid.rules import LEFT, OBJECT, OBJECT_TO_IDX, PAD
+from envs.spaces import Array
 
-Array = np.ndarray
 TILE = 8
 """Pixels of a cell's side in the picture."""
 
@@ -73,9 +73,9 @@ def picture(env: Any) -> Array:
     """The level of ``env`` from above (H * TILE, W * TILE, 3) uint8; other objects stand as the goal they replace."""
     from envs.minigrid.env import MiniGridVectorEnv
 
-    whole = MiniGridVectorEnv(1, env.env_id, full_view=True, highlight=False, tile=TILE, num_levels=1)
-    return whole.reset()[0][0][: TILE * env.height, : TILE * env.width]
+    full = MiniGridVectorEnv(1, env.env_id, full_view=True, highlight=False, tile=TILE, num_levels=1)
+    return full.reset()[0][0][: TILE * env.height, : TILE * env.width]
 
 
 def _padded_height(env: Any) -> int:
-    return env.height + 2 * PAD
+    return int(env.height) + 2 * PAD

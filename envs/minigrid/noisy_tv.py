@@ -1,19 +1,18 @@
 """MiniGrid's four rooms without any reward, and a TV in them: a trap for curiosity (Burda et al. 2018, 1808.04355).
 
-The TV is a cell that cannot be entered and stands where the level has its goal. What it shows, by ``tv``: "noise" a new
-random picture at every step, whatever the agent does; "remote" a new one after each action "done" alone; "still" one
-and the same for ever, the control. Rooms, moves, sight and infos are ``envs.minigrid.env``'s, all else that is seen
-is the
-same under all three. Episodes end after ``max_steps``. ``state_hash`` and ``coverage`` know nothing of the picture.
+The TV is a cell that cannot be entered, in the place of the level's goal. Its picture follows ``tv``: "noise" a new
+random one at every step, whatever the agent does; "remote" a new one after each action "done" alone; "still" always the
+same, the control. Rooms, moves, visibility and infos are those of ``envs.minigrid.env``; all other pixels are the same
+under all three. Episodes end after ``max_steps``. ``state_hash`` and ``coverage`` know nothing of the picture.
 
-A picture is, in the symbolic view, a random (object, colour, state) out of 10 x 6 x 3, "unseen" left out, so that the
-next picture equals the one before in 1 step of 180; in the rgb view, random bytes in all pixels of the cell, under
+In the symbolic view a picture is a random (object, colour, state) out of 10 x 6 x 3, "unseen" left out, so that the
+next picture equals the one before in 1 step of 180. In the rgb view it is random bytes in all pixels of the cell, under
 every palette.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -28,7 +27,7 @@ from envs.vector_env import SingleEnv
 
 SHOWS = tuple(TV_VARIANTS)
 PICTURES = 10 * 6 * 3
-"""Cells that a picture is one of, from ``EMPTY`` on."""
+"""Number of pictures in the symbolic view: cells from ``EMPTY`` on."""
 STILL = cells.code("ball", cells.COLOR_TO_IDX["purple"])
 _PICTURE = 0
 
@@ -37,7 +36,7 @@ class NoisyTVVectorEnv(MiniGridVectorEnv):
     """``num_envs`` levels of MiniGrid-FourRooms-v0 with a TV, SAME_STEP with true final frames.
 
     Observations are ``MiniGridVectorEnv``'s view of 7 x 7 cells, rgb or symbolic. Infos are its own, and ``tv_seen``
-    (N,) bool: the TV's cell is in what the agent sees now.
+    (N,) bool: the TV's cell is visible to the agent now.
 
     Args:
         num_envs: number of envs.
@@ -50,14 +49,18 @@ class NoisyTVVectorEnv(MiniGridVectorEnv):
 
     name = "noisy-tv"
     variants = TV_VARIANTS
-    state_names = (*MiniGridVectorEnv.state_names, "pressed")
+    state_names: ClassVar[tuple[str, ...]] = (*MiniGridVectorEnv.state_names, "pressed")
+    metric_infos: ClassVar[dict[str, tuple[str, str]]] = {
+        **MiniGridVectorEnv.metric_infos,
+        "tv_seen": ("tv_seen", "mean"),
+    }
     goal = TV
 
     def __init__(self, num_envs: int = 1, *, tv: str = "noise", **options: Any):
         if tv not in SHOWS:
             raise UsageError(f"noisy-tv: tv={tv!r}{did_you_mean(tv, SHOWS)} Known: {', '.join(SHOWS)}")
         if fixed := {"env_id", "full_view"} & options.keys():
-            raise UsageError(f"noisy-tv: {', '.join(sorted(fixed))} cannot be chosen; use the world minigrid for that")
+            raise UsageError(f"noisy-tv: {', '.join(sorted(fixed))} cannot be chosen; use minigrid for that")
         self.tv = tv
         super().__init__(num_envs, "MiniGrid-FourRooms-v0", **options)
         if tv == "remote" and DONE not in self.action_set:
@@ -66,9 +69,9 @@ class NoisyTVVectorEnv(MiniGridVectorEnv):
     def _allocate(self) -> None:
         super()._allocate()
         self.pressed = np.zeros(self.num_envs, np.int64)
-        """Times that the remote was used in this episode."""
+        """Uses of the remote in this episode."""
         self._place = np.zeros(self.num_envs, np.int64)
-        """Where the TV stands, an index into ``grid``."""
+        """Place of the TV, an index into ``grid``."""
 
     def _begin(self, rows: Array) -> None:
         super()._begin(rows)
@@ -83,15 +86,16 @@ class NoisyTVVectorEnv(MiniGridVectorEnv):
         self.pressed += self.action_set[actions] == DONE
         return super()._advance(actions)
 
-    # what is seen -------------------------------------------------------------------------------------------------
+    # observations -------------------------------------------------------------------------------------------------
 
     def _screens(self, rows: Array) -> Array:
-        """(n, 49) bool: the cells of the view that show the TV; one or none in a row."""
-        places, _, lit = self._sight(rows)
-        return (places == self._place[rows, None]) & (lit == 1)
+        """Cells of the view that show the TV, (n, 49) bool; one or none in a row."""
+        places, _, visible = self._view_cells(rows)
+        screens: Array = (places == self._place[rows, None]) & (visible == 1)
+        return screens
 
     def _pictures(self, rows: Array) -> Array:
-        """uint64 (n,) that all of a picture follows from."""
+        """Bits, uint64 (n,), from which all of a picture follows."""
         if self.tv == "noise":
             return self.step_bits(rows, _PICTURE)
         return (
@@ -99,27 +103,27 @@ class NoisyTVVectorEnv(MiniGridVectorEnv):
         )
 
     def _observe(self, rows: Array) -> Array:
-        seen = super()._observe(rows)
+        frames = super()._observe(rows)
         row, place = np.nonzero(self._screens(rows))
         line, column = np.divmod(place, VIEW)
         picture = self._pictures(rows[row])
         if self.view == "symbolic":
-            shown = EMPTY + below(picture, PICTURES) if self.tv != "still" else STILL
-            seen[row, column, line] = cells.SYMBOLS[shown]
-            return seen
+            cell = EMPTY + below(picture, PICTURES) if self.tv != "still" else STILL
+            frames[row, column, line] = cells.SYMBOLS[cell]
+            return frames
         pixel, tile = np.arange(self.tile), self.tile
-        noise = mix(picture[:, None], np.arange(3 * tile * tile)) >> np.uint64(56)
+        noise: Array = mix(picture[:, None], np.arange(3 * tile * tile)) >> np.uint64(56)
         y, x = line[:, None, None] * tile + pixel[:, None], column[:, None, None] * tile + pixel
-        seen[row[:, None, None], y, x] = noise.reshape(-1, tile, tile, 3)
-        return seen
+        frames[row[:, None, None], y, x] = noise.reshape(-1, tile, tile, 3)
+        return frames
 
-    # what is told -------------------------------------------------------------------------------------------------
+    # infos --------------------------------------------------------------------------------------------------------
 
     def _step_infos(self) -> dict[str, Array]:
         return super()._step_infos() | {"tv_seen": self._screens(self.rows).any(axis=1)}
 
     def scripted(self) -> Array:
-        raise UsageError("noisy-tv pays nothing, so there is no scripted policy; use --policy random")
+        raise UsageError("noisy-tv has no reward, so it has no scripted policy; use --policy random")
 
 
 class NoisyTVEnv(SingleEnv):

@@ -1,10 +1,10 @@
-"""MiniGrid's pictures by look-up: every cell, with and without the agent, lit or not, is one tile painted once.
+"""MiniGrid's frames by look-up: every cell, with and without the agent, lit or not, is one tile painted once.
 
-minigrid paints each frame cell by cell in Python. What a cell looks like depends on nothing but its object, colour and
-state, the agent's direction where it stands there, and whether it is lit, so a frame is one look-up in a table of
-tiles, which minigrid's own painters fill. Frames equal ``get_frame`` pixel by pixel.
+minigrid paints each frame cell by cell in Python. The pixels of a cell depend on nothing but its object, colour and
+state, the agent's direction if it stands in it, and its light. So a frame is one look-up in a table of tiles, which
+minigrid's own painters fill. Frames equal ``get_frame`` pixel by pixel.
 
-A palette is another table: the same levels in another look, at no cost.
+A palette is another table: a visual variant of the same levels, at no cost.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from minigrid.utils.rendering import (  # isort: skip
 SUBDIVISIONS = 3
 """minigrid paints each tile three times as large and takes means."""
 AGENT, LIT = 256, 256 * 5
-"""Tile = cell + AGENT * (1 + direction, where the agent stands there) + LIT * (whether it is lit)."""
+"""Tile = cell + AGENT * (1 + direction, if the agent stands in it) + LIT * (1 if it is lit)."""
 FRAME = 64
 """Frames below 64 x 64 pixels are padded right and bottom with black."""
 
 
 @dataclass(frozen=True)
 class Palette:
-    """How a look differs from minigrid's own."""
+    """Changes to minigrid's own colours."""
 
     colours: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
-    """What red, green, blue, purple, yellow, grey are painted as, in that order; lava and the agent keep their own."""
+    """Colours painted for red, green, blue, purple, yellow, grey, in that order; lava and the agent keep their own."""
     recolour: Callable[[Array], Array] = lambda tiles: tiles
     """uint8 (..., 3) -> uint8, applied to the finished tiles."""
 
@@ -59,13 +59,13 @@ PALETTES = {
     "dim": Palette(recolour=lambda tiles: tiles // 2),
     "inverted": Palette(recolour=lambda tiles: 255 - tiles),
 }
-"""Looks by name; each keeps all objects apart."""
+"""Visual variants by name; each keeps all objects distinct."""
 
 
-def _things(colours: tuple[int, ...]) -> Iterator[tuple[int, Any]]:
-    """(cell, the minigrid object that is painted there)."""
-    for colour, shown in enumerate(colours):
-        name = IDX_TO_COLOR[shown]
+def _objects(colours: tuple[int, ...]) -> Iterator[tuple[int, Any]]:
+    """Pairs of a cell and the minigrid object that is painted for it."""
+    for colour, painted in enumerate(colours):
+        name = IDX_TO_COLOR[painted]
         for kind in (Wall, Floor, Key, Ball, Box, Goal):
             yield code(kind.__name__.lower(), colour), kind(name)
         for state in range(3):
@@ -82,14 +82,14 @@ def _blank(tile: int) -> Array:
 
 @lru_cache(maxsize=32)
 def tile_table(tile: int, palette: str = "standard") -> Array:
-    """(2560, tile, tile, 3) uint8, read-only: the tiles by number. Numbers that no cell has are black."""
-    look = PALETTES[palette]
-    table = np.zeros((2 * LIT, tile, tile, 3), np.uint8)
+    """Tiles by number, (2560, tile, tile, 3) uint8, read-only. Numbers that no cell has are black."""
+    colours = PALETTES[palette]
+    table: Array = np.zeros((2 * LIT, tile, tile, 3), np.uint8)
     blank = _blank(tile)
     painted = {0: blank, EMPTY: blank}
-    for cell, thing in _things(look.colours):
+    for cell, item in _objects(colours.colours):
         painted[cell] = blank.copy()
-        thing.render(painted[cell])
+        item.render(painted[cell])
     for direction in (None, 0, 1, 2, 3):
         agent = np.zeros_like(blank)
         if direction is not None:
@@ -101,13 +101,13 @@ def tile_table(tile: int, palette: str = "standard") -> Array:
             table[number] = downsample(both, SUBDIVISIONS)
             highlight_img(both)
             table[number + LIT] = downsample(both, SUBDIVISIONS)
-    table = np.ascontiguousarray(look.recolour(table))
+    table = np.ascontiguousarray(colours.recolour(table))
     table.flags.writeable = False
     return table
 
 
 def frame_shape(rows: int, columns: int, tile: int) -> tuple[int, int, int]:
-    """(H, W, 3) of the frames of rows x columns cells."""
+    """Shape (H, W, 3) of the frames of rows x columns cells."""
     return max(rows * tile, FRAME), max(columns * tile, FRAME), 3
 
 

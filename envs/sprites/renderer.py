@@ -24,7 +24,7 @@ COMBINATIONS = ("train", "heldout", "all")
 _HEART_SHRINK, _HEART_RISE = 1.07, 0.23  # its smallest circle has radius 1.066 and centre (0, 0.23), found on a grid
 
 
-# shapes: u to the right, v down, in units of the radius ------------------------------------------------------------
+# shapes: u to the right, v down, in units of the radius -----------------------------------------------------------
 
 
 def _square(u: Array, v: Array) -> Array:
@@ -55,7 +55,7 @@ _TESTS: dict[str, Callable[[Array, Array], Array]] = {
 SHAPES = tuple(_TESTS)
 
 
-# painting ----------------------------------------------------------------------------------------------------------
+# painting ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _hits(
     return inside(sprites.shape[rows, k], u, v)
 
 
-# colours and pairs -------------------------------------------------------------------------------------------------
+# colours and pairs ------------------------------------------------------------------------------------------------
 
 
 def hsv(hue: Array, saturation: Array | float, value: Array | float) -> Array:

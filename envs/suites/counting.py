@@ -7,7 +7,7 @@ from envs.tasks import HELDOUT, Suite, Task, World
 
 def _counting(levels: int) -> tuple[Task, ...]:
     source = World("counting", {"num_levels": levels, "start_level": 0})
-    swapped = source.with_options(look="swapped")
+    swapped = source.with_options(variant="swapped")
     return (
         Task(
             env="counting",

@@ -66,8 +66,8 @@ def test_all_targets_and_levels_come_up():
     assert set(env.target(np.arange(100), 0)) == {0, 1, 2, 3}
 
 
-def test_swapped_look_exchanges_red_and_blue_of_the_same_levels():
-    plain, swapped = CountingVectorEnv(3, size=8), CountingVectorEnv(3, size=8, look="swapped")
+def test_swapped_exchanges_red_and_blue_of_the_same_levels():
+    plain, swapped = CountingVectorEnv(3, size=8), CountingVectorEnv(3, size=8, variant="swapped")
     a, b = plain.reset()[0], swapped.reset()[0]
     np.testing.assert_array_equal(a[:, 1:], b[:, 1:, :, ::-1])
     np.testing.assert_array_equal(a[:, 0, 0], b[:, 0, 0])
@@ -133,7 +133,7 @@ def test_the_hash_is_splitmix64():
         ({"num_envs": 0}, "num_envs=0"),
         ({"num_levels": 0}, "num_levels=0"),
         ({"num_actions": 1}, "num_actions=1"),
-        ({"look": "strange"}, "plain, swapped"),
+        ({"variant": "strange"}, "plain, swapped"),
     ],
 )
 def test_bad_values(options, message):

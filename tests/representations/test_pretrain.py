@@ -24,12 +24,12 @@ PLAIN = World("counting", {"num_levels": 3})
 
 
 def test_frames_come_from_their_seed_alone_and_in_equal_shares():
-    frames = collect((PLAIN, PLAIN.with_options(look="swapped")), 101, seed=7)["image"]
+    frames = collect((PLAIN, PLAIN.with_options(variant="swapped")), 101, seed=7)["image"]
     assert frames.shape == (101, 3, 64, 64)
     assert frames.dtype == torch.uint8
     assert frames.permute(0, 2, 3, 1).is_contiguous()
-    assert torch.equal(frames, collect((PLAIN, PLAIN.with_options(look="swapped")), 101, seed=7)["image"])
-    assert not torch.equal(frames, collect((PLAIN, PLAIN.with_options(look="swapped")), 101, seed=8)["image"])
+    assert torch.equal(frames, collect((PLAIN, PLAIN.with_options(variant="swapped")), 101, seed=7)["image"])
+    assert not torch.equal(frames, collect((PLAIN, PLAIN.with_options(variant="swapped")), 101, seed=8)["image"])
     # 101 over two worlds: edges 0, 50, 101; the first world's share does not depend on the second
     assert torch.equal(frames[:50], collect((PLAIN,), 50, seed=7)["image"])
 
@@ -99,7 +99,7 @@ def test_windows_come_in_equal_shares_and_what_else_is_asked_for_goes_along():
     def also(envs):
         return {"time": envs.time.copy()}
 
-    pair = (PLAIN, PLAIN.with_options(look="swapped"))
+    pair = (PLAIN, PLAIN.with_options(variant="swapped"))
     windows = collect(pair, 3 * 7 + 1, seed=7, also=also, window=3)
     # 7 windows over two worlds: edges 0, 3, 7
     assert windows["image"].shape[:2] == (7, 3)

@@ -181,5 +181,5 @@ def test_the_world_by_name_and_its_mistakes():
     ]:
         with pytest.raises(UsageError, match=message):
             NoisyTVVectorEnv(2, **options)
-    with pytest.raises(UsageError, match="pays nothing"):
+    with pytest.raises(UsageError, match="has no reward"):
         NoisyTVVectorEnv(2).scripted()

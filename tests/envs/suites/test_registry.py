@@ -16,7 +16,7 @@ from envs.tasks import HELDOUT, Suite, Task, World
 
 def tasks(levels):
     source = World("counting", {"num_levels": levels, "start_level": 0, "size": 16})
-    swapped = source.with_options(look="swapped")
+    swapped = source.with_options(variant="swapped")
     targets = {"heldout": source.with_options(**HELDOUT), "swapped": swapped}
     return (Task("mine", source, targets, (source, swapped), (0, 13), levels, kind="mine"),)
 
