@@ -60,7 +60,7 @@ def main(
     try:
         refuse_removed(words, removed or {})
         wants_help = {"-h", "--help"} & set(words)
-        more = details(words) if details and wants_help else ""
+        settings_text = details(words) if details and wants_help else ""
         try:
             parsed = tyro.cli(
                 arguments,
@@ -70,8 +70,8 @@ def main(
                 console_outputs=_speaks(),
             )
         except SystemExit as stop:  # after help, or a flag that tyro refused
-            if more:
-                print(more)
+            if settings_text:
+                print(settings_text)
             return int(stop.code or 0)
         result = command(parsed)
     except UsageError as error:
@@ -165,7 +165,7 @@ def write_csv(
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write beside ``path``, then rename, so that readers see the old file or the new one; makes its folder."""
+    """Write to a temporary file and rename it, so that readers see the old file or the new one; makes its folder."""
     from agents.checkpoint import write_aside
 
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -67,7 +67,7 @@ def segmentation(args: Args) -> str:
         raise UsageError(f"--samples {args.samples} --scenes {args.scenes}: give at least 160 and 16")
     if not args.seeds or args.sprites[1] < 2:
         raise UsageError("give --seeds at least one number, and --sprites at least 2 as the most: one cannot be scored")
-    world = MultiSprites(counts=args.sprites, size=args.size)
+    dataset = MultiSprites(counts=args.sprites, size=args.size)
     cls = REPRESENTATIONS.resolve("monet")
     defaults = {"slots": args.sprites[1] + 1, "latents": 8}
     settings = apply_settings("monet", cls.Config, defaults, own_settings(args.set, {"monet"}).get("monet", {}))
@@ -79,13 +79,13 @@ def segmentation(args: Args) -> str:
         scored = fit(
             folder,
             model,
-            lambda: {"image": images(world, np.arange(args.scenes))},
+            lambda: {"image": images(dataset, np.arange(args.scenes))},
             args.samples,
             seed,
-            lambda model: {"ari_fg": score(model, world, SCORED // 4)},  # type: ignore[arg-type]
+            lambda model: {"ari_fg": score(model, dataset, SCORED // 4)},  # type: ignore[arg-type]
             settings={**settings, "scenes": args.scenes, "sprites": args.sprites},
         )
-        final = {"samples": scored[-1]["samples"], "ari_fg": score(model, world, SCORED)}
+        final = {"samples": scored[-1]["samples"], "ari_fg": score(model, dataset, SCORED)}
         curve = " ".join(f"{row['ari_fg']:.2f}" for row in scored)
         rows.append(
             {
@@ -96,7 +96,7 @@ def segmentation(args: Args) -> str:
                 "commit": commit(),
             }
         )
-        write(folder, "curve", scored, model.pictures(*picture_inputs(world)))
+        write(folder, "curve", scored, model.pictures(*picture_inputs(dataset)))
     write(args.out, "segmentation", rows, {})
     return table(rows)
 
@@ -115,43 +115,43 @@ def build(cls: Any, settings: dict[str, Any], size: int, seed: int) -> Monet:
         return cls(EnvSpec(space), cls.Config(**settings))
 
 
-def images(world: Any, ids: np.ndarray) -> Any:
+def images(dataset: Any, ids: np.ndarray) -> Any:
     """Scenes as (n, 3, S, S) uint8."""
     import torch
 
-    batches = [world.scenes(ids[start : start + 1024]).image for start in range(0, len(ids), 1024)]
+    batches = [dataset.scenes(ids[start : start + 1024]).image for start in range(0, len(ids), 1024)]
     return torch.from_numpy(np.concatenate(batches)).permute(0, 3, 1, 2)
 
 
-def heldout(world: Any, count: int) -> Any:
+def heldout(dataset: Any, count: int) -> Any:
     """``count`` ids of unseen scenes with two or more sprites."""
     ids = np.arange(HELDOUT, HELDOUT + 4 * count)
-    several = ids[world.scenes(ids).n >= 2]
+    several = ids[dataset.scenes(ids).n >= 2]
     if not len(several):
         raise UsageError("scenes with fewer than two sprites cannot be scored; give --sprites with at least 2")
     return several[:count]
 
 
-def score(model: Monet, world: Any, count: int) -> float:
+def score(model: Monet, dataset: Any, count: int) -> float:
     """Mean foreground ARI over ``count`` held-out scenes."""
     import torch
 
     from representations.nets import pixels
 
-    ids, scores = heldout(world, count), []
+    ids, scores = heldout(dataset, count), []
     with torch.no_grad():
         for start in range(0, len(ids), 128):
             batch = ids[start : start + 128]
-            masks = model.masks(pixels(images(world, batch)))
-            scores.append(foreground_ari(world.scenes(batch).mask, masks.argmax(0).squeeze(1).numpy()))
+            masks = model.masks(pixels(images(dataset, batch)))
+            scores.append(foreground_ari(dataset.scenes(batch).mask, masks.argmax(0).squeeze(1).numpy()))
     return float(np.concatenate(scores).mean())
 
 
-def picture_inputs(world: Any) -> tuple[Any, Any]:
+def picture_inputs(dataset: Any) -> tuple[Any, Any]:
     """Held-out scenes for pictures, and the generator of their samples."""
     import torch
 
-    return {"image": images(world, heldout(world, SHOWN))}, torch.Generator().manual_seed(0)
+    return {"image": images(dataset, heldout(dataset, SHOWN))}, torch.Generator().manual_seed(0)
 
 
 def foreground_ari(true: np.ndarray, slots: np.ndarray) -> np.ndarray:

@@ -90,7 +90,7 @@ def learning(
     ylabel: str = "return (training)",
 ) -> bytes:
     """Return (or ``ylabel``) during training (PNG): a panel for each task, its threshold dashed, one legend for all."""
-    dashes = {label: list(palette.values())[:place].count(palette[label]) for place, label in enumerate(palette)}
+    repeats = {label: list(palette.values())[:index].count(palette[label]) for index, label in enumerate(palette)}
     styles = ("solid", "dashed", "dotted", "dashdot")  # where there are more methods than colours
     across = min(len(panels), 3)
     down = -(-len(panels) // across)
@@ -104,7 +104,7 @@ def learning(
             axes.tick_params(length=0)
             axes.axhline(threshold, color="#9aa1ab", linewidth=1, linestyle=(0, (4, 3)))
             for label, curve in series.items():
-                style = styles[dashes[label] % len(styles)]
+                style = styles[repeats[label] % len(styles)]
                 shown.setdefault(label, _line(axes, curve, color=palette[label], linestyle=style))
             axes.set_ylabel(ylabel)
             _over_frames(axes)
@@ -150,13 +150,13 @@ def bars(entries: Sequence[tuple[str, Interval]], palette: Mapping[str, str], ti
     """Horizontal bars with 95% intervals, in the given order from the top."""
     with matplotlib.rc_context(STYLE):
         figure, axes = _panel(title, height=1.3 + 0.34 * len(entries))
-        places = np.arange(len(entries))[::-1]
-        for place, (label, interval) in zip(places, entries, strict=True):
-            axes.barh(place, interval.estimate, height=0.58, color=palette[label], alpha=0.75)
+        heights = np.arange(len(entries))[::-1]
+        for height, (label, interval) in zip(heights, entries, strict=True):
+            axes.barh(height, interval.estimate, height=0.58, color=palette[label], alpha=0.75)
             if interval.usable:
-                axes.plot([interval.low, interval.high], [place, place], color=INK, linewidth=1.3)
+                axes.plot([interval.low, interval.high], [height, height], color=INK, linewidth=1.3)
         axes.axvline(0, color="#9aa1ab", linewidth=1)
-        axes.set_yticks(places, [_short(label) for label, _ in entries])
+        axes.set_yticks(heights, [_short(label) for label, _ in entries])
         axes.tick_params(axis="y", colors=INK)
         axes.grid(axis="y", visible=False)
         axes.set_xlabel(xlabel)

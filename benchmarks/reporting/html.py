@@ -81,7 +81,7 @@ def html(summary: Summary) -> str:
     parts += ["<h2>Where the numbers come from</h2>", f"<dl>{facts}</dl>"]
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
     page_title = f"<title>{escape(notes.title(summary))}</title>"
-    body = "\n".join(part for part in parts if part)
+    body = "\n".join(section for section in parts if section)
     return PAGE.format(head=f"{head}{page_title}<style>{CSS}</style>", body=body)
 
 

@@ -49,3 +49,10 @@ def test_labels_name_the_fewest_settings_that_distinguish_cells(tmp_path):
     make_run(tmp_path, "vae", 0, mode="finetune", repr_settings={"beta": 2.0})
     labels = {cell.label for cell in summarise(load(tmp_path)).cells}
     assert labels == {"darla (beta=1.0)", "darla (beta=4.0)", "cnn", "vae (mode=frozen)", "vae (mode=finetune)"}
+
+
+def test_runs_of_the_version_before_share_a_cell_with_new_ones(tmp_path):
+    make_run(tmp_path, "cnn", 0, overlap=False)  # an option that is gone
+    make_run(tmp_path, "cnn", 1)
+    (cell,) = summarise(load(tmp_path)).cells
+    assert (cell.label, cell.seeds) == ("cnn", (0, 1))
