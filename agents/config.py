@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gymnasium as gym
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
 from envs.registry import UsageError
-from envs.spaces import FEATURES, EnvSpec, keyed_space
+from envs.spaces import FEATURES, EnvSpec
 from intrinsic.base import IntrinsicBonus
 from representations.base import Representation
 
@@ -89,10 +89,15 @@ def bonus_spec(env: VecEnv, representation: Representation, mode: str, discount:
 
     Stacked frames are what ``env.frames`` says (``Sb3VecEnv``); 1 where it says nothing.
     """
-    spaces = dict(keyed_space(env.observation_space).spaces)
-    if mode == "frozen":
-        spaces[FEATURES] = gym.spaces.Box(-np.inf, np.inf, (representation.features_dim,), np.float32)
-    return EnvSpec(gym.spaces.Dict(spaces), env.action_space, discount, getattr(env, "frames", 1))
+    return with_features(EnvSpec.of(env, discount, getattr(env, "frames", 1)), representation, mode)
+
+
+def with_features(spec: EnvSpec, representation: Representation, mode: str) -> EnvSpec:
+    """``spec`` with the features that History keeps where the representation is frozen."""
+    if mode != "frozen":
+        return spec
+    features = gym.spaces.Box(-np.inf, np.inf, (representation.features_dim,), np.float32)
+    return replace(spec, space=gym.spaces.Dict({**spec.space.spaces, FEATURES: features}))
 
 
 def skilled_one(bonuses: Sequence[IntrinsicBonus]) -> IntrinsicBonus | None:

@@ -26,7 +26,7 @@ from benchmarks import cli
 from benchmarks.experiment.arguments import REMOVED, ExperimentArgs
 from benchmarks.experiment.execute import execute
 from benchmarks.experiment.plan import Row, plan_runs
-from benchmarks.experiment.presets import PRESETS
+from benchmarks.experiment.presets import DEFAULT, PRESETS
 from intrinsic import BONUSES
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from benchmarks.reporting.runs import Run
 
 SUITES = ("minigrid-ladder", "breakout-sparse", "procgen-maze", "noisy-tv")
-_ALGO = {"ppo": {"n_steps": 128, "minibatches": 8}}
+_ALGO: dict[str, dict[str, Any]] = {DEFAULT: {"n_steps": 128, "minibatches": 8}, "a2c": {}}
 SIZES = {
     "smoke": replace(PRESETS["smoke"], train_levels=None),
     "quick": replace(

@@ -78,7 +78,7 @@ def probe_run(run: Run, frames: int, seed: int) -> list[Row]:
     Raises:
         UsageError: the run's env gives no ground truth.
     """
-    from agents.runs.build import load_trained
+    from agents.runs.load import load_trained
     from envs.rng_streams import stream_seed
 
     representation, worlds = load_trained(run.path, run.config)

@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def segmentation(args: Args) -> str:
     """Fit and score every seed; returns the table."""
-    from agents.runs.run_dir import commit
+    from agents.runs.source import commit
     from benchmarks.experiment.overrides import apply_settings, own_settings
     from envs.sprites.multi_sprites import MultiSprites
     from representations import REPRESENTATIONS

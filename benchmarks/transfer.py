@@ -27,7 +27,7 @@ from intrinsic import BONUSES
 from representations import REPRESENTATIONS
 
 if TYPE_CHECKING:
-    from agents.runs.build import RunConfig
+    from agents.runs.config import RunConfig
 
 
 @dataclass(frozen=True)

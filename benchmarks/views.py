@@ -69,7 +69,7 @@ def views(args: Args) -> str:
     """Fit and score every seed; returns the table."""
     import torch
 
-    from agents.runs.run_dir import commit
+    from agents.runs.source import commit
     from benchmarks.experiment.overrides import apply_settings, own_settings
     from envs.rng_streams import stream_seed
     from representations import REPRESENTATIONS

@@ -1,8 +1,8 @@
-"""Experiment directories: many runs, each found again by the hash of its configuration.
+"""Experiment directories: many runs, each found again by the name that follows from its configuration.
 
-DIR/experiment.json                 says that DIR is ours
-DIR/runs/<id>/config.json           everything that decides the result
-              source.json           commit, versions, machine, command, times
+DIR/experiment.json                 marks an experiment of this toolkit
+DIR/runs/<id>/config.json           all values of the configuration
+              source.json           commit, versions, machine, command, device, precision, threads, times
               metrics.jsonl         one record a line, cut back to the checkpoint on resume
               eval.csv              one row per episode of the final evaluation
               pictures/*.png
@@ -13,41 +13,40 @@ DIR/runs/<id>/config.json           everything that decides the result
 from __future__ import annotations
 
 import csv
-import dataclasses
 import fcntl
-import hashlib
 import json
 import os
-import platform
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from agents.checkpoint import write_aside
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
+from agents.runs.config import RunConfig, as_json, differences, run_id
+from agents.runs.source import describe_source, foreign_sources
 from envs.registry import UsageError
 
-PACKAGES = ("torch", "stable-baselines3", "gymnasium", "numpy", "procgen", "procgen-mirror")
+FORMAT = 2
+"""1: runs were named by all values of their configuration, the defaults among them."""
 
 
 def open_experiment(out: Path) -> Path:
     """Make ``out`` an experiment directory, or check that it is one.
 
     Raises:
-        UsageError: it holds something else, or cannot be written.
+        UsageError: it holds something else, or runs of another version, or cannot be written.
     """
     marker = out / "experiment.json"
     if out.is_dir() and any(out.iterdir()) and not marker.exists():
         raise UsageError(f"--out {out} is not empty and not an experiment of this toolkit; name another directory")
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file; name a directory")
+    if marker.exists():
+        _check_format(out, marker)
     try:
         (out / "runs").mkdir(parents=True, exist_ok=True)
         if not marker.exists():
-            write_aside(marker, lambda path: path.write_text('{"format": 1}\n'))
+            write_aside(marker, lambda path: path.write_text(f'{{"format": {FORMAT}}}\n'))
         if not os.access(out / "runs", os.W_OK):
             raise PermissionError(13, "Permission denied")
     except OSError as error:
@@ -57,37 +56,66 @@ def open_experiment(out: Path) -> Path:
     return out
 
 
-def run_id(config: Mapping[str, Any]) -> str:
-    """Readable, and unique for everything that decides the result."""
-    canonical = json.dumps(config, sort_keys=True)
-    digest = hashlib.sha256(canonical.encode()).hexdigest()[:10]
-    name = str(config["repr"]).split(":")[-1].lower()
-    bonuses = [word.rpartition(":")[0].split(":")[-1].lower() for word in config.get("bonus", "none").split()]
-    sizes = (f"{config['train_levels']}levels", f"s{config['seed']}")
-    parts = (config["env"], name, config["mode"], config["algo"], *filter(None, bonuses), *sizes)
-    return "-".join((*parts, digest))
+def _check_format(out: Path, marker: Path) -> None:
+    """UsageError where another version named the runs of ``out``; the marker goes where there are none."""
+    try:
+        written = json.loads(marker.read_text()).get("format")
+    except (ValueError, AttributeError):
+        written = None
+    if written == FORMAT:
+        return
+    runs = sorted(path for path in (out / "runs").glob("*") if path.is_dir())
+    if runs:
+        unfinished = [run for run in runs if not (run / "done").exists()]
+        raise UsageError(
+            f"--out {out} holds runs that another version named, such as {(unfinished or runs)[0].name}: reports still "
+            "read them, but they cannot be continued or added to; give another --out"
+        )
+    marker.unlink()
 
 
-UNNAMED = {"named": False}
-"""Metadata of a field that came later: at its default it is left out, so that runs from before keep their names."""
+def check_stored(path: Path, config: RunConfig) -> None:
+    """UsageError where the run's folder ``path`` is there and was made by another configuration or another class."""
+    stored_file = path / "config.json"
+    if not stored_file.exists():
+        return
+    try:
+        differing = differences(json.loads(stored_file.read_text()), as_json(config))
+    except (ValueError, AttributeError):
+        raise UsageError(f"run {path} is damaged: config.json cannot be read; remove that folder") from None
+    if differing:
+        name, (then, now) = next(iter(differing.items()))
+        raise UsageError(f"run {path} was made with {name}={then!r}, which is {now!r} now; give another --out")
+    changed = changed_sources(path, config)
+    if changed and not (path / "done").exists():
+        raise UsageError(
+            f"run {path} was begun with another version of {', '.join(changed)}; give another --out, or remove that "
+            "folder"
+        )
 
 
-def as_json(config: Any) -> dict[str, Any]:
-    """A dataclass as what JSON gives back: tuples become lists. Fields marked ``UNNAMED`` only where they are set."""
-    later = {each.name: each.default for each in dataclasses.fields(config) if not each.metadata.get("named", True)}
-    told = dataclasses.asdict(config)
-    return json.loads(json.dumps({name: value for name, value in told.items() if later.get(name, ...) != value}))
+def changed_sources(path: Path, config: RunConfig) -> list[str]:
+    """Classes of the run that are not of this toolkit and whose files changed since the run in ``path`` was begun."""
+    now = foreign_sources(config)
+    begun = _source(path).get("foreign_sources", now)
+    return [name for name, digest in now.items() if begun.get(name) != digest]
+
+
+def _source(path: Path) -> dict[str, Any]:
+    file = path / "source.json"
+    return json.loads(file.read_text()) if file.exists() else {}
 
 
 class RunDir:
     """One run's folder. Opening it takes a lock: two processes never write to one run.
 
-    Of several ``ranks`` that train it together the first opens it, and alone may write.
+    Of several ``ranks`` that train it the first opens it, and alone may write.
     """
 
-    def __init__(self, experiment: Path, config: Mapping[str, Any], ranks: Ranks = SINGLE_PROCESS):
-        self.config = dict(config)
-        self.id = run_id(self.config)
+    def __init__(self, experiment: Path, config: RunConfig, ranks: Ranks = SINGLE_PROCESS):
+        self.config = as_json(config)
+        self.id = run_id(config)
+        self._run_config = config
         self.path = experiment / "runs" / self.id
         self.writes = ranks.index == 0
         ranks.on_rank_zero(self._open)
@@ -101,23 +129,14 @@ class RunDir:
             self._lock.close()
             raise UsageError(f"run {self.path} is being trained by another process; wait for it or stop it") from None
         try:
-            self._check_config()
+            check_stored(self.path, self._run_config)
         except UsageError:
             self._lock.close()
             raise
+        if not (self.path / "config.json").exists():
+            text = json.dumps(self.config, indent=2) + "\n"
+            write_aside(self.path / "config.json", lambda aside: aside.write_text(text))
         self._metrics = open(self.path / "metrics.jsonl", "a")  # noqa: SIM115
-
-    def _check_config(self) -> None:
-        path = self.path / "config.json"
-        if not path.exists():
-            write_aside(path, lambda aside: aside.write_text(json.dumps(self.config, indent=2) + "\n"))
-            return
-        try:
-            found = json.loads(path.read_text())
-        except ValueError:
-            found = None
-        if found != self.config:
-            raise UsageError(f"run {self.path} is damaged: config.json does not match its name; remove that folder")
 
     @property
     def done(self) -> bool:
@@ -126,8 +145,7 @@ class RunDir:
     @property
     def source(self) -> dict[str, Any]:
         """source.json as it stands; empty before the first ``write_source``."""
-        path = self.path / "source.json"
-        return json.loads(path.read_text()) if path.exists() else {}
+        return _source(self.path)
 
     @property
     def checkpoints(self) -> Path:
@@ -153,16 +171,17 @@ class RunDir:
             os.truncate(self._metrics.name, state["metrics_bytes"])
 
     def start_afresh(self) -> None:
-        """No checkpoint was found: drop what an earlier start wrote before its first one."""
+        """Drop the records of an earlier start, which left no checkpoint."""
         self.load_state_dict({"metrics_bytes": 0})
 
-    def write_source(self, **more: Any) -> None:
-        """Where the numbers come from: commit, command, versions, machine, and ``more``."""
-        source = {**(self.source or describe_source()), **more}
+    def write_source(self, **facts: Any) -> None:
+        """Add ``facts`` to source.json, which begins with where the numbers come from."""
+        first = self.source or {**describe_source(), "foreign_sources": foreign_sources(self._run_config)}
+        source = {**first, **facts}
         write_aside(self.path / "source.json", lambda aside: aside.write_text(json.dumps(source, indent=2) + "\n"))
 
     def write_csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write rows (all with the same keys) aside and rename."""
+        """Write ``name`` whole or not at all; all rows have the same keys."""
 
         def write(aside: Path) -> None:
             with open(aside, "w", newline="") as handle:
@@ -179,49 +198,3 @@ class RunDir:
         if self.writes:
             self._metrics.close()
             self._lock.close()
-
-
-def describe_source() -> dict[str, Any]:
-    """Commit, command line, package versions, machine."""
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    module = getattr(sys.modules.get("__main__"), "__spec__", None)
-    program = f"python -m {module.name.removesuffix('.__main__')}" if module else f"python {Path(sys.argv[0]).name}"
-    return {
-        "commit": commit(),
-        "command": " ".join([program, *sys.argv[1:]]),
-        "versions": versions,
-        "machine": f"{os.cpu_count()} x {processor()}",
-    }
-
-
-def commit() -> str:
-    """Short commit of the checkout, '+' where files differ from it; 'unknown' outside a checkout."""
-    here = Path(__file__).resolve().parent
-    try:
-        head = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=True
-        )
-        changed = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
-
-
-def processor() -> str:
-    try:
-        with open("/proc/cpuinfo") as handle:
-            names = [line.split(":", 1)[1].strip() for line in handle if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.machine()

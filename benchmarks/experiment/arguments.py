@@ -19,8 +19,8 @@ class ExperimentArgs:
     """Tasks to train on, each with the targets it transfers to."""
     tasks: tuple[str, ...] = ()
     """Only these tasks of the suite, as 'minigrid-doorkey'. Default: all."""
-    algo: Literal["ppo", "a2c"] = "ppo"
-    """The learning algorithm."""
+    algo: str = "ppo"
+    """The learning algorithm: ppo, a2c, or your own as package.module:Class."""
     extrinsic: float | None = None
     """Weight of the environment's reward beside the bonuses; 0 trains without it. Default: 1."""
     mode: Literal["auto", "frozen", "finetune", "online"] = "auto"
@@ -33,7 +33,8 @@ class ExperimentArgs:
     baseline: bool = True
     """Add the end-to-end 'cnn', without bonuses, as the row to compare with."""
     set: tuple[str, ...] = ()
-    """Settings of a chosen module, as NAME.FIELD=VALUE: --set darla.beta=4 ppo.learning_rate=1e-3."""
+    """Settings of a chosen module, as NAME.FIELD=VALUE: --set darla.beta=4 ppo.learning_rate=1e-3. NAME of your own
+    module is its class in lower case."""
 
     preset: str = "quick"
     """Size of everything."""

@@ -1,10 +1,10 @@
-"""How long a run will take here: a moment of the real networks' work, and the environment's known pace."""
+"""Wall time of planned runs: the real networks are timed for a moment, the environment's speed is known."""
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +14,16 @@ import torch
 from agents.runs.build import resolve_precision
 from envs.steps import Steps
 from representations.nets import TRUNKS, make_trunk
+from representations.wrappers import unwrapped
 
 if TYPE_CHECKING:
-    from agents.runs.build import RunConfig
+    from agents.runs.build import RunParts
+    from agents.runs.config import RunConfig
     from representations.base import Representation
 
 ENV_SECONDS = 1 / 30_000  # CoinRun on two cores, frames/s measured by `python -m benchmarks.speed`'s bare loop
-EPISODE_FRAMES = 400  # the mean slot an evaluation environment stays busy, weak agents included
-BATCH = 64  # frames of a timed step of a loss that names no batch of its own
+EPISODE_FRAMES = 400  # mean length of an evaluation episode, weak agents included
+BATCH = 64  # frames of a timed step where a phase names no batch
 
 
 @cache
@@ -46,17 +48,11 @@ def trunk_seconds(name: str, precision: str) -> tuple[float, float]:
     return times[0], times[1]
 
 
-@cache
-def own_seconds(config: Hashable) -> tuple[float, float]:
-    """Seconds per frame of a step on the method's own loss: (offline, all phases by share; online, frame by frame).
+def auxiliary_seconds(run: RunConfig, representation: Representation) -> tuple[float, float]:
+    """Seconds per frame of a step on the method's own loss: offline, all phases by share; online, frame by frame.
 
-    ``config`` is a RunConfig in a ``Timed``; 0 where there is no such loss.
+    0 where there is no such loss. ``representation`` is used up: its gradients and running statistics change.
     """
-    from agents.runs.build import build_representation, find_task
-    from representations.wrappers import unwrapped
-
-    run = config.run  # type: ignore[attr-defined]
-    representation = unwrapped(build_representation(run, find_task(run)))
     offline = online = 0.0
     with torch.autocast("cpu", torch.bfloat16, enabled=resolve_precision(run.precision) == "bfloat16"):
         if run.pretrain_samples:
@@ -92,21 +88,27 @@ def _dtype(box: Any) -> torch.dtype:
     return torch.uint8 if box.dtype == np.uint8 else torch.float32
 
 
-@dataclass(frozen=True)
-class Timed:
-    """A run whose cost stands for that of all runs with the same ``key``."""
+def estimate_seconds(configs: Iterable[RunConfig], parts_like: Callable[[RunConfig], RunParts]) -> float:
+    """Expected wall time of all runs from their start, within a factor of about 1.5.
 
-    key: tuple[str, ...]
-    run: RunConfig = field(compare=False)
+    Args:
+        parts_like: gives the parts of a run of the same kind; a copy of its representation is timed, once a kind.
+    """
+    timed: dict[tuple[str, str], tuple[float, float]] = {}
+    total = 0.0
+    for config in configs:
+        representation = unwrapped(parts_like(config).representation)
+        kind = f"{id(representation)} {config.pretrain_samples > 0}", config.precision
+        if kind not in timed:
+            timed[kind] = auxiliary_seconds(config, copy.deepcopy(representation))
+        total += run_seconds(config, *timed[kind])
+    return total
 
 
-def estimate_seconds(config: RunConfig) -> float:
-    """Expected wall time of one run from its start, within a factor of about 1.5."""
-    key = (config.env, config.repr, config.mode, str(sorted(config.repr_settings.items())), config.precision)
-    offline, online = own_seconds(Timed(key, config))
-    act, learn = trunk_seconds(
-        config.trunk if config.trunk in TRUNKS else "nature", resolve_precision(config.precision)
-    )
+def run_seconds(config: RunConfig, offline: float, online: float) -> float:
+    """Expected wall time of one run, given ``auxiliary_seconds``."""
+    trunk = config.trunk if config.trunk in TRUNKS else "nature"
+    act, learn = trunk_seconds(trunk, resolve_precision(config.precision))
     epochs = config.algo_settings.get("epochs", 1)
     per_frame = ENV_SECONDS + act + epochs * ((0.1 if config.mode == "frozen" else 1.0) * learn + online)
     episodes = config.eval_envs * len(config.splits) + config.periodic_evals * config.periodic_envs * 2

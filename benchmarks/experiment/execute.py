@@ -13,7 +13,8 @@ from envs.registry import UsageError
 
 if TYPE_CHECKING:
     from agents.parallel.distributed import Ranks
-    from agents.runs.build import RunConfig
+    from agents.runs.config import RunConfig
+    from agents.runs.validate import PartsStore
 
 PREEMPTED = 75
 """Exit status of a command that was asked to stop and saved everything (EX_TEMPFAIL)."""
@@ -40,22 +41,23 @@ def execute(
         The exit status.
     """
     from agents.parallel.distributed import from_torchrun
-    from agents.runs.build import resolve_device, validate
+    from agents.runs.build import resolve_device
     from agents.runs.callback import Preempted
-    from agents.runs.run_dir import as_json, open_experiment, run_id
+    from agents.runs.config import run_id
+    from agents.runs.validate import PartsStore
 
-    device = resolve_device(args.device)
+    device, store = resolve_device(args.device), PartsStore()
     with from_torchrun(device) as ranks:
-        configs = ranks.on_rank_zero(lambda: runnable(configs, validate(configs, ranks), named))
-        print(ranks.on_rank_zero(lambda: announce(configs, out, device)), flush=True)
+        configs = ranks.on_rank_zero(lambda: runnable(configs, store.validate(configs, ranks), named))
+        print(ranks.on_rank_zero(lambda: announce(configs, out, device, store)), flush=True)
         if args.dry_run:
             return 0
-        ranks.on_rank_zero(lambda: open_experiment(out))
+        ranks.on_rank_zero(lambda: open_checked(out, configs))
         started = time.perf_counter()
         for number, config in enumerate(configs, 1):
-            name = run_id(as_json(config))
+            name = run_id(config)
             try:
-                trained = finish_run(args, out, config, f"[{number}/{len(configs)}] {name}", ranks)
+                trained = finish_run(args, out, config, f"[{number}/{len(configs)}] {name}", store, ranks)
             except Preempted:
                 print(f"stopped; all of {name} up to its last rollout is saved. The same command continues.")
                 return PREEMPTED
@@ -85,21 +87,33 @@ def runnable(configs: Sequence[RunConfig], refused: dict[str, str], named: Seque
     return kept
 
 
-def finish_run(args: ExperimentArgs, out: Path, config: RunConfig, title: str, ranks: Ranks) -> bool:
+def open_checked(out: Path, configs: Sequence[RunConfig]) -> None:
+    """Open the experiment directory; UsageError where it holds one of these runs with other values."""
+    from agents.runs.config import run_id
+    from agents.runs.run_dir import check_stored, open_experiment
+
+    open_experiment(out)
+    for config in configs:
+        check_stored(out / "runs" / run_id(config), config)
+
+
+def finish_run(args: ExperimentArgs, out: Path, config: RunConfig, title: str, store: PartsStore, ranks: Ranks) -> bool:
     """Bring one run to its end; False if it already was finished."""
     from agents.runs.progress import Bar
-    from agents.runs.run_dir import RunDir, as_json
+    from agents.runs.run_dir import RunDir, changed_sources
     from agents.runs.trackers import open_tracker
     from agents.runs.train import train
 
-    run = RunDir(out, as_json(config), ranks)
+    run = RunDir(out, config, ranks)
     try:
         if ranks.on_rank_zero(lambda: run.done):
-            print(f"{title}: finished before")
+            changed = ranks.on_rank_zero(lambda: changed_sources(run.path, config))
+            print(f"{title}: finished before" + f", with another version of {', '.join(changed)}" * bool(changed))
+            store.drop(config)
             return False
         tracker = open_tracker(args.log if run.writes else "none", run.config, run.id, run.path)
         try:
-            train(config, run, tracker, Bar(title), args.device, ranks)
+            train(store.take(config), run, tracker, Bar(title), args.device, ranks)
         finally:
             tracker.finish()
     finally:
@@ -107,8 +121,9 @@ def finish_run(args: ExperimentArgs, out: Path, config: RunConfig, title: str, r
     return True
 
 
-def announce(configs: Sequence[RunConfig], out: Path, device: str) -> str:
+def announce(configs: Sequence[RunConfig], out: Path, device: str, store: PartsStore) -> str:
     """What will be done, roughly how long it takes here, and where results go."""
+    from agents.runs.config import short_name
     from benchmarks.experiment.estimate import estimate_seconds
 
     first = configs[0]
@@ -117,7 +132,7 @@ def announce(configs: Sequence[RunConfig], out: Path, device: str) -> str:
         + f" with {config.bonus}" * (config.bonus != "none")
         + f", {config.env}, {config.train_levels} levels, seed {config.seed}: "
         + (f"pre-train on {config.pretrain_samples:,} samples, then " if config.pretrain_samples else "")
-        + f"{config.steps:,} frames of {config.algo.upper()}"
+        + f"{config.steps:,} frames of {short_name(config.algo).upper()}"
         for config in configs
     ]
     evaluation = f"the first episode of {first.eval_envs} environments"
@@ -125,7 +140,7 @@ def announce(configs: Sequence[RunConfig], out: Path, device: str) -> str:
         evaluation = f"{first.eval_envs} windows of {first.window:,} frames"
     duration = "for an unknown time on the GPU"
     if device == "cpu":
-        duration = f"about {in_words(sum(estimate_seconds(config) for config in configs))} on this machine"
+        duration = f"about {in_words(estimate_seconds(configs, store.representative))} on this machine"
     return "\n".join(
         [
             f"{len(configs)} run{'s' * (len(configs) > 1)}, suite {first.suite}, preset {first.preset}:",

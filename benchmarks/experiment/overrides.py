@@ -8,26 +8,31 @@ import difflib
 import inspect
 import textwrap
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from envs.registry import UsageError
 
 
-def own_settings(words: Iterable[str], modules: set[str]) -> dict[str, dict[str, str]]:
-    """``["darla.beta=4"]`` -> ``{"darla": {"beta": "4"}}``; only modules of this command may be named."""
-    found: dict[str, dict[str, str]] = {}
+def own_settings(words: Iterable[str], modules: Collection[str]) -> dict[str, dict[str, str]]:
+    """``["darla.beta=4"]`` -> ``{"darla": {"beta": "4"}}``; only modules of this command may be named.
+
+    Args:
+        modules: registered names, and places "package.module:Class", which are also known by the class in lower case.
+    """
+    aliases = {name.rpartition(":")[2].lower(): name for name in modules} | {name: name for name in modules}
+    settings: dict[str, dict[str, str]] = {}
     for word in words:
         path, equals, value = word.partition("=")
         name, dot, field = path.rpartition(".")
         if not (equals and dot and name and field):
             raise UsageError(f"--set {word}: write NAME.FIELD=VALUE, as in --set darla.beta=4")
-        if name not in modules:
+        if name not in aliases:
             raise UsageError(
                 f"--set {word}: '{name}' is not part of this command, which has {', '.join(sorted(modules))}"
             )
-        found.setdefault(name, {})[field] = value
-    return found
+        settings.setdefault(aliases[name], {})[field] = value
+    return settings
 
 
 def apply_settings(name: str, config: Any, defaults: Mapping[str, Any], changes: Mapping[str, str]) -> dict[str, Any]:

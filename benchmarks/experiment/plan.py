@@ -23,7 +23,7 @@ from intrinsic import BONUSES
 from representations import REPRESENTATIONS
 
 if TYPE_CHECKING:
-    from agents.runs.build import RunConfig
+    from agents.runs.config import RunConfig
 
 Overrides = Mapping[str, Mapping[str, str]]
 """Module -> field -> text of its value, from ``--set``."""
@@ -47,7 +47,8 @@ def plan_runs(args: ExperimentArgs, rows: Iterable[Row], presets: Mapping[str, P
     Raises:
         UsageError: a value no run could work with.
     """
-    from agents.runs.build import parse_bonuses
+    from agents import ALGORITHMS
+    from agents.runs.config import parse_bonuses
 
     preset, rows = presets[args.preset], list(rows)
     names = list(dict.fromkeys(row.repr for row in rows))
@@ -56,6 +57,7 @@ def plan_runs(args: ExperimentArgs, rows: Iterable[Row], presets: Mapping[str, P
         raise UsageError("--extrinsic 0 leaves nothing to learn from; add a --bonus")
     for name in names:
         REPRESENTATIONS.check(name)
+    ALGORITHMS.check(args.algo)
     seeds = args.seeds or preset.seeds
     check_sizes(args, seeds)
     overrides = own_settings(args.set, {*names, *bonuses, args.algo})
@@ -85,7 +87,7 @@ def check_sizes(args: ExperimentArgs, seeds: Sequence[int]) -> None:
 
 def configure(args: ExperimentArgs, preset: Preset, task: Task, row: Row, seed: int, overrides: Overrides) -> RunConfig:
     """One run: the method's own defaults, what suits the task, the preset, and the user's overrides, in this order."""
-    from agents.runs.build import RunConfig
+    from agents.runs.config import RunConfig
     from representations.base import check_mode
 
     cls = REPRESENTATIONS.resolve(row.repr)
@@ -142,7 +144,9 @@ def algorithm_settings(
     from agents import ALGORITHMS
 
     config = ALGORITHMS.resolve(args.algo).Config
-    settings = {**tuned.algorithm_settings(task.kind, args.algo, config), **preset.algo.get(args.algo, {})}
+    fields = {field.name for field in dataclasses.fields(config)}
+    suited = tuned.algorithm_settings(task.kind, args.algo, config)
+    settings = {**suited, **preset.algorithm_settings(args.algo, fields)}
     if row.bonus and args.extrinsic is not None:
         settings["extrinsic"] = args.extrinsic
     values = apply_settings(args.algo, config, settings, overrides.get(args.algo, {}))
@@ -152,7 +156,7 @@ def algorithm_settings(
 
 def chosen_bonuses(task: Task, row: Row, overrides: Overrides) -> tuple[str, dict[str, dict[str, Any]]]:
     """Bonuses as NAME:COEFFICIENT words ("none" without any), and all fields of each one's Config."""
-    from agents.runs.build import parse_bonuses
+    from agents.runs.config import parse_bonuses
 
     words, settings = [], {}
     for name, coefficient in parse_bonuses(row.bonus).items():

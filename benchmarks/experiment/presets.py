@@ -1,17 +1,20 @@
-"""Sizes of the transfer benchmark: the same experiment, from a minute's check to the published protocol."""
+"""Sizes of an experiment, from a minute's check to the published protocol."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 BASELINE = "cnn"
 """The representation that every other row is compared with."""
+DEFAULT = "default"
+"""Key of the settings that every algorithm gets that is not named, as far as its Config has such fields."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """How much of everything; the command line overrides steps, seeds and levels."""
+    """Size of everything; the command line overrides steps, seeds, levels and environments."""
 
     steps: int
     """Frames of training per run."""
@@ -29,13 +32,18 @@ class Preset:
     periodic_evals: int
     periodic_envs: int
     windows: int
-    """Where a suite scores windows instead of episodes: how many of them per split."""
+    """Evaluation windows per split, where a suite scores windows instead of episodes."""
     window_share: float
-    """Part of the suite's own window length that is played."""
+    """Part of the suite's own window length that is evaluated."""
     periodic_windows: int
     checkpoint_frames: int
     algo: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Changes to PPO's and A2C's own defaults."""
+    """Algorithm, or ``DEFAULT`` -> changes to the defaults of its Config."""
+
+    def algorithm_settings(self, name: str, fields: Collection[str]) -> dict[str, Any]:
+        """Changes for the algorithm ``name``, whose Config has ``fields``."""
+        settings = self.algo.get(name, self.algo.get(DEFAULT, {}))
+        return {field: value for field, value in settings.items() if field in fields}
 
 
 PRESETS = {
@@ -54,7 +62,7 @@ PRESETS = {
         window_share=0.04,
         periodic_windows=2,
         checkpoint_frames=2048,
-        algo={"ppo": {"n_steps": 64, "minibatches": 4}},
+        algo={DEFAULT: {"n_steps": 64, "minibatches": 4}, "a2c": {}},
     ),
     "brief": Preset(
         steps=300_000,

@@ -29,7 +29,7 @@ def draw(run: Run) -> None:
 
     Bonuses that depend on a skill are left out: their value is not one of the cell alone.
     """
-    from agents.runs.build import load_trained_bonuses
+    from agents.runs.load import load_trained_bonuses
     from benchmarks.reporting import figures
 
     path = run.path / "pictures" / "bonus.png"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.runs.build import parse_bonuses
+from agents.runs.config import parse_bonuses
 from benchmarks import explore
 from benchmarks.explore import main, ranged, row
 from benchmarks.reporting.cells import Cell
