@@ -8,12 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.runs.config import parse_bonuses
 from benchmarks import explore
 from benchmarks.explore import main, ranged, row
 from benchmarks.reporting.cells import Cell
 from benchmarks.reporting.runs import Run
-from envs.registry import UsageError
 
 
 def run(seed=0, bonus="none", metrics=(), returns=(0.0, 0.5, 0.9), **config):
@@ -85,11 +83,6 @@ def test_the_table_leaves_out_what_no_world_told():
     )
 
 
-def test_coefficients():
-    assert parse_bonuses(["icm:0.01", "rnd", "none"]) == {"icm": 0.01, "rnd": None}
-    assert parse_bonuses(["pack.mine:Mine", "pack.mine:Other:0.5"]) == {"pack.mine:Mine": None, "pack.mine:Other": 0.5}
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -125,8 +118,3 @@ def test_smoke(suite, tmp_path, capsys):
     assert main(words) == 0
     assert "finished before" in capsys.readouterr().out
     assert (tmp_path / "explore.csv").read_bytes() == before
-
-
-def test_unknown_coefficients_are_refused():
-    with pytest.raises(UsageError, match="at least 0"):
-        parse_bonuses(["rnd:inf"])

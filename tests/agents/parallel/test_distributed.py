@@ -24,7 +24,7 @@ from agents.a2c import A2C
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks, from_torchrun
 from agents.policy import log_probabilities
 from agents.ppo import PPO
-from agents.runs.build import validate
+from agents.runs.validate import PartsStore
 from benchmarks.transfer import Args, plan
 from envs.registry import UsageError
 from envs.spaces import EnvSpec
@@ -302,11 +302,11 @@ def test_a_world_that_cannot_draw_by_counter_gets_other_levels():
 def test_what_several_processes_cannot_do_is_refused_before_anything_is_written():
     configs = plan(Args(repr=("cnn",), suite="counting", num_envs=64))
     with pytest.raises(UsageError, match="--num-envs 64 does not divide between 3 processes; give a multiple of 3"):
-        validate(configs, Ranks(0, 3))
+        PartsStore().validate(configs, Ranks(0, 3))
     configs = plan(Args(repr=("cnn",), suite="counting", bonus=("rnd",)))
     for ranks in (Ranks(0, 2), Ranks(1, 2)):
         with pytest.raises(UsageError, match="bonuses learn on one process: run without torchrun"):
-            validate(configs, ranks)
+            PartsStore().validate(configs, ranks)
     env = Sb3VecEnv(WORLD.make(2, 0))
     spec = EnvSpec.of(env)
     with pytest.raises(UsageError, match="bonuses learn on one process"):

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from agents.runs.callback import Clock, Preempted, Records, StopRequest, TrainingCallback
 from agents.runs.coverage import Coverage
-from agents.runs.callback import Clock, Preempted, TrainingCallback, Records, StopRequest
 from envs.registry import UsageError
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from agents.runs.evaluate import agreement, first_episodes, fixed_length_returns
 from agents.policy import Policy
+from agents.runs.evaluate import agreement, first_episodes, fixed_length_returns
 from envs.counting import CountingVectorEnv
 from envs.registry import UsageError
 

@@ -1,23 +1,18 @@
-"""Run directories: one run per configuration, refused when they are somebody else's or damaged."""
+"""Run directories: one run per configuration, refused when they are somebody else's, damaged, or of other values."""
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
-from agents.runs.run_dir import RunDir, open_experiment, run_id
+from agents.runs.config import run_id
+from agents.runs.run_dir import RunDir, changed_sources, check_stored, open_experiment
 from envs.registry import UsageError
+from tests.agents.runs.tools import ROOT, run_config
 
-CONFIG = {"env": "counting", "repr": "cnn", "mode": "online", "algo": "ppo", "train_levels": 3, "seed": 1, "steps": 8}
-
-
-def test_the_id_is_readable_and_changes_with_every_field():
-    base = run_id(CONFIG)
-    assert base.startswith("counting-cnn-online-ppo-3levels-s1-")
-    others = {run_id({**CONFIG, key: "x"}) for key in CONFIG}
-    assert len(others | {base}) == len(CONFIG) + 1
-    assert run_id(dict(reversed(CONFIG.items()))) == base  # the order of fields says nothing
-    assert run_id({**CONFIG, "repr": "my.place:Mine"}).startswith("counting-mine-")
+CONFIG = run_config()
 
 
 def test_records_after_the_checkpoint_are_cut_off(tmp_path):
@@ -60,21 +55,75 @@ def test_an_unwritable_directory_is_refused(tmp_path):
         open_experiment(tmp_path / "out")
 
 
-def test_a_damaged_run_is_named(tmp_path):
+def test_a_directory_of_the_old_names_is_refused_by_an_unfinished_run(tmp_path):
+    out = open_experiment(tmp_path / "out")
+    (out / "experiment.json").write_text('{"format": 1}\n')
+    assert open_experiment(out) == out  # without runs it is taken over
+    assert json.loads((out / "experiment.json").read_text()) == {"format": 2}
+    (out / "experiment.json").write_text('{"format": 1}\n')
+    for name in ("counting-cnn-s1-0123456789", "counting-vae-s1-0123456789"):
+        (out / "runs" / name).mkdir()
+    (out / "runs" / "counting-cnn-s1-0123456789" / "done").write_text("")
+    with pytest.raises(UsageError, match="such as counting-vae-s1-0123456789: reports still read them"):
+        open_experiment(out)
+
+
+def test_a_damaged_configuration_is_named(tmp_path):
     run = RunDir(open_experiment(tmp_path / "out"), CONFIG)
     run.close()
-    (run.path / "config.json").write_text('{"env": "other"}')
+    (run.path / "config.json").write_text("[")
     with pytest.raises(UsageError, match=f"{run.id} is damaged"):
         RunDir(tmp_path / "out", CONFIG)
+
+
+def test_a_default_that_changed_since_is_refused_with_both_values(tmp_path):
+    run = RunDir(open_experiment(tmp_path / "out"), CONFIG)
+    run.close()
+    stored = json.loads((run.path / "config.json").read_text())
+    assert stored["algo_settings"]["gamma"] == 0.999  # defaults are kept, too
+    stored["algo_settings"]["gamma"] = 0.9
+    (run.path / "config.json").write_text(json.dumps(stored))
+    message = r"made with algo_settings.gamma=0.9, which is 0.999 now; give another --out"
+    with pytest.raises(UsageError, match=message):
+        RunDir(tmp_path / "out", CONFIG)
+    with pytest.raises(UsageError, match=message):
+        check_stored(run.path, CONFIG)
+    check_stored(tmp_path / "nowhere", CONFIG)
 
 
 def test_the_source_says_where_numbers_come_from(tmp_path):
     run = RunDir(open_experiment(tmp_path / "out"), CONFIG)
     run.write_source(precision="float32")
     run.write_source(train_seconds=2.0)
+    run.close()
     source = run.source
     assert source["precision"] == "float32"
     assert source["train_seconds"] == 2.0
-    assert {"commit", "command", "versions", "machine"} <= set(source)
-    assert "torch" in source["versions"]
+    assert source["commit"]
+    assert source["versions"]["torch"]
+    assert source["foreign_sources"] == {}
+
+
+def test_a_foreign_class_is_remembered_by_its_file(tmp_path, monkeypatch):
+    file = tmp_path / "foreign_method.py"
+    file.write_text("from representations.cnn import Cnn\n\n\nclass Mine(Cnn):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = run_config("foreign_method:Mine")
+    run = RunDir(open_experiment(tmp_path / "out"), config)
+    run.write_source()
     run.close()
+    assert len(run.source["foreign_sources"]["foreign_method:Mine"]) == 16
+    check_stored(run.path, config)
+    file.write_text(file.read_text() + "\n# better\n")
+    assert changed_sources(run.path, config) == ["foreign_method:Mine"]
+    with pytest.raises(UsageError, match="begun with another version of foreign_method:Mine"):
+        check_stored(run.path, config)
+    (run.path / "done").write_text("")
+    check_stored(run.path, config)  # what is finished stays
+
+
+def test_the_name_does_not_depend_on_the_process():
+    code = "from agents.runs.config import run_id; from tests.agents.runs.tools import run_config; "
+    code += "print(run_id(run_config()))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == run_id(CONFIG)
