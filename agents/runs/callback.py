@@ -14,9 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
-from agents.runs.coverage import Coverage
 from agents.on_policy import OnPolicy
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
+from agents.runs.coverage import Coverage
 from agents.runs.run_dir import RunDir
 from agents.runs.trackers import Tracker
 from envs.registry import UsageError

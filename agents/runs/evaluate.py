@@ -56,7 +56,9 @@ def first_episodes(
 
 
 @torch.no_grad()
-def fixed_length_returns(policy: Policy, env: gym.vector.VectorEnv, generator: torch.Generator, frames: int) -> Episodes:
+def fixed_length_returns(
+    policy: Policy, env: gym.vector.VectorEnv, generator: torch.Generator, frames: int
+) -> Episodes:
     """Sum of rewards over ``frames`` steps of every environment, through the ends of episodes; then close it.
 
     How the Breakout variants were scored in print: a game with three balls cannot go below -9, a window of 2500 frames
@@ -101,7 +103,9 @@ def agreement(
     same, apart = dict.fromkeys(looks, 0.0), dict.fromkeys(looks, 0.0)
     with ExitStack() as stack:
         player = stack.enter_context(closing(PolicyRunner(policy, source, generator)))
-        others = {name: stack.enter_context(closing(PolicyRunner(policy, env, generator))) for name, env in looks.items()}
+        others = {
+            name: stack.enter_context(closing(PolicyRunner(policy, env, generator))) for name, env in looks.items()
+        }
         for _ in range(steps):
             log_pi = player.look(everyone)
             actions = policy.draw(log_pi, generator).cpu().numpy()

@@ -1,0 +1,161 @@
+"""Configuration of a run, and the name that follows from what it does not leave at its default.
+
+A new option of a run, an algorithm, a method or a bonus has a default, so it renames no run that was there before it.
+``config.json`` keeps all values, the defaults among them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from agents import ALGORITHMS
+from envs.registry import UsageError
+from intrinsic import BONUSES
+from representations import REPRESENTATIONS
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run's result. Fields with a default are part of its name only where they differ."""
+
+    suite: str
+    env: str
+    """Task of the suite."""
+    repr: str
+    repr_settings: dict[str, Any]
+    """All fields of the representation's Config."""
+    mode: str
+    algo: str
+    algo_settings: dict[str, Any]
+    """All fields of the algorithm's Config."""
+    bonus: str
+    """Bonuses as NAME:COEFFICIENT words, or "none"."""
+    trunk: str
+    train_levels: int
+    pretrain_on: str
+    pretrain_frames: int
+    """Distinct frames of the unsupervised data; 0 where nothing is pre-trained."""
+    pretrain_samples: int
+    """Frames drawn from them in all, over all phases."""
+    seed: int
+    steps: int
+    """Frames of training, of all environments."""
+    num_envs: int
+    precision: str
+    eval_envs: int
+    """Environments of the final evaluation of a split, one episode or one window each."""
+    window: int
+    """Frames of an evaluation window, which runs on through the ends of episodes; 0: first episodes."""
+    periodic_evals: int
+    """Evaluations on training and held-out levels during training."""
+    periodic_envs: int
+    checkpoint_frames: int
+    preset: str
+    normalise: tuple[float, float] | None
+    splits: tuple[str, ...]
+    bonus_settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """All fields of the Config of each bonus, by its name."""
+    compile: bool = False
+    """Have torch compile the representation for the batch sizes of the run; it rounds differently."""
+
+
+def as_json(config: RunConfig) -> dict[str, Any]:
+    """All values as JSON gives them back: tuples become lists."""
+    values: dict[str, Any] = _json(dataclasses.asdict(config))
+    return values
+
+
+def from_json(values: Mapping[str, Any]) -> RunConfig:
+    """The configuration that ``config.json`` holds. Options that are gone since are left out."""
+    known = {field.name for field in dataclasses.fields(RunConfig)}
+    return RunConfig(**{name: value for name, value in values.items() if name in known})
+
+
+def run_id(config: RunConfig) -> str:
+    """Name of a run: readable words, then a hash of everything that differs from the defaults."""
+    digest = hashlib.sha256(json.dumps(named_values(config), sort_keys=True).encode()).hexdigest()[:10]
+    bonuses = [short_name(name) for name in parse_bonuses(config.bonus.split())]
+    words = (config.env, short_name(config.repr), config.mode, short_name(config.algo), *bonuses)
+    return "-".join((*words, f"{config.train_levels}levels", f"s{config.seed}", digest))
+
+
+def named_values(config: RunConfig) -> dict[str, Any]:
+    """Values that name a run: those of fields without a default, and those that differ from it."""
+    values = changed_fields(RunConfig, as_json(config))
+    for name, cls in (("repr", REPRESENTATIONS.resolve(config.repr)), ("algo", ALGORITHMS.resolve(config.algo))):
+        values[f"{name}_settings"] = changed_fields(cls.Config, values[f"{name}_settings"])
+    if settings := values.get("bonus_settings"):
+        values["bonus_settings"] = {
+            name: changed_fields(BONUSES.resolve(name).Config, own) for name, own in settings.items()
+        }
+    return values
+
+
+def changed_fields(config_class: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of ``values`` (as JSON gives them back) that are not the default of their field."""
+    defaults: dict[str, Any] = {}
+    for option in dataclasses.fields(config_class):
+        if option.default is not dataclasses.MISSING:
+            defaults[option.name] = _json(option.default)
+        elif option.default_factory is not dataclasses.MISSING:
+            defaults[option.name] = _json(option.default_factory())
+    return {name: value for name, value in values.items() if name not in defaults or defaults[name] != value}
+
+
+def differences(stored: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Option (dotted) -> (stored value, value now), where a run's directory holds another one.
+
+    An option that only one side has is newer, or gone, and was at its default: the two have the same name.
+    """
+    flat_stored, flat_values = _flat(stored), _flat(values)
+    return {
+        name: (flat_stored[name], flat_values[name])
+        for name in flat_stored
+        if name in flat_values and flat_stored[name] != flat_values[name]
+    }
+
+
+def short_name(name: str) -> str:
+    """A registered name as it is; of "package.module:Class" the class in lower case."""
+    return name.rpartition(":")[2].lower() if ":" in name else name
+
+
+def parse_bonuses(words: Iterable[str]) -> dict[str, float | None]:
+    """``["icm:0.01", "rnd"]`` -> ``{"icm": 0.01, "rnd": None}``; None stands for the bonus's own coefficient.
+
+    Raises:
+        UsageError: an unknown name, one named twice, or a coefficient below 0.
+    """
+    coefficients: dict[str, float | None] = {}
+    for word in words:
+        name, _, tail = word.rpartition(":")
+        try:
+            coefficient: float | None = float(tail)
+        except ValueError:
+            name, coefficient = word, None
+        if word == "none":
+            continue
+        BONUSES.check(name or word)
+        if name in coefficients:
+            raise UsageError(f"--bonus {word}: '{name}' is named twice; give it one coefficient")
+        if coefficient is not None and not 0 <= coefficient < math.inf:
+            raise UsageError(f"--bonus {word}: give a coefficient of at least 0, as in --bonus {name}:0.1")
+        coefficients[name] = coefficient
+    return coefficients
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _json(value: Any) -> Any:
+    return json.loads(json.dumps(value))

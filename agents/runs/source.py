@@ -1,0 +1,82 @@
+"""Where a run's numbers come from: commit, command, versions, machine, and classes that are not of this toolkit."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from agents import ALGORITHMS
+from agents.runs.config import RunConfig, parse_bonuses
+from envs.registry import Registry
+from envs.suites import SUITES
+from intrinsic import BONUSES
+from representations import REPRESENTATIONS
+
+PACKAGES = ("torch", "stable-baselines3", "gymnasium", "numpy", "procgen", "procgen-mirror")
+OWN = ("agents", "benchmarks", "envs", "intrinsic", "representations")
+"""Packages that the commit covers."""
+
+
+def describe_source() -> dict[str, Any]:
+    """Commit, command line, package versions, machine."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    module = getattr(sys.modules.get("__main__"), "__spec__", None)
+    program = f"python -m {module.name.removesuffix('.__main__')}" if module else f"python {Path(sys.argv[0]).name}"
+    return {
+        "commit": commit(),
+        "command": " ".join([program, *sys.argv[1:]]),
+        "versions": versions,
+        "machine": f"{os.cpu_count()} x {processor()}",
+    }
+
+
+def foreign_sources(config: RunConfig) -> dict[str, str]:
+    """Name of each class or suite of the run that no commit of this toolkit covers -> SHA-256 of its file, 16 digits."""
+    named: list[tuple[Registry, str]] = [
+        (SUITES, config.suite),
+        (REPRESENTATIONS, config.repr),
+        (ALGORITHMS, config.algo),
+    ]
+    named += [(BONUSES, name) for name in parse_bonuses(config.bonus.split())]
+    hashes = {}
+    for registry, name in named:
+        module = registry.check(name).partition(":")[0]
+        if module.partition(".")[0] not in OWN:
+            file = getattr(importlib.import_module(module), "__file__", None)
+            hashes[name] = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16] if file else "unknown"
+    return hashes
+
+
+def commit() -> str:
+    """Short commit of the checkout, '+' where files differ from it; 'unknown' outside a checkout."""
+    here = Path(__file__).resolve().parent
+    try:
+        head, changes = (
+            subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+            for words in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head + ("+" if changes else "")
+
+
+def processor() -> str:
+    """Model of the processor."""
+    try:
+        with open("/proc/cpuinfo") as handle:
+            names = [line.split(":", 1)[1].strip() for line in handle if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.machine()

@@ -1,0 +1,84 @@
+"""Planned runs checked before anything is written, and their parts, each built once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from agents.config import skilled_one
+from agents.parallel.distributed import SINGLE_PROCESS, Ranks
+from agents.runs.build import EnvSpecs, RunParts, build_parts, encoder_world, find_task, policy_world
+from agents.runs.config import RunConfig, run_id
+from envs.registry import UsageError
+from representations.base import Unfit
+from representations.pretrain import views_of
+
+
+class PartsStore:
+    """Parts of runs: built by ``validate`` or on demand, and handed out once.
+
+    Runs that differ in their seed alone, or in a task whose spaces are the same, are checked by the first of them. So
+    at most one representation a method waits here for its run, however many runs are planned.
+    """
+
+    def __init__(self) -> None:
+        self.specs = EnvSpecs()
+        self._waiting: dict[str, RunParts] = {}
+        self._representatives: dict[str, str] = {}
+
+    def validate(self, configs: Sequence[RunConfig], ranks: Ranks = SINGLE_PROCESS) -> dict[str, str]:
+        """Fail now where a run would later.
+
+        Returns:
+            Representation -> why it cannot be trained on a task of these runs (an observation key that is missing).
+
+        Raises:
+            UsageError: a missing package, a setting a method's networks refuse, what several processes cannot do.
+        """
+        refused: dict[str, str] = {}
+        for config in configs:
+            ranks.local_envs(config.num_envs)
+            if config.bonus != "none":
+                ranks.require_single_process("bonuses")
+            try:
+                self._check(config)
+            except Unfit as reason:
+                refused[config.repr] = str(reason)
+        return refused
+
+    def representative(self, config: RunConfig) -> RunParts:
+        """Parts of the run that was checked for ``config`` and all like it; look at them, do not train them."""
+        return self._waiting[self._representatives[self._kind(config)]]
+
+    def take(self, config: RunConfig) -> RunParts:
+        """The run's own parts, which are no longer kept here."""
+        return self._waiting.pop(run_id(config), None) or build_parts(config, self.specs)
+
+    def drop(self, config: RunConfig) -> None:
+        """Forget the parts of a run that needs none any more."""
+        self._waiting.pop(run_id(config), None)
+
+    def _check(self, config: RunConfig) -> None:
+        kind = self._kind(config)
+        if kind not in self._representatives:
+            parts = build_parts(config, self.specs)
+            if parts.representation.views and config.pretrain_samples:
+                views_of(parts.task.source)
+            skilled_one(parts.bonuses)
+            self._waiting[run_id(config)] = parts
+            self._representatives[kind] = run_id(config)
+        representation, steps = self.representative(config).representation, config.steps // config.num_envs
+        if config.mode == "online" and representation.has_loss and representation.window > steps:
+            raise UsageError(
+                f"{config.repr} learns from windows of {representation.window} steps; {config.steps:,} frames "
+                f"in {config.num_envs} environments are {steps} steps each: give more --steps"
+            )
+
+    def _kind(self, config: RunConfig) -> str:
+        """Everything that decides whether a run's parts can be built."""
+        task = find_task(config)
+        worlds = encoder_world(config, task), policy_world(config, task)
+        spaces = [repr(self.specs.of(world)) for world in worlds]
+        settings = config.repr_settings, config.bonus_settings, config.algo_settings.get("gamma")
+        pretraining = task.source.name if config.pretrain_samples else ""
+        return json.dumps([config.repr, config.mode, config.bonus, settings, spaces, task.motion, pretraining])

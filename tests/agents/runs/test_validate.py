@@ -1,0 +1,88 @@
+"""Planned runs are checked before anything is written, and each run's parts are built once."""
+
+import pytest
+import torch
+
+from agents.runs.build import build_parts
+from agents.runs.validate import PartsStore
+from envs.counting import CountingVectorEnv
+from envs.registry import UsageError
+from intrinsic.rnd import Rnd
+from representations.cnn import Cnn
+from tests.agents.runs.tools import Interrupted, run_config
+
+
+@pytest.fixture
+def built(monkeypatch):
+    """Constructions so far of networks, bonuses, and environments (by their number of envs)."""
+    counts = []
+    for cls in (Cnn, Rnd, CountingVectorEnv):
+        construct = cls.__init__
+
+        def counted(self, *args, cls=cls, construct=construct, **options):
+            number = (args[:1] or (options.get("num_envs"),))[0] if cls is CountingVectorEnv else ""
+            counts.append(f"{cls.__name__}{number}")
+            construct(self, *args, **options)
+
+        monkeypatch.setattr(cls, "__init__", counted)
+    return counts
+
+
+def test_parts_are_built_once_for_each_run(built):
+    settings = {"bonus": "rnd:1", "bonus_settings": {"rnd": {}}}
+    configs = [run_config("cnn", seed=seed, **settings) for seed in range(3)]
+    store = PartsStore()
+    assert store.validate(configs) == {}
+    assert sorted(built) == ["Cnn", "CountingVectorEnv1", "Rnd"]  # seeds are alike: the first is checked
+    representation = store.representative(configs[2]).representation
+    parts = [store.take(config) for config in configs]
+    assert parts[0].representation is representation
+    assert sorted(built) == ["Cnn", "Cnn", "Cnn", "CountingVectorEnv1", "Rnd", "Rnd", "Rnd"]
+    assert store.take(configs[0]).representation is not representation  # it was handed out
+
+
+def test_parts_are_those_of_the_seed_however_they_are_built():
+    configs = [run_config("vae", seed=seed) for seed in (3, 4)]
+    store = PartsStore()
+    store.validate(configs)
+    torch.manual_seed(5)
+    for config in configs:
+        weights = store.take(config).representation.state_dict()
+        expected = build_parts(config).representation.state_dict()
+        assert all(torch.equal(weights[name], expected[name]) for name in expected)
+
+
+def test_a_dropped_run_is_built_anew(built):
+    config, store = run_config(), PartsStore()
+    store.validate([config])
+    store.drop(config)
+    store.take(config)
+    assert built.count("Cnn") == 2
+
+
+def test_a_method_that_lacks_its_observation_is_refused_by_name():
+    refused = PartsStore().validate([run_config("gqn", pretrain_samples=64), run_config("cnn")])
+    assert list(refused) == ["gqn"]
+    assert "needs obs key 'pose'" in refused["gqn"]
+
+
+def test_windows_longer_than_the_run_are_refused_whatever_the_run_before():
+    fits, short = run_config("cpc", steps=4 * 64), run_config("cpc", steps=4 * 16)
+    store = PartsStore()
+    assert store.validate([fits]) == {}
+    with pytest.raises(UsageError, match="are 16 steps each: give more --steps"):
+        store.validate([fits, short])
+
+
+def test_a_command_builds_each_run_once(built, tmp_path, monkeypatch, capsys):
+    from benchmarks.transfer import main
+
+    monkeypatch.setattr("agents.runs.progress.Bar", lambda title: Interrupted())
+    argv = ["--suite", "counting", "--repr", "cnn", "--preset", "smoke", "--steps", "512", "--num-envs", "4"]
+    argv += ["--set", "ppo.n_steps=64", "--seeds", "0", "1", "--out", str(tmp_path)]
+    assert main(argv) == 0
+    assert built.count("Cnn") == 2
+    assert built.count("CountingVectorEnv4") == 2 + 2 * 2  # training, and an evaluation on two splits, for each run
+    assert main(argv) == 0
+    assert "finished before" in capsys.readouterr().out
+    assert built.count("CountingVectorEnv4") == 6
