@@ -1,12 +1,25 @@
 """Learning agents: stable-baselines3 algorithms whose rollout and update have room for representations and bonuses.
 
-Read in this order: ``policy`` (a representation with heads on top), ``config`` (settings), ``rollout`` (acting),
-``paying`` (bonuses, advantages), ``on_policy`` (the update PPO and A2C share), ``ppo`` and ``a2c`` (one update rule
-each); then ``lanes`` (parts of a batch side by side), ``ranks``
-(several processes that train one agent), ``checkpoint`` (saving without pickle), ``evaluate`` (first episodes of each
-environment), ``coverage`` (how much of a world was seen), ``run_dir`` (one run's directory), ``progress``, ``build``
-(what a run is made of) and ``train`` (its stages, from pre-training to pictures). ``ALGORITHMS`` maps names to classes;
-third parties add to it through the entry-point group ``rl_transfer.algorithms``.
+In reading order, one batch from acting to the optimizer's step:
+
+* ``config``      settings that the algorithms share, and the environment as bonuses see it
+* ``actions``     what a policy's outputs mean: log-probabilities, entropy, draws
+* ``policy``      a representation with heads on top
+* ``runner``      all acting: forward passes, carried state, draws
+* ``rollout``     T steps of all environments, collected and stored
+* ``rewards``     bonuses, advantages and returns of a finished rollout
+* ``losses``      the RL loss and the auxiliary loss of a minibatch, in micro-batches
+* ``gradients``   micro-batches to one clipped gradient and the optimizer's step
+* ``metrics``     weighted means over micro-batches and processes
+* ``on_policy``   the algorithm that is composed of these
+* ``ppo``         losses and optimizer of PPO
+* ``a2c``         losses and optimizer of A2C
+* ``checkpoint``  saving without pickle
+* ``parallel``    worker threads, and several processes that train one agent
+* ``runs``        a whole run: building, training, evaluating, writing
+
+``ALGORITHMS`` maps names to classes; third parties add to it through the entry-point group
+``rl_transfer.algorithms``.
 """
 
 from envs.registry import Registry

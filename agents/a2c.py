@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from agents.on_policy import Config, OnPolicy
+from agents.config import Config
+from agents.on_policy import OnPolicyAlgorithm
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class A2CConfig(Config):
     """Treat a time limit as a terminal state, as published on Procgen; False bootstraps from the last frame."""
 
 
-class A2C(OnPolicy):
-    """A2C over a representation; arguments as in ``OnPolicy``."""
+class A2C(OnPolicyAlgorithm):
+    """A2C over a representation; arguments as in ``OnPolicyAlgorithm``."""
 
     Config: ClassVar[type[A2CConfig]] = A2CConfig
     config: A2CConfig
@@ -48,8 +50,12 @@ class A2C(OnPolicy):
             parameters, config.learning_rate, alpha=config.rmsprop_alpha, eps=config.rmsprop_epsilon
         )
 
-    def policy_loss(self, log_pi: Tensor, old_log_pi: Tensor, advantage: Tensor) -> Tensor:
-        return -advantage * log_pi
+    def policy_loss(
+        self, log_prob: Float[Tensor, " B"], old_log_prob: Float[Tensor, " B"], advantage: Float[Tensor, " B"]
+    ) -> Float[Tensor, " B"]:
+        return -advantage * log_prob
 
-    def value_loss(self, value: Tensor, old_value: Tensor, returns: Tensor) -> Tensor:
+    def value_loss(
+        self, value: Float[Tensor, " B"], old_value: Float[Tensor, " B"], returns: Float[Tensor, " B"]
+    ) -> Float[Tensor, " B"]:
         return (value - returns).square()

@@ -5,13 +5,12 @@ optimizers, random streams, History, environments, logs. A state is made of dict
 numbers, strings and None. A module brings along the optimizers it (or a module inside it) holds as attributes, so a
 new bonus or representation is saved without writing code for it.
 
-On disk, ``checkpoint/<step>.safetensors`` holds the tensors and ``checkpoint/<step>.json`` the rest and the tensors'
-hash. The JSON is written last, aside, and renamed: it *is* the commit. The two newest are kept, so that a damaged one
-costs one interval, not the run.
+On disk, ``checkpoint/<step>.safetensors`` holds the tensors and ``checkpoint/<step>.json`` everything else and the
+tensors' hash. The JSON is written last, to a temporary file, and renamed: it *is* the commit. The two newest are kept,
+so that a damaged one costs one interval, not the run.
 
-Of several processes (``agents.parallel.distributed``) the first writes. Each has a ``Spread`` component of its own,
-and a checkpoint
-holds all of them; so it goes on with as many processes as made it.
+Of several processes (``agents.parallel.distributed``) the first writes. Where each has a component of its own
+(``PerRank``), a checkpoint holds all of them; so a run goes on with as many processes as made it.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,8 @@ from torch import Tensor, nn
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
 from envs.registry import UsageError
 
-FORMAT = 1
+FORMAT = 2
+"""Layout of what is saved; a checkpoint of another format is refused."""
 KEEP = 2
 
 
@@ -59,14 +59,14 @@ def restore(component: Any, state: Any) -> None:
 def _optimizers(module: nn.Module) -> dict[str, torch.optim.Optimizer]:
     return {
         f"{path}.{attribute}": value
-        for path, part in module.named_modules()
-        for attribute, value in vars(part).items()
+        for path, submodule in module.named_modules()
+        for attribute, value in vars(submodule).items()
         if isinstance(value, torch.optim.Optimizer)
     }
 
 
-class Spread:
-    """A component of which each rank has its own, as one of all ranks."""
+class PerRank:
+    """Wraps a component of which each rank has its own, so that a checkpoint holds that of all ranks."""
 
     def __init__(self, component: Any, ranks: Ranks):
         self.component, self.ranks = component, ranks
@@ -77,7 +77,7 @@ class Spread:
             return state
         tensors: dict[str, Tensor] = {}
         tree = encode(state, "", tensors)  # which copies views out of what may be a long History
-        return {"ranks": [decode(*each) for each in self.ranks.gather_to_rank_zero((tree, tensors))]}
+        return {"ranks": [decode(*encoded) for encoded in self.ranks.gather_to_rank_zero((tree, tensors))]}
 
     def load_state_dict(self, state: Any) -> None:
         saved = state.get("ranks", [state])
@@ -113,7 +113,7 @@ def load(directory: Path, components: Mapping[str, Any]) -> int | None:
     """Restore the newest whole checkpoint into ``components`` and return its step; None where there is none.
 
     Raises:
-        UsageError: there are checkpoints, but none is whole, or it was made by other components.
+        UsageError: there are checkpoints, but none is whole, or it is of another format or other components.
     """
     state = read(directory)
     if state is None:
@@ -121,14 +121,18 @@ def load(directory: Path, components: Mapping[str, Any]) -> int | None:
     step, tree = state
     if set(tree) != set(components):
         differing = sorted(set(tree) ^ set(components))
-        raise UsageError(f"checkpoint {directory} holds other parts than this run needs: {', '.join(differing)}")
+        raise UsageError(f"checkpoint {directory} holds other components than this run needs: {', '.join(differing)}")
     for name, component in components.items():
         restore(component, tree[name])
     return step
 
 
 def read(directory: Path) -> tuple[int, dict[str, Any]] | None:
-    """Step and state by component of the newest whole checkpoint in ``directory``; None where there is none."""
+    """Step and state by component of the newest whole checkpoint in ``directory``; None where there is none.
+
+    Raises:
+        UsageError: there are checkpoints, but none is whole, or the newest is of another format.
+    """
     documents = sorted(directory.glob("*.json"), reverse=True)
     for document in documents:
         try:
@@ -146,7 +150,10 @@ def _read(document: Path) -> tuple[int, dict[str, Any]]:
         raise ValueError("its JSON does not match its hash")
     body = json.loads(outer["body"])
     if body["format"] != FORMAT:
-        raise ValueError(f"format {body['format']}, this version reads {FORMAT}")
+        raise UsageError(
+            f"checkpoint {document} has format {body['format']} and this version reads format {FORMAT}: start the run "
+            "afresh in another directory, or go on with the version that wrote it"
+        )
     tensor_file = document.with_suffix(".safetensors")
     if sha256(tensor_file) != body["sha256"]:
         raise ValueError("its tensors do not match their hash")
@@ -190,8 +197,8 @@ def decode(node: Any, tensors: Mapping[str, Tensor]) -> Any:
     return tuple(items) if kind == "tuple" else items
 
 
-def write_aside(path: Path, write: Any) -> None:
-    """``write(temporary)``, flushed to disk, then renamed to ``path``: readers see the old file or the new, whole."""
+def write_aside(path: Path, write: Callable[[Path], object]) -> None:
+    """Call ``write(temporary)``, flush to disk and rename to ``path``: readers see the old file or the new, whole."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         write(temporary)
@@ -208,6 +215,7 @@ def write_aside(path: Path, write: Any) -> None:
 
 
 def sha256(path: Path) -> str:
+    """Hash of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with open(path, "rb") as handle:
         while block := handle.read(1 << 20):

@@ -1,4 +1,4 @@
-"""Settings that PPO and A2C share, and what an agent's bonuses are built for."""
+"""Settings that PPO and A2C share, and the environment as an agent's bonuses see it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from representations.base import Representation
 
 @dataclass(frozen=True)
 class Config:
-    """Settings that PPO and A2C share."""
+    """Settings of every on-policy algorithm; an algorithm subclasses it."""
 
     learning_rate: float = 5e-4
     """Constant step size of the one optimizer."""
@@ -41,18 +41,18 @@ class Config:
     """Treat a time limit as a terminal state (published Procgen PPO does); False bootstraps from the last frame."""
     micro_batch: int | None = None
     """Samples per forward pass at most; a minibatch's gradient is summed over them. Changes speed, not the RL gradient;
-    an auxiliary loss that compares samples with each other (contrastive) sees this many at once. None: 256 on a CPU,
+    an auxiliary loss that compares samples with each other (contrastive) gets this many at once. None: 256 on a CPU,
     whose caches hold no more, the whole minibatch on a GPU."""
     aux_coef: float | None = None
-    """Weight of the representation's own loss in mode online, whose gradient is clipped by itself; None takes the
-    method's."""
+    """Weight of the auxiliary loss (mode online), whose gradient is clipped by itself; None takes the method's."""
     window_streams: int = 16
-    """Stretches per auxiliary batch, for representations that learn from windows."""
+    """Windows per auxiliary batch, for representations that learn from windows."""
     extrinsic: float = 1.0
-    """Weight of the world's own reward; 0 trains on bonuses alone. What is logged and scored is the world's."""
+    """Weight of the environment's own reward; 0 trains on bonuses alone. What is logged and scored is the
+    environment's."""
     bonus_once: bool = False
-    """Pay for a state at its first visit in an episode alone (RIDE, NovelD): on worlds drawn anew for each episode a
-    bonus otherwise stays where the view is rare."""
+    """Give a bonus for a state at its first visit in an episode only (RIDE, NovelD): where levels are drawn anew for
+    each episode a bonus otherwise stays where the view is rare."""
     bonus_head: bool = False
     """Give the bonuses a value head and a discount of their own (RND's setting)."""
     bonus_gamma: float = 0.99
@@ -60,7 +60,7 @@ class Config:
     bonus_episodic: bool = False
     """Whether the end of an episode ends the bonuses' stream, too, under their own head."""
 
-    epochs = 1  # not fields: A2C makes one step on each rollout
+    epochs = 1  # not fields: an algorithm that makes one step on each rollout has no such settings
     minibatches = 1
 
     def check(self, num_envs: int) -> None:
@@ -100,9 +100,9 @@ def with_features(spec: EnvSpec, representation: Representation, mode: str) -> E
     return replace(spec, space=gym.spaces.Dict({**spec.space.spaces, FEATURES: features}))
 
 
-def skilled_one(bonuses: Sequence[IntrinsicBonus]) -> IntrinsicBonus | None:
-    """The bonus that shows the policy a skill, where there is one. UsageError where there are more."""
-    skilled = [bonus for bonus in bonuses if bonus.context_dim]
-    if len(skilled) > 1:
-        raise UsageError(f"bonuses {[bonus.name for bonus in skilled]} each show the policy a skill; give one")
-    return skilled[0] if skilled else None
+def find_context_source(bonuses: Sequence[IntrinsicBonus]) -> IntrinsicBonus | None:
+    """The bonus that gives the policy a skill, where there is one. UsageError where there are more."""
+    sources = [bonus for bonus in bonuses if bonus.context_dim]
+    if len(sources) > 1:
+        raise UsageError(f"bonuses {[bonus.name for bonus in sources]} each give the policy a skill; give one")
+    return sources[0] if sources else None

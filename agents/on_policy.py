@@ -1,14 +1,12 @@
-"""On-policy learning around a representation: the update that PPO and A2C share, and what a checkpoint holds.
+"""On-policy learning around a representation: what PPO and A2C share.
 
 A subclass of stable-baselines3's on-policy algorithm: ``learn``, callbacks, loggers, ``predict``, ``evaluate_policy``
-and ``EvalCallback`` are its own. Rollout (``agents.rollout``, ``agents.rewards``) and update are ours, because its have
-no place for a bonus or an auxiliary loss. Per minibatch
+and ``EvalCallback`` are its own. Rollout and update are ours, because its have no place for a bonus or an auxiliary
+loss. An agent has
 
-    L = policy loss + value_coef * value loss - entropy_coef * H
-    step along  clip(grad L) + aux_coef * clip(grad L_own)
-
-L_own is the representation's own loss (mode online). Each gradient is clipped by its own norm, the coefficient comes
-after: it weighs directions, whatever unit the own loss has. Then the bonuses learn from the rollout, once.
+* a ``RolloutCollector`` (``agents.rollout``), which acts and stores,
+* a ``RewardPipeline`` (``agents.rewards``), which makes the ``Targets`` of a finished rollout,
+* losses (``agents.losses``) and a ``GradientStep`` (``agents.gradients``), which update the policy.
 
 Several processes (``agents.parallel.distributed``) share the samples of each minibatch; gradients are summed before
 they are clipped.
@@ -17,252 +15,326 @@ they are clipped.
 from __future__ import annotations
 
 import functools
-import itertools
 import sys
 import time
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import gymnasium as gym
 import torch
+from jaxtyping import Float, Int
+from stable_baselines3.common import on_policy_algorithm as sb3
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import safe_mean
+from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from agents import checkpoint
-from agents.config import Config
+from agents.config import Config, bonus_spec, find_context_source
+from agents.gradients import GradientStep
+from agents.losses import ActorCriticLoss, AuxiliaryLoss, add_feature_metrics
+from agents.metrics import MetricMeans, explained_variance
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
-from agents.parallel.threads import parallel_map
-from agents.policy import log_probabilities
-from agents.rewards import Paid
-from envs.history import FEATURES
+from agents.parallel.threads import must_run_serially
+from agents.policy import Policy, Precision
+from agents.rewards import RewardPipeline, Targets
+from agents.rollout import RolloutCollector
+from envs.history import History
 from envs.registry import UsageError
-from envs.rng_streams import spawn
-from envs.steps import Obs, flatten
-from representations.base import feature_std, warn_if_collapsed
+from envs.rng_streams import Streams, stream_seed
+from envs.spaces import FEATURES, keyed_space
+from envs.steps import Steps
+from intrinsic.base import IntrinsicBonus
+from intrinsic.state_hash import FirstVisits
+from representations.base import Mode, Representation, check_mode, warn_if_collapsed
+from representations.malloc import keep_freed_memory
 
-__all__ = ["Config", "OnPolicy"]
-
-
-class Means:
-    """Weighted means of metrics over an update; tensors are read only once, at the end."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, tuple[Tensor, float]] = {}
-
-    def add(self, name: str, value: Tensor, weight: float = 1.0) -> None:
-        total, weights = self.sums.get(name, (torch.zeros((), device=value.device), 0.0))
-        self.sums[name] = total + value.detach() * weight, weights + weight
-
-    def join(self, other: Means) -> None:
-        """Take in what another has seen."""
-        for name, (total, weights) in other.sums.items():
-            before = self.sums.get(name, (torch.zeros((), device=total.device), 0.0))
-            self.sums[name] = before[0] + total, before[1] + weights
-
-    def values(self, ranks: Ranks = SINGLE_PROCESS) -> dict[str, float]:
-        """Over all ranks, of which some may lack a metric."""
-        own = [(name, float(total), weights) for name, (total, weights) in self.sums.items()]
-        pooled: dict[str, tuple[float, float]] = {}
-        for name, total, weights in ranks.all_gather(own):
-            before = pooled.get(name, (0.0, 0.0))
-            pooled[name] = before[0] + total, before[1] + weights
-        return {name: total / weights for name, (total, weights) in pooled.items()}
+MICRO_BATCH = 256
+"""Samples per forward pass on a CPU, whose caches hold no more."""
 
 
-Loss = Callable[[Means], Tensor]
-"""A part of a loss, and where to note what it came to."""
-Gradient = list[Tensor | None]
-"""By parameter; None where no sample reached it."""
+class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
+    """Base of PPO and A2C. A subclass gives ``Config``, ``make_optimizer``, ``policy_loss`` and ``value_loss``.
 
+    Attributes:
+        metrics: of the newest iteration, by name.
+        steps, targets: the newest rollout (T, N) and what it is trained on; ``steps`` is None after the update, as it
+            may hold a copy of every next frame.
 
-def _sum(gradients: Sequence[Sequence[Tensor | None]], parameters: int) -> Gradient:
-    """In the order given, so that it rounds alike whichever part was ready first."""
-    total: Gradient = [None] * parameters
-    for gradient in gradients:
-        for k, more in enumerate(gradient):
-            if more is not None:
-                before = total[k]
-                # What autograd gives may be expanded, and that cannot be added to or clipped in place.
-                total[k] = more.clone() if before is None else before.add_(more)
-    return total
+    Args:
+        env: VecEnv with Discrete actions; images (C, H, W) uint8, a vector, or a Dict of keys.
+        representation: built by the caller, pre-trained where its mode asks for it.
+        config: of the subclass; None takes its defaults.
+        mode: "frozen", "finetune" or "online"; None takes the representation's default.
+        seed: of this agent's own random streams; the environment is seeded by who makes it.
+        precision: "bfloat16" autocasts representation and hidden layers.
+        bonuses: intrinsic rewards, at most one of each class, built for ``bonus_spec``.
+        ranks: the processes that train this agent; ``env`` holds the environments of this one.
+        compiled: have torch compile the representation for the batch sizes of rollout and update.
 
+    Raises:
+        UsageError: settings, mode, action space or bonuses that cannot work.
+    """
 
-class OnPolicy(Paid):
-    """Base of PPO and A2C; arguments as in ``Rollout``."""
+    Config: ClassVar[type[Config]] = Config
+    policy: Policy  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        env: VecEnv,
+        representation: Representation,
+        config: Any = None,
+        *,
+        mode: str | None = None,
+        seed: int = 0,
+        precision: Precision = "float32",
+        bonuses: Sequence[IntrinsicBonus] = (),
+        ranks: Ranks = SINGLE_PROCESS,
+        compiled: bool = False,
+        device: torch.device | str = "cpu",
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        verbose: int = 0,
+    ):
+        self.config = config = self.Config() if config is None else config
+        self.mode: Mode = check_mode(representation.name, type(representation), mode or "auto")
+        self.representation, self.precision, self.compiled, self.ranks = representation, precision, compiled, ranks
+        self.bonuses = {bonus.name: bonus for bonus in bonuses}
+        if bonuses:
+            ranks.require_single_process("bonuses")
+        if len(self.bonuses) < len(bonuses):
+            raise UsageError(f"two bonuses of one class among {[bonus.name for bonus in bonuses]}; give one of each")
+        super().__init__(
+            policy=Policy,  # type: ignore[arg-type]
+            env=env,
+            learning_rate=config.learning_rate,
+            n_steps=config.n_steps,
+            gamma=config.gamma,
+            gae_lambda=config.gae_lambda,
+            ent_coef=config.entropy_coef,
+            vf_coef=config.value_coef,
+            max_grad_norm=config.max_grad_norm,
+            use_sde=False,
+            sde_sample_freq=-1,
+            stats_window_size=-(-stats_window_size // ranks.count),
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            seed=seed,
+            device=device,
+            _init_setup_model=False,
+        )
+        self.total_envs = self.n_envs * ranks.count
+        """N, the environments of all ranks."""
+        config.check(self.total_envs)
+        self._setup_model()
 
     @abstractmethod
-    def policy_loss(self, log_pi: Tensor, old_log_pi: Tensor, advantage: Tensor) -> Tensor:
-        """Loss of each sample (B,) from the log-probabilities now and when acting, and the advantage."""
+    def make_optimizer(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        """The one optimizer of everything the policy trains."""
 
     @abstractmethod
-    def value_loss(self, value: Tensor, old_value: Tensor, returns: Tensor) -> Tensor:
-        """Loss of each sample (B,) from the values now and when acting, and the lambda-return."""
+    def policy_loss(
+        self, log_prob: Float[Tensor, " B"], old_log_prob: Float[Tensor, " B"], advantage: Float[Tensor, " B"]
+    ) -> Float[Tensor, " B"]:
+        """Loss of each sample from log pi(a|s) now and when acting, and the advantage."""
+
+    @abstractmethod
+    def value_loss(
+        self, value: Float[Tensor, " B"], old_value: Float[Tensor, " B"], returns: Float[Tensor, " B"]
+    ) -> Float[Tensor, " B"]:
+        """Loss of each sample from the values now and when acting, and the lambda-return."""
+
+    # set-up -----------------------------------------------------------------------------------------------------------
+
+    def _setup_model(self) -> None:
+        self._setup_lr_schedule()
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        config, ranks = self.config, self.ranks
+        self.streams = Streams(self.seed or 0, self.device)
+        self.policy = self._make_policy()
+        self.policy.generator = self.streams["evaluation"]
+        self.policy.optimizer = self.make_optimizer(self.policy.trainable())
+        self.frozen = self.mode == "frozen"
+        aux_coef = self.representation.aux_coef if config.aux_coef is None else config.aux_coef
+        auxiliary = self.mode == "online" and self.representation.has_loss and aux_coef > 0
+        micro_batch = config.micro_batch or (sys.maxsize if self.device.type == "cuda" else MICRO_BATCH)
+        if self.compiled:
+            minibatch = config.n_steps * self.n_envs // config.minibatches
+            self.policy.compile_for(self.n_envs, min(minibatch, micro_batch))
+        self.history = self._make_history(auxiliary)
+        self.rollout_buffer = self.history  # type: ignore[assignment]  # SB3's learn passes it to collect_rollouts
+        self.collector = RolloutCollector(self.policy, self.history, config, self.streams, bool(self.bonuses), ranks)
+        for bonus in self.bonuses.values():
+            bonus.to(self.device)
+        visits = self._make_visits() if config.bonus_once and self.bonuses else None
+        self.reward_pipeline = RewardPipeline(config, self.bonuses, self.n_envs, visits, ranks)
+        self.auxiliary_loss = (
+            AuxiliaryLoss(self.policy, self.history, config.window_streams, self.streams, ranks) if auxiliary else None
+        )
+        self.gradient_step = GradientStep(
+            self.policy,
+            max_grad_norm=self.max_grad_norm,
+            aux_coef=aux_coef,
+            micro_batch=sys.maxsize if self.frozen else micro_batch,  # heads alone are small
+            threads=1 if must_run_serially(self.policy) else self.policy.num_threads,
+            ranks=ranks,
+        )
+        self.steps: Steps | None = None
+        self.targets: Targets | None = None
+        self.metrics: dict[str, float] = {}
+        self._warned_of_collapse = False
+        self.collector.forget()
+
+    def _make_policy(self) -> Policy:
+        with torch.random.fork_rng(devices=[]):  # heads are drawn on the CPU, whatever the device
+            torch.manual_seed(stream_seed(self.seed or 0, "init"))
+            policy = Policy(
+                self.observation_space,
+                self.action_space,
+                self.representation,
+                self.mode,
+                self.precision,
+                self.config.bonus_head and bool(self.bonuses),
+                find_context_source(list(self.bonuses.values())),
+            )
+        return policy.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def _make_history(self, auxiliary: bool) -> History:
+        config, representation, distribution = self.config, self.representation, self.policy.distribution
+        window = max(representation.window, -(-representation.memory // self.total_envs))
+        return History(
+            keyed_space(self.observation_space),
+            config.n_steps,
+            self.n_envs,
+            frames=not self.frozen or any(key != FEATURES for bonus in self.bonuses.values() for key in bonus.keys),
+            features_dim=representation.features_dim if self.frozen else 0,
+            extra=max(0, window - config.n_steps) if auxiliary else 0,
+            action_shape=distribution.shape,
+            action_dtype=distribution.dtype,
+            device=self.device,
+        )
+
+    def _make_visits(self) -> FirstVisits:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream_seed(self.seed or 0, "init", "visits"))
+            assert self.env is not None
+            spec = bonus_spec(self.env, self.representation, self.mode, self.gamma)
+            kept = {key: box for key, box in spec.space.spaces.items() if key in self.history.keys}
+            return FirstVisits(replace(spec, space=gym.spaces.Dict(kept))).to(self.device)
+
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
+        before = self._last_obs
+        result = super()._setup_learn(*args, **kwargs)
+        if self._last_obs is not before:
+            self.collector.forget()
+        return result
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Start this agent's named random streams anew; global generators are never used."""
+        self.streams.load_state_dict({"seed": seed or 0, "states": {}})
+        self.policy.generator = self.streams["evaluation"]
+
+    # one iteration ----------------------------------------------------------------------------------------------------
+
+    def collect_rollouts(self, env: VecEnv, callback: BaseCallback, rollout_buffer: Any, n_rollout_steps: int) -> bool:
+        """Collect T steps and make their targets; False where a callback asked to stop.
+
+        Several ranks can only stop together, at the end of a rollout.
+        """
+        stop, collector = False, self.collector
+        assert self._last_obs is not None, "learn() resets the environment first"
+        callback.on_rollout_start()  # first: a callback may evaluate, or save what lies between two rollouts
+        self.policy.set_training_mode(False)
+        collector.begin()
+        for _ in range(n_rollout_steps):
+            actions = collector.act(self._last_obs)  # type: ignore[arg-type]
+            new_obs, rewards, dones, infos = env.step(actions)
+            self.num_timesteps += self.total_envs
+            callback.update_locals(locals())
+            stop = not callback.on_step() or stop
+            if stop and self.ranks.count == 1:
+                self._last_obs = None  # the rollout is broken off: learn() begins new episodes
+                return False
+            if dones.any():
+                self._update_info_buffer([infos[i] for i in dones.nonzero()[0]], dones[dones])
+            collector.add(rewards, dones, infos)
+            self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
+        self.steps = collector.finish(self._last_obs)  # type: ignore[arg-type]
+        self.targets = self.reward_pipeline.compute(self.steps, collector.data, self.num_timesteps)
+        self.history.add_rewards(self.targets.reward)
+        callback.update_locals(locals())
+        callback.on_rollout_end()
+        return not self.ranks.any(stop)
 
     def train(self) -> None:
-        """Epochs of minibatches over the rollout, then the bonuses' own learning."""
+        """Update the policy by epochs of minibatches over the rollout, then the bonuses."""
+        assert self.steps is not None
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
-        means = Means()
-        total = self.every_advantage.numel()
-        if self.frozen:  # they stay as they are while the heads learn
-            self._measure(self._rollout.obs[FEATURES].flatten(0, 1), 1.0, means)
+        means, loss = MetricMeans(), self.actor_critic_loss()
+        if self.frozen:  # features stay as they are while the heads learn
+            add_feature_metrics(self.steps.obs[FEATURES].flatten(0, 1), 1.0, means)
+        samples = len(loss.all_advantages)
         for _ in range(self.config.epochs):
-            order = torch.randperm(total, generator=self.streams["minibatches"], device=self.device)
-            for indices in order.split(total // self.config.minibatches):
-                self._update(indices, means)
+            order = torch.randperm(samples, generator=self.streams["minibatches"], device=self.device)
+            for indices in order.split(samples // self.config.minibatches):
+                self.update(indices, loss, means)
             self._n_updates += 1
         self.ranks.broadcast(self.policy.buffers())
-        self.metrics |= means.values(self.ranks) | {"train/explained_variance": self._explained_variance()}
-        self._watch()
-        if self.visits is not None:
-            self.visits.remember(self._rollout)
-        for name, bonus in self.bonuses.items():
-            learnt = bonus.update(self._rollout, self.streams[f"bonus/{name}"])
-            self.metrics |= {f"bonus/{name}/{metric}": value for metric, value in learnt.items()}
-        del self._rollout  # it may hold a copy of every next frame
+        self.metrics = {
+            **self.reward_pipeline.metrics,
+            **means.compute(self.ranks),
+            "train/explained_variance": self._explained_variance(),
+        }
+        self._warn_if_collapsed()
+        self.metrics |= self.reward_pipeline.learn(self.steps, self.streams)
+        self.steps = None
         for name, value in self.metrics.items():
             self.logger.record(name, value)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
-    def _watch(self) -> None:
-        """Warn, once, where the features no longer tell one frame from another."""
-        spread, size = (self.metrics[f"representation/feature_{name}"] for name in ("std", "size"))
-        if not self._collapsed:
-            when = f"after {self.num_timesteps:,} frames"
-            self._collapsed = warn_if_collapsed(self.representation.name, spread, size, when)
+    def actor_critic_loss(self) -> ActorCriticLoss:
+        """The RL loss of the newest rollout."""
+        assert self.targets is not None
+        return ActorCriticLoss(
+            self.policy,
+            self.history,
+            self.collector.data,
+            self.targets,
+            self.config,
+            self.policy_loss,
+            self.value_loss,
+            self.ranks,
+        )
 
-    def _update(self, indices: Tensor, means: Means) -> None:
-        """One optimizer step on the minibatch ``indices`` (B,) = t * N + i of the rollout, over all environments."""
-        parameters = self.policy.trainable()
-        both = self.auxiliary and self.history.length >= self.representation.window
-        # The own loss begins: where it cannot be parted it takes longest.
-        own, rl = self._gradients((self._own_losses(indices) if both else [], self._rl_losses(indices)), means)
-        self._clip(rl, "rl", means)
-        if both:
-            self._clip(own, "auxiliary", means)
-            torch._foreach_mul_([more for more in own if more is not None], self.aux_coef)
-            rl = _sum((rl, own), len(parameters))
-        for parameter, gradient in zip(parameters, rl, strict=True):
-            parameter.grad = gradient
-        self.policy.optimizer.step()
+    def update(self, indices: Int[Tensor, " B"], loss: ActorCriticLoss, metrics: MetricMeans) -> None:
+        """One optimizer step on the minibatch ``indices`` = t * N + i of the rollout, over all environments."""
+        step, auxiliary = self.gradient_step, None
+        if self.auxiliary_loss is not None and self.auxiliary_loss.ready:
+            auxiliary = self.auxiliary_loss.micro_batches(indices, step.micro_batch)
+        step.step(loss.micro_batches(indices, step.chunk_size), auxiliary, metrics)
         if not self.frozen:
             self.representation.after_step()
 
-    def _gradients(self, groups: Sequence[Sequence[Loss]], means: Means) -> list[Gradient]:
-        """Of the sum of each group's losses, all of them side by side where there are lanes."""
-        parameters = self.policy.trainable()
-
-        def work(loss: Loss) -> tuple[tuple[Tensor | None, ...], Means]:
-            seen = Means()
-            return torch.autograd.grad(loss(seen), parameters, allow_unused=True), seen
-
-        found = parallel_map(work, [loss for group in groups for loss in group], self.num_threads)
-        for _, seen in found:
-            means.join(seen)
-        gradients = (gradient for gradient, _ in found)
-        return [_sum(list(itertools.islice(gradients, len(group))), len(parameters)) for group in groups]
-
-    def _clip(self, gradient: Gradient, name: str, means: Means) -> None:
-        """Add up the ranks' gradients, in place, and scale the sum to the norm that is allowed."""
-        parameters = self.policy.trainable()
-        for parameter, own in zip(parameters, gradient, strict=True):
-            parameter.grad = own
-        self.ranks.sum_gradients(parameters)
-        means.add(f"gradient/{name}_norm", torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm))
-        gradient[:] = [parameter.grad for parameter in parameters]
-
-    def _rl_losses(self, indices: Tensor) -> list[Loss]:
-        """The RL loss in parts; their sum, over all ranks, is that of the whole minibatch."""
-        total, own = len(indices), self.ranks.local_indices(indices, self.n_envs)
-        advantage, every = self.advantages.flatten()[own], self.every_advantage[indices]
-        if self.config.normalise_advantage and len(every) > 1:
-            advantage = (advantage - every.mean()) / (every.std() + 1e-8)
-        size = min(total if self.frozen else self.micro_batch, max(1, -(-len(own) // self.num_threads)))
-        return [
-            functools.partial(self._rl_loss, part, part_advantage, len(part) / total)
-            for part, part_advantage in zip(own.split(size), advantage.split(size), strict=True)
-            if len(part)
-        ]
-
-    def _rl_loss(self, part: Tensor, advantage: Tensor, share: float, means: Means) -> Tensor:
-        """L of the steps ``part`` (B,) = t * N + i, times their share of the minibatch."""
-        steps = self.history.minibatch(part, (FEATURES,) if self.frozen else self.representation.keys)
-        if self.frozen:
-            features = steps.obs[FEATURES][0]
-        else:
-            carried = (*self.states, *(() if self.contexts is None else (self.contexts,)))
-            state = tuple(kept.flatten(0, 1)[part] for kept in carried)
-            features = self.policy.encode(flatten(steps.obs), state, steps.first[0])[0]
-        context = None if self.contexts is None else self.contexts.flatten(0, 1)[part]
-        logits, value, bonus_value = self.policy.all_heads(features, context)
-        log_pi_all = log_probabilities(logits)
-        log_pi = log_pi_all.gather(1, steps.action[0].unsqueeze(1)).squeeze(1)
-        old_log_pi = self.log_probs.flatten()[part]
-        policy = self.policy_loss(log_pi, old_log_pi, advantage).mean()
-        value_error = self.value_loss(value, self.values[:-1].flatten()[part], self.returns.flatten()[part]).mean()
-        if self.bonus_values is not None and bonus_value is not None:
-            old, returns = (kept.flatten()[part] for kept in (self.bonus_values[:-1], self.bonus_returns))
-            bonus_error = self.value_loss(bonus_value, old, returns).mean()
-            means.add("loss/bonus_value", bonus_error, share)
-            value_error = value_error + bonus_error
-        entropy = -(log_pi_all.exp() * log_pi_all).sum(-1).mean()
-        means.add("loss/policy", policy, share)
-        means.add("loss/value", value_error, share)
-        means.add("loss/entropy", entropy, share)
-        with torch.no_grad():
-            log_ratio = log_pi - old_log_pi
-            means.add("train/approx_kl", (log_ratio.exp() - 1 - log_ratio).mean(), share)
-            if not self.frozen:
-                self._measure(features, share, means)
-        return (policy + self.vf_coef * value_error - self.ent_coef * entropy) * share
-
-    def _measure(self, features: Tensor, share: float, means: Means) -> None:
-        means.add("representation/feature_std", feature_std(features), share)
-        means.add("representation/feature_size", features.float().square().mean().sqrt(), share)
-
-    def _own_losses(self, indices: Tensor) -> list[Loss]:
-        """The representation's own loss, in parts of the same minibatch or on windows drawn from History.
-
-        Each rank has noise of its own, and draws its part of the windows from its own environments.
-        """
-        generator = self.streams[f"auxiliary/{self.ranks.index}" if self.ranks.index else "auxiliary"]
-        if self.representation.window > 1:
-            return [functools.partial(self._own_loss, None, 1 / self.ranks.count, generator)]
-        parts = [part for part in self.ranks.local_indices(indices, self.n_envs).split(self.micro_batch) if len(part)]
-        return [
-            functools.partial(self._own_loss, part, len(part) / len(indices), draws)
-            for part, draws in zip(parts, spawn(generator, len(parts)), strict=True)
-        ]
-
-    def _own_loss(self, part: Tensor | None, share: float, generator: torch.Generator, means: Means) -> Tensor:
-        """L_own of the steps ``part`` (B,) = t * N + i, or of windows from History, times its share of the whole."""
-
-        def heads(features: Tensor, obs: Obs) -> tuple[Tensor, Tensor]:
-            # Replayed steps do not remember which skill they followed: none, then, for all of them.
-            wide = self.policy.context_dim
-            return self.policy.heads(features, features.new_zeros(len(features), wide) if wide else None)
-
-        with self.policy.autocast():
-            if part is None:
-                streams = -(-self.config.window_streams // self.ranks.count)
-                loss, metrics = self.representation.auxiliary(self.history, streams, heads, generator)
-            else:
-                loss, metrics = self.representation.loss(self.history.minibatch(part), heads, generator)
-        means.add("loss/auxiliary", loss, share)
-        for name, value in metrics.items():
-            means.add(f"auxiliary/{name}", value, share)
-        return loss * share
-
     def _explained_variance(self) -> float:
-        """1 - Var(R - V) / Var(R); nan where the returns do not vary."""
-        returns, values = self.ranks.gather_streams(self.returns), self.ranks.gather_streams(self.values[:-1])
-        variance = returns.var()
-        return float(1 - (returns - values).var() / variance) if variance > 0 else float("nan")
+        assert self.targets is not None
+        returns, values = self.targets.returns, self.collector.data.values[:-1]
+        return explained_variance(self.ranks.gather_streams(returns), self.ranks.gather_streams(values))
+
+    def _warn_if_collapsed(self) -> None:
+        """Warn, once, where the features no longer tell one frame from another."""
+        spread, size = (self.metrics[f"representation/feature_{name}"] for name in ("std", "size"))
+        if not self._warned_of_collapse:
+            when = f"after {self.num_timesteps:,} frames"
+            self._warned_of_collapse = warn_if_collapsed(self.representation.name, spread, size, when)
 
     def dump_logs(self, iteration: int = 0) -> None:
-        """The charts that every run has; episode returns are the world's own."""
+        """Log the charts that every run has; episode returns are the environment's own."""
         seconds = max((time.time_ns() - self.start_time) / 1e9, sys.float_info.epsilon)
         episodes = self.ranks.all_gather(list(self.ep_info_buffer or ()))
         if episodes:
@@ -271,6 +343,8 @@ class OnPolicy(Paid):
         frames = self.num_timesteps - self._num_timesteps_at_start
         self.logger.record("time/frames_per_second", frames / seconds)
         super().dump_logs(iteration)
+
+    # checkpoints ------------------------------------------------------------------------------------------------------
 
     @property
     def exact_env(self) -> bool:
@@ -283,23 +357,17 @@ class OnPolicy(Paid):
         Loaded into a fresh agent built by the same call, ``learn(..., reset_num_timesteps=False)`` goes on bit for bit,
         if the environment gives its state. Take it between iterations: at ``on_rollout_start`` or after ``learn``.
         """
-        spread = functools.partial(checkpoint.Spread, ranks=self.ranks)
-        parts: dict[str, Any] = {
+        per_rank = functools.partial(checkpoint.PerRank, ranks=self.ranks)
+        components: dict[str, Any] = {
             "policy": self.policy,
-            "streams": spread(self.streams),
-            "history": spread(self.history),
-            "counters": spread(Counters(self)),
+            "streams": per_rank(self.streams),
+            "history": per_rank(self.history),
+            "position": per_rank(Position(self)),
+            **self.reward_pipeline.components(),
         }
-        if self.reward_scale is not None:
-            parts["reward_scale"] = self.reward_scale
-        if self.visits is not None:
-            parts["visits"] = self.visits
-        for name, bonus in self.bonuses.items():
-            parts[f"bonus/{name}"] = bonus
-            parts[f"bonus_scale/{name}"] = self.bonus_scales[name]
         if self.exact_env:
-            parts["env"] = spread(self.env)
-        return parts
+            components["env"] = per_rank(self.env)
+        return components
 
     def save(self, path: Any, exclude: Any = None, include: Any = None) -> None:
         """Write a checkpoint into the directory ``path``, where stable-baselines3 would pickle into a file."""
@@ -310,7 +378,7 @@ class OnPolicy(Paid):
 
     @classmethod
     def load(cls, *args: Any, **kwargs: Any) -> Any:
-        """Refused: nothing here rebuilds objects from a file."""
+        """Refuse: nothing here rebuilds objects from a file."""
         raise UsageError(f"{cls.__name__}.load: build the agent as before, then call its restore(path)")
 
     def restore(self, path: Any) -> None:
@@ -319,35 +387,35 @@ class OnPolicy(Paid):
             raise UsageError(f"no checkpoint in {path}")
 
 
-class Counters:
-    """Where an agent stands: counts, the newest observations, the representation's state, recent episodes."""
+class Position:
+    """Where training stands, as a component: counts, the newest observations, the runner's state, recent episodes."""
 
-    NUMBERS = ("num_timesteps", "first_reward", "_n_updates", "_episode_num", "_current_progress_remaining")
+    COUNTS = ("num_timesteps", "_n_updates", "_episode_num", "_current_progress_remaining")
 
-    def __init__(self, agent: OnPolicy):
+    def __init__(self, agent: OnPolicyAlgorithm):
         self.agent = agent
 
     def state_dict(self) -> dict[str, Any]:
         agent = self.agent
         obs = agent._last_obs
         return {
-            **{name: getattr(agent, name) for name in self.NUMBERS},
+            **{name: getattr(agent, name) for name in self.COUNTS},
+            "first_reward": agent.reward_pipeline.first_reward,
             "last_obs": {key: value.copy() for key, value in obs.items()} if isinstance(obs, Mapping) else obs,
-            "episode_starts": agent._last_episode_starts,
-            "state": list(agent._state),
+            "runner": agent.collector.runner.state_dict(),
             "episodes": [{key: float(value) for key, value in e.items()} for e in agent.ep_info_buffer or ()],
             "successes": [float(success) for success in agent.ep_success_buffer or ()],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         agent = self.agent
-        for name in self.NUMBERS:
+        for name in self.COUNTS:
             setattr(agent, name, state[name])
-        agent._last_obs, agent._last_episode_starts = state["last_obs"], state["episode_starts"]
-        if not agent.exact_env:
-            agent._last_obs = None  # learn() then resets the environment
-        agent._state = tuple(torch.as_tensor(part).to(agent.device) for part in state["state"])
-        agent._seen = None
+        agent.reward_pipeline.first_reward = state["first_reward"]
+        agent.collector.runner.load_state_dict(state["runner"])
+        agent._last_obs = state["last_obs"] if agent.exact_env else None  # None: learn() resets the environment
+        agent._last_episode_starts = agent.collector.runner.episode_start.cpu().numpy()
         agent.policy.generator = agent.streams["evaluation"]  # the streams, loaded before, are new objects
-        agent.ep_info_buffer = deque(state["episodes"], maxlen=agent._stats_window_size)
-        agent.ep_success_buffer = deque(state["successes"], maxlen=agent._stats_window_size)
+        window = agent._stats_window_size
+        agent.ep_info_buffer = deque(state["episodes"], maxlen=window)
+        agent.ep_success_buffer = deque(state["successes"], maxlen=window)

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from agents.on_policy import Config, OnPolicy
+from agents.config import Config
+from agents.on_policy import OnPolicyAlgorithm
 from envs.registry import UsageError
 
 
@@ -50,8 +52,8 @@ class PPOConfig(Config):
             raise UsageError(f"value_loss '{self.value_loss}'; known: procgen, sb3")
 
 
-class PPO(OnPolicy):
-    """PPO over a representation; arguments as in ``OnPolicy``."""
+class PPO(OnPolicyAlgorithm):
+    """PPO over a representation; arguments as in ``OnPolicyAlgorithm``."""
 
     Config: ClassVar[type[PPOConfig]] = PPOConfig
     config: PPOConfig
@@ -59,11 +61,15 @@ class PPO(OnPolicy):
     def make_optimizer(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, self.config.learning_rate, eps=self.config.adam_epsilon)
 
-    def policy_loss(self, log_pi: Tensor, old_log_pi: Tensor, advantage: Tensor) -> Tensor:
-        rho, e = (log_pi - old_log_pi).exp(), self.config.clip_range
+    def policy_loss(
+        self, log_prob: Float[Tensor, " B"], old_log_prob: Float[Tensor, " B"], advantage: Float[Tensor, " B"]
+    ) -> Float[Tensor, " B"]:
+        rho, e = (log_prob - old_log_prob).exp(), self.config.clip_range
         return -torch.min(rho * advantage, rho.clamp(1 - e, 1 + e) * advantage)
 
-    def value_loss(self, value: Tensor, old_value: Tensor, returns: Tensor) -> Tensor:
+    def value_loss(
+        self, value: Float[Tensor, " B"], old_value: Float[Tensor, " B"], returns: Float[Tensor, " B"]
+    ) -> Float[Tensor, " B"]:
         e, procgen = self.config.value_clip, self.config.value_loss == "procgen"
         clipped = value if e is None else old_value + (value - old_value).clamp(-e, e)
         error = (clipped - returns).square()

@@ -38,6 +38,8 @@ class History:
         frames: keep observations; False where only features are wanted.
         features_dim: D > 0 keeps features (float32) beside or instead of frames.
         extra: older steps that must survive a new rollout; rounded up to whole rollouts.
+        action_shape: of one action.
+        action_dtype: of actions.
     """
 
     def __init__(
@@ -49,6 +51,8 @@ class History:
         frames: bool = True,
         features_dim: int = 0,
         extra: int = 0,
+        action_shape: tuple[int, ...] = (),
+        action_dtype: torch.dtype = torch.int64,
         device: torch.device | str = "cpu",
     ):
         self.n_steps, self.n_envs, self.device = n_steps, n_envs, torch.device(device)
@@ -66,7 +70,7 @@ class History:
             self._raw[FEATURES] = torch.zeros(*shape, features_dim, device=device)
         self.frames = frames
         self._staging: dict[str, Tensor] = {}
-        self.action = torch.zeros(shape, dtype=torch.int64, device=device)
+        self.action = torch.zeros(*shape, *action_shape, dtype=action_dtype, device=device)
         self.reward, self.shaped_reward = torch.zeros(shape, device=device), torch.zeros(shape, device=device)
         self.terminated, self.truncated, self.next_valid, self.first = (
             torch.zeros(shape, dtype=torch.bool, device=device) for _ in range(4)
@@ -266,7 +270,7 @@ class History:
         return Steps(
             obs={key: self._take(key, places) for key in (self._raw if keys is None else keys)},
             make_next_obs=lambda: self._following(places),
-            **{name: getattr(self, name).flatten()[places] for name in _STEP_FIELDS},
+            **{name: getattr(self, name).flatten(0, 1)[places] for name in _STEP_FIELDS},
         )
 
     def _following(self, places: Tensor) -> Obs:

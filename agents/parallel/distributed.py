@@ -1,21 +1,21 @@
-"""One run trained by several processes (ranks), data-parallel: what they tell each other.
+"""Several processes (ranks) that train one agent, data-parallel.
 
     torchrun --nproc-per-node K -m benchmarks.transfer ...
 
 Rank k of K holds the environments [k N/K, (k+1) N/K) of N, its own History, and the same weights. All ranks draw the
-same permutation of all T N steps and the same noise for the actions of all N environments and take their own part; the
-loss of a minibatch is a sum over own samples divided by the whole minibatch's size, so that the sum of the gradients
-over ranks, clipped after it, is one rank's to rounding. Running scales see the rewards of all environments.
+same permutation of all T N steps and the same noise for the actions of all N environments, and take the rows of their
+own environments. The loss of a minibatch is a sum over a rank's samples divided by the whole minibatch's size, so that
+the sum of the gradients over ranks, clipped after it, is a single process's to rounding. Running scales see the rewards
+of all environments.
 
-What is not one rank's: a world that cannot draw by counter (Procgen) has levels of another order; an auxiliary loss has
-noise of its own on each rank, one from windows or between samples compares those of one rank; batch statistics are of
-one micro-batch as ever, and running ones rank 0's.
+What differs from a single process: an environment that cannot draw by counter (Procgen) has levels of another order; an
+auxiliary loss has noise of its own on each rank, and one from windows or between samples compares those of one rank;
+batch statistics are of one micro-batch as ever, and running ones rank 0's.
 
 Rank 0 alone pre-trains, evaluates and writes (``on_rank_zero``) while the others wait. A rank that dies closes its
-connections,
-which is an error wherever another waits for it, and torchrun ends the rest; so no timeout is needed, and none would fit
-both a gradient and a final evaluation. Asked to stop, all ranks do at the end of the same iteration; torchrun gives
-them 30 s to get there, after which the last checkpoint is what is left.
+connections, which is an error wherever another waits for it, and torchrun ends the others; so no timeout is needed, and
+none would fit both a gradient and a final evaluation. Asked to stop, all ranks do at the end of the same iteration;
+torchrun gives them 30 s to get there, after which the last checkpoint is what is left.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from envs.registry import UsageError
 
 T = TypeVar("T")
 TIMEOUT = timedelta(days=1)
-"""How long a rank waits for another that lives: longer than any evaluation."""
+"""Longest wait of a rank for another that lives: longer than any evaluation."""
 
 
 class Ranks:
-    """This process among ``count``, number ``index``. Alone, every method is the identity and nothing is sent.
+    """This process, number ``index`` of ``count``. With one process every method is the identity and sends nothing.
 
-    All methods but ``local_envs``, ``local_indices`` and ``require_single_process`` are meetings: every rank must
+    All methods but ``local_envs``, ``local_indices`` and ``require_single_process`` are collective: every rank must
     call them, in the same order.
     """
 
@@ -49,7 +49,7 @@ class Ranks:
         self.index, self.count = index, count
         self._on_rank_zero = False
 
-    # who has what -----------------------------------------------------------------------------------------------------
+    # local ------------------------------------------------------------------------------------------------------------
 
     def local_envs(self, num_envs: int) -> range:
         """The environments of this rank among ``num_envs``. UsageError where they do not divide."""
@@ -61,30 +61,30 @@ class Ranks:
         return range(self.index * size, (self.index + 1) * size)
 
     def local_indices(self, indices: Tensor, envs: int) -> Tensor:
-        """Those of the steps t * N + i (B,) that are of this rank's ``envs`` environments, as t * envs + i."""
+        """This rank's of the steps t * N + i (B,), as t * n + i over its n = ``envs`` environments."""
         if self.count == 1:
             return indices
         total = envs * self.count
         stream = indices % total - self.index * envs
         return (indices // total * envs + stream)[(stream >= 0) & (stream < envs)]
 
-    def require_single_process(self, what: str) -> None:
-        """UsageError unless this process is alone."""
+    def require_single_process(self, subject: str) -> None:
+        """UsageError unless there is only one process."""
         if self.count > 1:
-            raise UsageError(f"{what} learn on one process: run without torchrun")
+            raise UsageError(f"{subject} learn on one process: run without torchrun")
 
-    # meetings ---------------------------------------------------------------------------------------------------------
+    # collective -------------------------------------------------------------------------------------------------------
 
     def gather_streams(self, values: Tensor) -> Tensor:
-        """(T, N/K) of every rank, side by side: (T, N)."""
+        """Values (T, N/K) of every rank, side by side: (T, N)."""
         if self.count == 1:
             return values
-        parts = [torch.empty_like(values, memory_format=torch.contiguous_format) for _ in range(self.count)]
-        dist.all_gather(parts, values.contiguous())
-        return torch.cat(parts, 1)
+        gathered = [torch.empty_like(values, memory_format=torch.contiguous_format) for _ in range(self.count)]
+        dist.all_gather(gathered, values.contiguous())
+        return torch.cat(gathered, 1)
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Each gradient becomes its sum over ranks, all in one message; one that no sample reached counts as 0."""
+        """Replace each gradient by its sum over ranks, all in one message; one that no sample reached counts as 0."""
         if self.count == 1:
             return
         for parameter in parameters:
@@ -93,11 +93,11 @@ class Ranks:
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         dist.all_reduce(flat)
-        for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
-            gradient.copy_(part.view_as(gradient))
+        for gradient, summed in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+            gradient.copy_(summed.view_as(gradient))
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
-        """Each becomes rank 0's."""
+        """Replace each tensor by rank 0's."""
         if self.count == 1:
             return
         for tensor in tensors:
@@ -106,52 +106,54 @@ class Ranks:
             tensor.copy_(whole)
 
     def all_gather(self, items: list[T]) -> list[T]:
-        """The items of every rank, one rank after another."""
+        """Items of every rank, one rank after another."""
         if self.count == 1:
             return items
-        each: list[Any] = [None] * self.count
-        dist.all_gather_object(each, items)
-        return [item for part in each for item in part]
+        by_rank: list[Any] = [None] * self.count
+        dist.all_gather_object(by_rank, items)
+        return [item for items_of_rank in by_rank for item in items_of_rank]
 
     def any(self, flag: bool) -> bool:
-        """Whether it holds on any rank."""
+        """True where the flag is set on any rank."""
         return any(self.all_gather([flag]))
 
     def gather_to_rank_zero(self, item: T) -> list[T]:
-        """One item a rank, on rank 0; nothing on the others."""
+        """The items of all ranks, on rank 0; nothing on the others."""
         if self.count == 1:
             return [item]
-        each: list[Any] | None = [None] * self.count if self.index == 0 else None
-        dist.gather_object(item, each)
-        return each or []
+        items: list[Any] | None = [None] * self.count if self.index == 0 else None
+        dist.gather_object(item, items)
+        return items or []
 
     def on_rank_zero(self, work: Callable[[], T]) -> T:
-        """What ``work`` returns on rank 0, which alone does it, or raises there: on every rank, which wait for it.
+        """Call ``work`` on rank 0 only; every rank waits, and returns or raises what it did there.
 
-        ``work`` may call ``on_rank_zero`` again, and nothing else here.
+        ``work`` may call ``on_rank_zero`` again, and no other collective method.
         """
         if self.count == 1 or self._on_rank_zero:
             return work()
-        said: list[Any] = [None, None]
+        outcome: list[Any] = [None, None]
         if self.index == 0:
             self._on_rank_zero = True
             try:
-                said[0] = work()
+                outcome[0] = work()
             except Exception as error:
-                said[1] = error  # raised below, where the others know of it
+                outcome[1] = error  # raised below, where the others know of it
             self._on_rank_zero = False
-        dist.broadcast_object_list(said, 0)
-        if said[1] is not None:
-            raise said[1]
-        return said[0]
+        dist.broadcast_object_list(outcome, 0)
+        if outcome[1] is not None:
+            raise outcome[1]
+        return outcome[0]
 
-    def assert_in_sync(self, tensors: Iterable[Tensor], what: str) -> None:
+    def assert_in_sync(self, tensors: Iterable[Tensor], subject: str) -> None:
         """RuntimeError where the tensors are not the same on every rank, to the bit."""
         if self.count == 1:
             return
         sums = [float(tensor.detach().double().sum()) for tensor in tensors]
         if len(set(map(tuple, self.all_gather([sums])))) > 1:
-            raise RuntimeError(f"{what} differ between the {self.count} processes; the last checkpoint is still whole")
+            raise RuntimeError(
+                f"{subject} differ between the {self.count} processes; the last checkpoint is still whole"
+            )
 
 
 SINGLE_PROCESS = Ranks()
@@ -159,9 +161,9 @@ SINGLE_PROCESS = Ranks()
 
 @contextmanager
 def from_torchrun(device: str) -> Iterator[Ranks]:
-    """The ranks torchrun started, which it tells by environment variables; ``SINGLE_PROCESS`` without it.
+    """The ranks torchrun started, read from its environment variables; ``SINGLE_PROCESS`` without it.
 
-    Gloo connects processors, NCCL the GPUs, one a rank. Ranks after the first print nothing.
+    Gloo connects processors, NCCL the GPUs, one per rank. Ranks after the first print nothing.
 
     Raises:
         UsageError: more ranks than GPUs.
@@ -171,13 +173,13 @@ def from_torchrun(device: str) -> Iterator[Ranks]:
         yield SINGLE_PROCESS
         return
     if device == "cuda":
-        here, there = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
-        if here > there:
-            raise UsageError(f"--nproc-per-node {here} with {there} GPUs here: start one process a GPU")
+        processes, gpus = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
+        if processes > gpus:
+            raise UsageError(f"--nproc-per-node {processes} with {gpus} GPUs here: start one process per GPU")
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=TIMEOUT)
     ranks = Ranks(dist.get_rank(), count)
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere if ranks.index else sys.stdout):
+    with open(os.devnull, "w") as null, redirect_stdout(null if ranks.index else sys.stdout):
         yield ranks
     # Only at a good end: one that meets an error must leave at once, or the others would wait for it.
     dist.destroy_process_group()

@@ -1,8 +1,8 @@
-"""Parts of a batch side by side, each in a thread that has one core to itself.
+"""Worker threads for the micro-batches of a batch, one core each.
 
-torch splits every operation over the cores and waits for the slowest after each; two threads that only meet at the end
+torch splits every operation over the cores and waits for the slowest after each. Two threads that only meet at the end
 of a minibatch train 1.4 times as many samples on two cores (by hand, EPYC with AVX512-bf16, IMPALA and Nature in
-micro-batches of 256), and do not mind another process that wants one. On a GPU everything is one part.
+micro-batches of 256), and do not mind another process that wants one. On a GPU a batch is not split.
 """
 
 from __future__ import annotations
@@ -15,52 +15,52 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-P = TypeVar("P")
-R = TypeVar("R")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _pools: dict[int, ThreadPoolExecutor] = {}
 
 
 def num_threads(device: torch.device) -> int:
-    """How many parts ``device`` works at best on: torch's threads on a CPU (OMP_NUM_THREADS), else 1."""
+    """Worker threads that ``device`` does best with: torch's threads on a CPU (OMP_NUM_THREADS), else 1."""
     return torch.get_num_threads() if device.type == "cpu" else 1
 
 
 def must_run_serially(module: nn.Module) -> bool:
-    """Whether a forward pass in training mode writes or draws, so that parts must come one after the other."""
+    """True where a forward pass in training mode writes or draws, so that micro-batches need an order."""
     # torch has no public name for what all BatchNorms, and all Dropouts, have in common.
     kinds = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
-    return any(isinstance(each, kinds) for each in module.modules())
+    return any(isinstance(submodule, kinds) for submodule in module.modules())
 
 
-def parallel_map(work: Callable[[P], R], parts: Sequence[P], threads: int) -> list[R]:
-    """``[work(part) for part in parts]`` by so many threads, each taking the next part when it has done one.
+def parallel_map(work: Callable[[Item], Result], items: Sequence[Item], threads: int) -> list[Result]:
+    """Compute ``[work(item) for item in items]`` in so many threads, each taking the next item when it is free.
 
-    What is computed does not depend on timing as long as ``work`` writes nothing that others read. Whether gradients
-    are recorded is as for the caller.
+    Results do not depend on timing as long as ``work`` writes nothing that others read. Gradients are recorded where
+    the caller records them.
     """
-    if threads < 2 or len(parts) < 2:
-        return [work(part) for part in parts]
-    recorded = torch.is_grad_enabled()
+    if threads < 2 or len(items) < 2:
+        return [work(item) for item in items]
+    grad_enabled = torch.is_grad_enabled()
 
-    def one(part: P) -> R:
-        with torch.set_grad_enabled(recorded):
-            return work(part)
+    def work_as_caller(item: Item) -> Result:
+        with torch.set_grad_enabled(grad_enabled):
+            return work(item)
 
-    return list(_pool(threads).map(one, parts))
+    return list(_pool(threads).map(work_as_caller, items))
 
 
 def _pool(size: int) -> ThreadPoolExecutor:
     """Threads that each give torch one core, kept for the next call."""
     if size not in _pools:
         threads = torch.get_num_threads()
-        _pools[size] = pool = ThreadPoolExecutor(size, "lane", _take_one_core)
-        all_here = Barrier(size)  # a pool starts its threads only when work waits for them
-        list(pool.map(lambda _: all_here.wait(), range(size)))
-        torch.set_num_threads(threads)  # the lanes' 1 would be that of threads yet to come, too
+        _pools[size] = pool = ThreadPoolExecutor(size, "worker", _take_one_core)
+        all_started = Barrier(size)  # a pool starts its threads only when work waits for them
+        list(pool.map(lambda _: all_started.wait(), range(size)))
+        torch.set_num_threads(threads)  # the workers' 1 would be that of threads yet to come, too
     return _pools[size]
 
 
 def _take_one_core() -> None:
-    torch.get_num_threads()  # a thread's first use of torch takes the number all have: have that done before
+    torch.get_num_threads()  # a thread's first use of torch takes the number that all have: that must come before
     torch.set_num_threads(1)

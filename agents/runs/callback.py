@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
-from agents.on_policy import OnPolicy
+from agents.on_policy import OnPolicyAlgorithm
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
 from agents.runs.coverage import Coverage
 from agents.runs.run_dir import RunDir
@@ -109,7 +109,7 @@ class TrainingCallback(BaseCallback):
         stop: StopRequest,
         save: Callable[[int], None],
         save_every: int,
-        evaluate: Callable[[OnPolicy, int], dict[str, float]],
+        evaluate: Callable[[OnPolicyAlgorithm, int], dict[str, float]],
         evaluate_every: float,
         coverage: Coverage,
         ranks: Ranks = SINGLE_PROCESS,
@@ -121,7 +121,7 @@ class TrainingCallback(BaseCallback):
         self.save, self.save_every, self.evaluate, self.evaluate_every = save, save_every, evaluate, evaluate_every
 
     def _on_training_start(self) -> None:
-        self.agent: OnPolicy = self.model  # type: ignore[assignment]
+        self.agent: OnPolicyAlgorithm = self.model  # type: ignore[assignment]
         self.step_before = self.agent.num_timesteps
         self.resumed_at = time.perf_counter()
 
@@ -148,8 +148,8 @@ class TrainingCallback(BaseCallback):
             record["train/return"] = float(np.mean([info["r"] for info in episodes]))
             record["train/episode_length"] = float(np.mean([info["l"] for info in episodes]))
             record["train/success"] = float(np.mean([info["r"] > 0 for info in episodes]))
-        if agent.first_reward:
-            record["train/first_reward"] = agent.first_reward
+        if agent.reward_pipeline.first_reward:
+            record["train/first_reward"] = agent.reward_pipeline.first_reward
         record.update(self.coverage.metrics())
         self.ranks.on_rank_zero(lambda: self._report(record, step, last))
         self.stop.asked = self.ranks.any(self.stop.asked)

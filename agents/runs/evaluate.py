@@ -14,10 +14,11 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from agents.policy import Policy, log_probabilities
+from agents.policy import Policy
+from agents.runner import Action, PolicyRunner
 from envs.registry import UsageError
+from envs.spaces import keyed
 from envs.steps import Obs
-from representations.base import State
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,11 @@ def first_episodes(
     returns, lengths = np.zeros((n, k)), np.zeros((n, k), dtype=np.int64)
     seeds = np.full((n, k), -1, dtype=np.int64)
     finished = np.zeros(n, dtype=np.int64)
-    with closing(PolicyRunner(policy, env, generator)) as player:
+    with closing(EvaluationEnv(policy, env, generator)) as run:
         while (active := np.flatnonzero(finished < k)).size:
-            level_seed = player.level_seed.copy()
-            reward, done = player.step(active)
+            level_seed = run.level_seed.copy()
+            run.act(active)
+            reward, done = run.step(run.actions)
             returns[active, finished[active]] += reward[active]
             lengths[active, finished[active]] += 1
             ended = active[done[active]]
@@ -65,10 +67,11 @@ def fixed_length_returns(
     of it went to -39. ``level_seeds`` are those a window began on.
     """
     everyone = np.arange(env.num_envs)
-    with closing(PolicyRunner(policy, env, generator)) as player:
-        seeds, returns = player.level_seed.copy(), np.zeros(env.num_envs)
+    with closing(EvaluationEnv(policy, env, generator)) as run:
+        seeds, returns = run.level_seed.copy(), np.zeros(env.num_envs)
         for _ in range(frames):
-            returns += player.step(everyone)[0]
+            run.act(everyone)
+            returns += run.step(run.actions)[0]
     return Episodes(returns, np.full(env.num_envs, frames), seeds)
 
 
@@ -102,57 +105,53 @@ def agreement(
     everyone = np.arange(source.num_envs)
     same, apart = dict.fromkeys(looks, 0.0), dict.fromkeys(looks, 0.0)
     with ExitStack() as stack:
-        player = stack.enter_context(closing(PolicyRunner(policy, source, generator)))
+        run = stack.enter_context(closing(EvaluationEnv(policy, source, generator)))
         others = {
-            name: stack.enter_context(closing(PolicyRunner(policy, env, generator))) for name, env in looks.items()
+            name: stack.enter_context(closing(EvaluationEnv(policy, env, generator))) for name, env in looks.items()
         }
+        distribution = policy.distribution
         for _ in range(steps):
-            log_pi = player.look(everyone)
-            actions = policy.draw(log_pi, generator).cpu().numpy()
-            outcome = player.advance(actions)
+            parameters = run.act(everyone).parameters
+            outcome = run.step(run.actions)
             for name, other in others.items():
-                seen = other.look(everyone)
-                same[name] += float((seen.argmax(1) == log_pi.argmax(1)).float().mean())
-                apart[name] += float((seen.exp() - log_pi.exp()).abs().sum(1).mean()) / 2
-                if not all(map(np.array_equal, outcome, other.advance(actions))):
+                shown = other.action_parameters(everyone)
+                same_mode = distribution.mode(shown) == distribution.mode(parameters)
+                same[name] += float(same_mode.float().mean())
+                apart[name] += float(distribution.total_variation(shown, parameters).mean())
+                if not all(map(np.array_equal, outcome, other.step(run.actions))):
                     raise UsageError(f"'{name}' pays or ends otherwise than the source: it is not another look of it")
     return {name: Agreement(same[name] / steps, apart[name] / steps, steps * len(everyone)) for name in looks}
 
 
-class PolicyRunner:
-    """A policy at play; it knows the newest observation and the policy's state."""
+class EvaluationEnv:
+    """An environment of an evaluation and the policy that acts in it; knows the newest observation."""
 
     def __init__(self, policy: Policy, env: gym.vector.VectorEnv, generator: torch.Generator):
-        self.policy, self.env, self.generator = policy, env, generator
-        self.training = policy.training
+        self.policy, self.env, self.training = policy, env, policy.training
         policy.set_training_mode(False)
+        self.runner = PolicyRunner(policy, env.num_envs, generator)
         self.observation, infos = env.reset()
         self.level_seed = np.array(infos.get("level_seed", np.full(env.num_envs, -1)))
-        self.first = torch.ones(env.num_envs, dtype=torch.bool, device=policy.device)
-        self.state: State = policy.initial_state(env.num_envs)
-        self.actions = np.zeros(env.num_envs, dtype=np.int64)
+        distribution = policy.distribution
+        self.actions = torch.zeros(env.num_envs, *distribution.shape, dtype=distribution.dtype).numpy()
 
-    def step(self, active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """One step of every environment, of which those in ``active`` are looked at: rewards and ends (N,)."""
-        self.actions[active] = self.policy.draw(self.look(active), self.generator).cpu().numpy()
-        return self.advance(self.actions)
+    def act(self, active: np.ndarray) -> Action:
+        """Draw actions for the environments ``active`` (A,); once per step."""
+        rows, obs = self._rows(active)
+        action = self.runner.act(obs, rows)
+        self.actions[active] = action.action.cpu().numpy()
+        return action
 
-    def look(self, active: np.ndarray) -> torch.Tensor:
-        """log pi (A, actions) of the environments in ``active`` (A,); to be called once a step."""
-        policy = self.policy
-        rows = torch.from_numpy(active).to(policy.device)
-        part: State = tuple(whole[rows] for whole in self.state)
-        part = policy.renew(part, self.first[rows], self.generator)
-        _, part, (logits, *_) = policy.look(_rows(self.observation, active, policy.device), part, self.first[rows])
-        for whole, new in zip(self.state, part, strict=True):
-            whole[rows] = new.to(whole.dtype)
-        return log_probabilities(logits)
+    def action_parameters(self, active: np.ndarray) -> torch.Tensor:
+        """Parameters (A, P) of the action distributions in the environments ``active`` (A,), in place of ``act``."""
+        rows, obs = self._rows(active)
+        return self.policy.distribution.parameters(self.runner.forward(obs, rows).action_outputs)
 
-    def advance(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Step every environment: rewards and ends (N,)."""
         self.observation, reward, terminated, truncated, infos = self.env.step(actions)
         done = terminated | truncated
-        self.first = torch.from_numpy(done).to(self.policy.device)
+        self.runner.episode_start = torch.from_numpy(done).to(self.policy.device)
         if "level_seed" in infos:
             self.level_seed[done] = infos["level_seed"][done]
         return reward, done
@@ -161,9 +160,10 @@ class PolicyRunner:
         self.policy.set_training_mode(self.training)
         self.env.close()
 
-
-def _rows(observation: np.ndarray | dict[str, np.ndarray], rows: np.ndarray, device: torch.device) -> Obs:
-    """Rows of a VectorEnv's observation as the policy takes it: images (B, C, H, W), channels-last in memory."""
-    by_key = observation if isinstance(observation, dict) else {"image": observation}
-    taken = {key: torch.from_numpy(value[rows]).to(device) for key, value in by_key.items()}
-    return {key: value.movedim(-1, 1) if value.dim() == 4 else value for key, value in taken.items()}
+    def _rows(self, active: np.ndarray) -> tuple[torch.Tensor, Obs]:
+        """Indices and observations of ``active`` as the policy takes them: images (A, C, H, W), channels-last."""
+        device = self.policy.device
+        by_key = keyed(self.observation, self.policy.observation_space)
+        obs = {key: torch.from_numpy(value[active]).to(device) for key, value in by_key.items()}
+        images_first = {key: value.movedim(-1, 1) if value.dim() == 4 else value for key, value in obs.items()}
+        return torch.from_numpy(active).to(device), images_first

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from agents.on_policy import OnPolicy
+from agents.on_policy import OnPolicyAlgorithm
 from agents.runs.context import RunContext
 from agents.runs.evaluate import Agreement, Episodes, agreement, first_episodes, fixed_length_returns
 from envs.contact_sheet import moments, strip
@@ -20,7 +20,7 @@ PAIRED_STEPS, PAIRED_ENVS = 128, 32
 """Steps, and environments at most, on which actions are compared state by state."""
 
 
-def periodic_evaluation(context: RunContext, agent: OnPolicy, step: int) -> dict[str, float]:
+def periodic_evaluation(context: RunContext, agent: OnPolicyAlgorithm, step: int) -> dict[str, float]:
     """Return on training and on held-out levels now: the final evaluation's rule, fewer episodes or windows."""
     if not context.config.periodic_evals or "heldout" not in context.config.splits:
         return {}
@@ -31,7 +31,7 @@ def periodic_evaluation(context: RunContext, agent: OnPolicy, step: int) -> dict
     return {"eval/train/return": train, "eval/heldout/return": heldout, "eval/gap": train - heldout}
 
 
-def evaluate_split(context: RunContext, agent: OnPolicy, split: str, envs: int, step: int | str) -> Episodes:
+def evaluate_split(context: RunContext, agent: OnPolicyAlgorithm, split: str, envs: int, step: int | str) -> Episodes:
     """First episodes, or windows, on one split; its draws depend on the seed, the split and the step alone.
 
     Splits of the training levels share their environment seed, so visual variants are compared on the same levels.
@@ -43,7 +43,7 @@ def evaluate_split(context: RunContext, agent: OnPolicy, split: str, envs: int, 
     return first_episodes(agent.policy, env, generator)
 
 
-def final_evaluation(context: RunContext, agent: OnPolicy) -> None:
+def final_evaluation(context: RunContext, agent: OnPolicyAlgorithm) -> None:
     """Evaluate on every split, save tables and pictures, and mark the run as done."""
     run, tracker = context.run, context.records.tracker
     rows, record = evaluate_splits(context, agent)
@@ -69,7 +69,7 @@ def final_evaluation(context: RunContext, agent: OnPolicy) -> None:
     tracker.table("final", [{"repr": context.config.repr, "seed": context.config.seed, **record}])
 
 
-def evaluate_splits(context: RunContext, agent: OnPolicy) -> tuple[list[dict[str, Any]], dict[str, float]]:
+def evaluate_splits(context: RunContext, agent: OnPolicyAlgorithm) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """Rows of eval.csv, and a record of mean returns and of gaps (return on "train" minus return on a target)."""
     config = context.config
     rows: list[dict[str, Any]] = []
@@ -87,7 +87,7 @@ def evaluate_splits(context: RunContext, agent: OnPolicy) -> tuple[list[dict[str
     return rows, record
 
 
-def action_agreement(context: RunContext, agent: OnPolicy) -> dict[str, Agreement]:
+def action_agreement(context: RunContext, agent: OnPolicyAlgorithm) -> dict[str, Agreement]:
     """Action agreement with the source on the splits that show its very states."""
     splits = [split for split in context.task.same_state_targets if split in context.config.splits]
     if not splits:

@@ -13,7 +13,7 @@ import shutil
 import torch
 
 from agents import ALGORITHMS, checkpoint
-from agents.on_policy import OnPolicy
+from agents.on_policy import OnPolicyAlgorithm
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
 from agents.policy import Precision
 from agents.runs.build import RunParts, resolve_device, resolve_precision
@@ -35,7 +35,7 @@ def train(
     progress: Progress,
     device: str = "auto",
     ranks: Ranks = SINGLE_PROCESS,
-) -> OnPolicy:
+) -> OnPolicyAlgorithm:
     """Bring a run to its end: pre-training, training, final evaluation, pictures, ``done``.
 
     A run that was begun on one device and in one precision ends there.
@@ -101,14 +101,14 @@ def pretrain(context: RunContext) -> None:
     context.progress.close()
 
 
-def train_agent(context: RunContext, resumed: bool) -> OnPolicy:
+def train_agent(context: RunContext, resumed: bool) -> OnPolicyAlgorithm:
     """Train the agent to the last frame."""
     config, ranks = context.config, context.ranks
     agent = build_agent(context)
     if not agent.exact_env:
         print(f"{config.env} cannot save its state: a resumed run begins new episodes and is not exact")
     coverage = Coverage(ranks)
-    spread = checkpoint.Spread(coverage, ranks)
+    spread = checkpoint.PerRank(coverage, ranks)
     components = {**agent.components(), **context.shared_components(), "coverage": spread}
     if resumed:
         checkpoint.load(context.train_checkpoints, components)
@@ -140,13 +140,13 @@ def train_agent(context: RunContext, resumed: bool) -> OnPolicy:
     return agent
 
 
-def build_agent(context: RunContext) -> OnPolicy:
+def build_agent(context: RunContext) -> OnPolicyAlgorithm:
     """The agent on this process's share of the training environments."""
     config, parts = context.config, context.parts
     envs = context.ranks.local_envs(config.num_envs)
     world, seed = context.policy_world(context.task.source), context.seed("training environments")
     algorithm = ALGORITHMS.resolve(config.algo)
-    agent: OnPolicy = algorithm(
+    agent: OnPolicyAlgorithm = algorithm(
         Sb3VecEnv(world.make(len(envs), seed, envs.start)),
         parts.representation,
         algorithm.Config(**config.algo_settings),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from agents.config import skilled_one
+from agents.config import find_context_source
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
 from agents.runs.build import EnvSpecs, RunParts, build_parts, encoder_world, find_task, policy_world
 from agents.runs.config import RunConfig, run_id
@@ -64,7 +64,7 @@ class PartsStore:
             parts = build_parts(config, self.specs)
             if parts.representation.views and config.pretrain_samples:
                 views_of(parts.task.source)
-            skilled_one(parts.bonuses)
+            find_context_source(parts.bonuses)
             self._waiting[run_id(config)] = parts
             self._representatives[kind] = run_id(config)
         representation, steps = self.representative(config).representation, config.steps // config.num_envs

@@ -26,11 +26,10 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor, nn
 
-from agents.policy import keyed_space
 from agents.ppo import PPO, PPOConfig
 from agents.runs.build import resolve_precision
 from benchmarks.baselines.single_file import Agent, Settings, SingleFile
-from envs.spaces import EnvSpec
+from envs.spaces import EnvSpec, keyed_space
 from envs.tasks import World
 from envs.wrappers.sb3 import Sb3VecEnv
 from intrinsic import BONUSES

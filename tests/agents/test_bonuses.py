@@ -1,4 +1,4 @@
-"""Every registered bonus inside both agents: paid, learnt, restored to the bit, on symbols and on features."""
+"""Every registered bonus inside both agents: it is given, learns and is restored to the bit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONFIG = {"n_steps": 12, "bonus_once": True, "bonus_head": True}
 
 def make(name, agent, coefficient=0.5, **settings):
     cls, representation, mode = AGENTS[agent]
-    # Episodes of 9 steps: every rollout of 12 holds an end, and so pays the bonuses that are paid there.
+    # Episodes of 9 steps: every rollout of 12 holds an end, and so the bonuses that are given there.
     world = MiniGridVectorEnv(N, "MiniGrid-DoorKey-5x5-v0", view="symbolic", num_levels=3, max_episode_steps=9, seed=2)
     env = Sb3VecEnv(world)
     with torch.random.fork_rng(devices=[]):
@@ -43,16 +43,16 @@ def weights(module):
 
 @pytest.mark.parametrize("agent", AGENTS)
 @pytest.mark.parametrize("name", sorted(BONUSES))
-def test_it_is_paid_and_learns_and_resumes_to_the_bit(name, agent, tmp_path):
+def test_it_is_given_and_learns_and_resumes_to_the_bit(name, agent, tmp_path):
     whole, first, second = (make(name, agent) for _ in range(3))
     before = {key: value.clone() for key, value in whole.bonuses[name].state_dict().items()}
-    paid = []
+    sums = []
     train = whole.train
-    whole.train = lambda: (paid.append(whole.bonus_returns.abs().sum()), train())
+    whole.train = lambda: (sums.append(whole.targets.bonus_returns.abs().sum()), train())
     whole.learn(4 * 12 * N)
     after = whole.bonuses[name].state_dict()
     assert any(not torch.equal(before[key], after[key]) for key in before if before[key].shape == after[key].shape)
-    assert sum(paid) > 0
+    assert sum(sums) > 0
     assert np.isfinite([value for key, value in whole.metrics.items() if key.startswith("bonus/")]).all()
     first.learn(2 * 12 * N)
     first.save(tmp_path)

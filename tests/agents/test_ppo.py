@@ -9,25 +9,14 @@ import pytest
 import torch
 
 from agents import ALGORITHMS
-from agents.on_policy import Means
+from agents.metrics import MetricMeans
 from agents.ppo import PPO
 from envs.registry import UsageError
-from tests.agents.conftest import rl_gradient
-
-N = 3
+from tests.agents.tools import N, build, collect, make_env, make_representation, rl_gradient
 
 
-@pytest.fixture
-def build(world, representation):
-    def make(**config):
-        env = world(N)
-        return PPO(env, representation(env), PPO.Config(**{"n_steps": 6, "minibatches": 3, **config}), seed=0)
-
-    return make
-
-
-def test_surrogate_by_hand(build):
-    agent = build(clip_range=0.2)
+def test_surrogate_by_hand():
+    agent = build(config={"clip_range": 0.2})
     # ratios 1.5, 1.5, 0.5, 0.5 with advantages +2, -2, +2, -2:
     # min(1.5*2, 1.2*2) = 2.4;  min(-3, -2.4) = -3;  min(1, 1.6) = 1;  min(-1, -1.6) = -1.6
     log_pi = torch.tensor([1.5, 1.5, 0.5, 0.5]).log()
@@ -35,30 +24,30 @@ def test_surrogate_by_hand(build):
     torch.testing.assert_close(loss, torch.tensor([-2.4, 3.0, -1.0, 1.6]))
 
 
-def test_value_losses_by_hand(build):
+def test_value_losses_by_hand():
+    build_ppo = lambda **config: build(config=config)  # noqa: E731
     value, old, returns = torch.tensor([1.0, 0.1, 3.0]), torch.zeros(3), torch.tensor([2.0, 2.0, 0.0])
     # V_clip = 0.5, 0.1, 0.5.  (V-R)^2 = 1, 3.61, 9;  (V_clip-R)^2 = 2.25, 3.61, 0.25
-    procgen = build(value_clip=0.5).value_loss(value, old, returns)
+    procgen = build_ppo(value_clip=0.5).value_loss(value, old, returns)
     torch.testing.assert_close(procgen, torch.tensor([1.125, 1.805, 4.5]))
-    clipped = build(value_clip=0.5, value_loss="sb3").value_loss(value, old, returns)
+    clipped = build_ppo(value_clip=0.5, value_loss="sb3").value_loss(value, old, returns)
     torch.testing.assert_close(clipped, torch.tensor([2.25, 3.61, 0.25]))
-    free = build(value_clip=None, value_loss="sb3").value_loss(value, old, returns)
+    free = build_ppo(value_clip=None, value_loss="sb3").value_loss(value, old, returns)
     torch.testing.assert_close(free, torch.tensor([1.0, 3.61, 9.0]))
     # V = V_old: the clip changes nothing.
-    same = [build(value_clip=e).value_loss(value, value, returns) for e in (None, 0.5)]
+    same = [build_ppo(value_clip=e).value_loss(value, value, returns) for e in (None, 0.5)]
     assert torch.equal(*same)
 
 
-def test_first_minibatch_has_ratio_one_and_surrogate_zero(build):
-    agent = build(entropy_coef=0.0)
-    agent.train = lambda: None
-    agent.learn(6 * N)
-    means = Means()
-    rl_gradient(agent, torch.arange(6 * N), means)
-    values = means.values()
+def test_first_minibatch_has_ratio_one_and_surrogate_zero():
+    agent = build(config={"entropy_coef": 0.0})
+    collect(agent)
+    metrics = MetricMeans()
+    rl_gradient(agent, torch.arange(6 * N), metrics)
+    values = metrics.compute()
     assert values["loss/policy"] == pytest.approx(0.0, abs=1e-6)  # mean of normalised advantages
     assert values["train/approx_kl"] == pytest.approx(0.0, abs=1e-7)
-    # 4 actions, logits near 0.
+    # 4 actions, all nearly equally likely.
     assert values["loss/entropy"] == pytest.approx(math.log(4), abs=1e-3)
 
 
@@ -72,17 +61,17 @@ def test_defaults_are_the_published_ones():
     }  # fmt: skip
 
 
-def test_registry_and_mistakes(build):
+def test_registry_and_mistakes():
     assert ALGORITHMS.resolve("ppo") is PPO
     with pytest.raises(UsageError, match="value_loss 'mse'"):
-        build(value_loss="mse")
+        build(config={"value_loss": "mse"})
 
 
 @pytest.mark.parametrize(("mode", "precision"), [("online", "float32"), ("online", "bfloat16"), ("frozen", "float32")])
-def test_learns_to_read_the_target_from_the_pixels(world, representation, mode, precision):
-    env = world(8, num_actions=2, episode_length=10, num_levels=5)
+def test_learns_to_read_the_target_from_the_pixels(mode, precision):
+    env = make_env(8, num_actions=2, episode_length=10, num_levels=5)
     config = PPO.Config(n_steps=32, minibatches=4, learning_rate=1e-2, gamma=0.5, normalise_reward=False)
-    net = representation(env)
+    net = make_representation(env)
     net.hidden = (32,)
     agent = PPO(env, net, config, mode=mode, seed=0, precision=precision)
     agent.learn(8 * 32 * 25)

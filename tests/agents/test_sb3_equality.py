@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env import VecEnvWrapper
 from agents.a2c import A2C
 from agents.ppo import PPO
 from envs.rng_streams import stream_seed
+from tests.agents.tools import make_env, make_representation
 
 N = 4
 
@@ -106,24 +107,19 @@ def compare(ours, model, monkeypatch, n_steps, updates, double):
         torch.testing.assert_close(other, own, msg=lambda text, name=name: f"{name}: {text}", **tolerance)
 
 
-@pytest.fixture
-def build(world, representation):
+def build(cls, config, double):
     """Our agent in the dtype asked for; the representation's gradient reaches everything."""
-
-    def make(cls, config, double):
-        env = world(N, num_levels=3)
-        agent = cls(env, representation(env, double=double), config, mode="online", seed=0)
-        if double:
-            agent.policy.double()
-            agent._setup_storage()
-        return agent
-
-    return make
+    env = make_env(N, num_levels=3)
+    agent = cls(env, make_representation(env, double=double), config, mode="online", seed=0)
+    if double:
+        agent.policy.double()
+        agent.collector.allocate()
+    return agent
 
 
 @pytest.mark.parametrize("double", [True, False], ids=["float64", "float32"])
 @pytest.mark.parametrize("value_clip", [None, 0.05])
-def test_ppo_is_sb3s(build, world, monkeypatch, double, value_clip):
+def test_ppo_is_sb3s(monkeypatch, double, value_clip):
     # T=6 does not divide the episodes' 3..6 steps; odd episodes are truncated, so a missed bootstrap shows.
     config = PPO.Config(
         learning_rate=3e-3, n_steps=6, gamma=0.9, gae_lambda=0.8, epochs=2, minibatches=3, clip_range=0.1,
@@ -132,7 +128,7 @@ def test_ppo_is_sb3s(build, world, monkeypatch, double, value_clip):
     )  # fmt: skip
     ours = build(PPO, config, double)
     model = theirs(
-        ours, world(N, num_levels=3), double, sb3.PPO, learning_rate=3e-3, n_steps=6, batch_size=8, n_epochs=2,
+        ours, make_env(N, num_levels=3), double, sb3.PPO, learning_rate=3e-3, n_steps=6, batch_size=8, n_epochs=2,
         gamma=0.9, gae_lambda=0.8, clip_range=0.1, clip_range_vf=value_clip, ent_coef=0.02, max_grad_norm=0.4,
         policy_kwargs={"optimizer_kwargs": {"eps": 1e-5}},
     )  # fmt: skip
@@ -140,13 +136,13 @@ def test_ppo_is_sb3s(build, world, monkeypatch, double, value_clip):
 
 
 @pytest.mark.parametrize("double", [True, False], ids=["float64", "float32"])
-def test_a2c_is_sb3s(build, world, monkeypatch, double):
+def test_a2c_is_sb3s(monkeypatch, double):
     config = A2C.Config(
         n_steps=5, gamma=0.9, gae_lambda=0.7, entropy_coef=0.02, normalise_reward=False, timeout_is_terminal=False
     )
     ours = build(A2C, config, double)
     model = theirs(
-        ours, world(N, num_levels=3), double, sb3.A2C, learning_rate=7e-4, n_steps=5, gamma=0.9, gae_lambda=0.7,
+        ours, make_env(N, num_levels=3), double, sb3.A2C, learning_rate=7e-4, n_steps=5, gamma=0.9, gae_lambda=0.7,
         ent_coef=0.02,
     )  # fmt: skip
     compare(ours, model, monkeypatch, n_steps=5, updates=8, double=double)

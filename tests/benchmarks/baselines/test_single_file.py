@@ -15,7 +15,7 @@ from envs.counting import CountingVectorEnv
 from envs.spaces import EnvSpec
 from envs.wrappers.sb3 import Sb3VecEnv
 from intrinsic.normalise import DiscountedReturnStd
-from tests.agents.conftest import Tiny
+from tests.agents.tools import Tiny
 
 T, N = 5, 3
 
