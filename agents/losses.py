@@ -93,9 +93,9 @@ class ActorCriticLoss:
         log_prob = distribution.log_prob(parameters, steps.action[0])
         old_log_prob = data.log_probs.flatten()[indices]
         policy_loss = self.policy_loss(log_prob, old_log_prob, advantage).mean()
-        value_loss = self._value_loss(heads.value, data.values, targets.returns, indices)
+        value_loss = self._value_loss(heads.value, targets.returns, data.values, indices)
         if heads.bonus_value is not None and data.bonus_values is not None and targets.bonus_returns is not None:
-            bonus_loss = self._value_loss(heads.bonus_value, data.bonus_values, targets.bonus_returns, indices)
+            bonus_loss = self._value_loss(heads.bonus_value, targets.bonus_returns, data.bonus_values, indices)
             metrics.add("loss/bonus_value", bonus_loss, weight)
             value_loss = value_loss + bonus_loss
         entropy = distribution.entropy(parameters).mean()
@@ -112,8 +112,8 @@ class ActorCriticLoss:
     def _value_loss(
         self,
         value: Float[Tensor, " B"],
-        old_values: Float[Tensor, "T+1 N"],
         returns: Float[Tensor, "T N"],
+        old_values: Float[Tensor, "T+1 N"],
         indices: Int[Tensor, " B"],
     ) -> Float[Tensor, ""]:
         return self.value_loss(value, old_values[:-1].flatten()[indices], returns.flatten()[indices]).mean()

@@ -34,12 +34,12 @@ Observation = np.ndarray | dict[str, np.ndarray]
 class RolloutData:
     """What a rollout holds beside History, in the dtype of the policy's heads; written anew by each rollout."""
 
+    log_probs: Float[Tensor, "T N"]
+    """log pi(a|s) when acting."""
     values: Float[Tensor, "T+1 N"]
     """V of the observation at each step, and of the one after the last."""
     bonus_values: Float[Tensor, "T+1 N"] | None
     """The same of the bonuses' own head, where there is one."""
-    log_probs: Float[Tensor, "T N"]
-    """log pi(a|s) when acting."""
     bootstrap: Float[Tensor, "T N"]
     """gamma V(final observation) at truncated steps, else 0; added to the reward."""
     contexts: Float[Tensor, "T N K"] | None
@@ -57,9 +57,9 @@ class RolloutData:
 
         carried = () if policy.mode == "frozen" else policy.representation.initial_state(n_envs)
         return cls(
+            log_probs=zeros(n_steps, n_envs),
             values=zeros(n_steps + 1, n_envs),
             bonus_values=None if policy.bonus_net is None else zeros(n_steps + 1, n_envs),
-            log_probs=zeros(n_steps, n_envs),
             bootstrap=zeros(n_steps, n_envs),
             contexts=zeros(n_steps, n_envs, policy.context_dim, dtype=torch.float32) if policy.context_dim else None,
             states=tuple(zeros(n_steps, *tensor.shape, dtype=torch.float32) for tensor in carried),
@@ -172,7 +172,7 @@ class RolloutCollector:
         self, finished: np.ndarray, truncated: np.ndarray, infos: list[dict[str, Any]]
     ) -> dict[int, Obs]:
         """True last observations by environment; on the way, gamma V of truncated steps goes into ``bootstrap``."""
-        known = [i for i in finished if infos[i].get("terminal_observation") is not None]
+        known = [i for i in finished.tolist() if infos[i].get("terminal_observation") is not None]
         bootstrapped = [i for i in known if truncated[i] and not self.config.timeout_is_terminal]
         keep = self.history.frames or self.final_observations
         true = [i for i in known if keep and not infos[i].get("terminal_observation_is_previous", False)]

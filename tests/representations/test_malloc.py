@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-import agents.rollout
+import agents.on_policy
 import representations.pretrain
 from agents.ppo import PPO
 from envs.counting import CountingVectorEnv
@@ -46,14 +46,14 @@ def test_freed_memory_is_kept_for_the_next_micro_batch():
 
 def test_training_and_pretraining_ask_for_it(monkeypatch):
     asked = []
-    for module in (agents.rollout, representations.pretrain):
+    for module in (agents.on_policy, representations.pretrain):
         monkeypatch.setattr(module, "keep_freed_memory", lambda module=module: asked.append(module.__name__))
     env = Sb3VecEnv(CountingVectorEnv(2, size=36))
     random = Random(EnvSpec.of(env))
     PPO(env, random)
     frames = {"image": torch.from_numpy(np.zeros((4, 3, 36, 36), np.uint8))}
     representations.pretrain.Pretrainer(random, frames, 8, generator=torch.Generator())
-    assert asked == ["agents.rollout", "representations.pretrain"]
+    assert asked == ["agents.on_policy", "representations.pretrain"]
 
 
 def test_threads_sleep_while_they_wait_unless_told_otherwise():

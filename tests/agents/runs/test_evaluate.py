@@ -1,10 +1,12 @@
 """The first k episodes of every environment, each exactly once, however long they last."""
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 
-from agents.policy import Policy
+from agents.actions import Categorical
+from agents.policy import PolicyOutput
 from agents.runs.evaluate import agreement, first_episodes, fixed_length_returns
 from envs.counting import CountingVectorEnv
 from envs.registry import UsageError
@@ -45,9 +47,11 @@ class Script:
 
 
 class Uniform:
-    """A policy that shows which environments it was asked about."""
+    """A policy that shows which environments it was asked about, as far as a ``PolicyRunner`` needs one."""
 
-    device = torch.device("cpu")
+    device, mode, num_threads = torch.device("cpu"), "online", 1
+    distribution = Categorical(2)
+    observation_space = gym.spaces.Box(0, 255, (2, 4, 5), np.uint8)
 
     def __init__(self):
         self.asked = []
@@ -59,17 +63,15 @@ class Uniform:
     def set_training_mode(self, mode):
         self.training = mode
 
-    def look(self, obs, state, first):
+    def __call__(self, obs, state, first):
         assert not self.training
         assert obs["image"].shape[1:] == (2, 4, 5)  # channels first for the network
         count = torch.where(first, torch.zeros_like(state[0]), state[0]) + 1
         self.asked.append((obs["image"][:, 0, 0, 0].tolist(), count.tolist()))
-        return torch.zeros(len(count), 1), (count,), (torch.zeros(len(count), 2), torch.zeros(len(count)), None)
+        return PolicyOutput(torch.zeros(len(count), 1), (count,), torch.zeros(len(count), 2), torch.zeros(len(count)), None)
 
-    def renew(self, state, first, generator):
+    def start_episodes(self, state, first, contexts):
         return state
-
-    draw = Policy.draw
 
 
 @pytest.mark.parametrize(
@@ -99,11 +101,6 @@ def test_finished_environments_are_not_encoded_and_states_follow_their_rows():
     assert policy.asked[2][1] == [3.0, 3.0]
 
 
-def test_the_policy_class_offers_what_evaluation_uses():
-    for name in ("look", "renew", "draw", "initial_state", "set_training_mode"):
-        assert callable(getattr(Policy, name))
-
-
 def test_windows_sum_through_the_ends_of_episodes():
     env, policy = Script(), Uniform()
     found = fixed_length_returns(policy, env, torch.Generator(), 8)
@@ -118,13 +115,10 @@ def test_windows_sum_through_the_ends_of_episodes():
 class Bright(Uniform):
     """Two actions: the second where the frame's mean is above 10, with probability 0.75; counts frames in its state."""
 
-    def look(self, obs, state, first):
+    def __call__(self, obs, state, first):
         bright = (obs["image"].float().mean((1, 2, 3)) > 10).float()
         p = torch.stack([0.75 - 0.5 * bright, 0.25 + 0.5 * bright], 1)
-        return bright.unsqueeze(1), (state[0] + 1,), (p.log(), bright, None)
-
-    def draw(self, log_pi, generator):
-        return torch.multinomial(log_pi.exp(), 1, generator=generator).squeeze(1)
+        return PolicyOutput(bright.unsqueeze(1), (state[0] + 1,), p.log(), bright, None)
 
 
 def paired(looks, steps=20, **options):
