@@ -333,6 +333,11 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
             when = f"after {self.num_timesteps:,} frames"
             self._warned_of_collapse = warn_if_collapsed(self.representation.name, spread, size, when)
 
+    @property
+    def first_reward(self) -> int:
+        """Frames until the environment first gave more than 0; 0 while it has not."""
+        return self.reward_pipeline.first_reward
+
     def dump_logs(self, iteration: int = 0) -> None:
         """Log the charts that every run has; episode returns are the environment's own."""
         seconds = max((time.time_ns() - self.start_time) / 1e9, sys.float_info.epsilon)

@@ -148,8 +148,8 @@ class TrainingCallback(BaseCallback):
             record["train/return"] = float(np.mean([info["r"] for info in episodes]))
             record["train/episode_length"] = float(np.mean([info["l"] for info in episodes]))
             record["train/success"] = float(np.mean([info["r"] > 0 for info in episodes]))
-        if agent.reward_pipeline.first_reward:
-            record["train/first_reward"] = agent.reward_pipeline.first_reward
+        if agent.first_reward:
+            record["train/first_reward"] = agent.first_reward
         record.update(self.coverage.metrics())
         self.ranks.on_rank_zero(lambda: self._report(record, step, last))
         self.stop.asked = self.ranks.any(self.stop.asked)
