@@ -208,8 +208,11 @@ def neutrality(args: Args) -> int:
     if args.against is None:
         return 0
     with open(args.against, newline="") as handle:
-        differing = compare(rows, list(csv.DictReader(handle)))
+        before = list(csv.DictReader(handle))
+    differing = compare(rows, before)
     print("\n".join(differing) or f"{len(rows)} cases, no difference")
+    if absent := [row["case"] for row in rows if row["case"] not in {known["case"] for known in before}]:
+        print(f"not in {args.against}, so not compared: {', '.join(absent)}")
     return 1 if differing else 0
 
 

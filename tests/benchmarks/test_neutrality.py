@@ -141,7 +141,9 @@ def test_the_command_writes_chosen_cases_and_compares_them(tmp_path, capsys, fak
     lines = out.read_text().splitlines()
     assert lines == [",".join(COLUMNS), "a,a,r,e,", "ab,ab,r,e,"]
     assert neutrality.main(["--against", str(out)]) == 0
-    assert "3 cases, no difference" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "3 cases, no difference" in text
+    assert f"not in {out}, so not compared: b\n" in text
     out.write_text(out.read_text().replace("a,a,", "a,changed,", 1))
     assert neutrality.main(["--against", str(out), "--only", "a", "b"]) == 1
     assert "a: weights changed -> a" in capsys.readouterr().out

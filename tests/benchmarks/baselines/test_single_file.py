@@ -68,7 +68,7 @@ class NoTimeLimit(VecEnvWrapper):
         return obs, rewards, dones, [{**info, "TimeLimit.truncated": False} for info in infos]
 
 
-def world():
+def make_env():
     return CountingVectorEnv(N, size=8, episode_length=3, num_levels=3, seed=1)
 
 
@@ -83,12 +83,12 @@ def test_iterations_equal_a_peers(value_clip, monkeypatch):
     ours = {"epochs": 2, "minibatches": 3, "clip_range": 0.1, "value_clip": value_clip, "entropy_coef": 0.02}
     # SB3's value loss has no half
     settings = Settings(**shared, **ours, value_coef=1.0 if value_clip is None else 0.5, normalise_reward=False)
-    loop = SingleFile(world(), agent, settings, seed=0)
+    loop = SingleFile(make_env(), agent, settings, seed=0)
     before = [weight.clone() for weight in agent.parameters()]
     order = torch.Generator().manual_seed(0)
     if value_clip is None:
         peer = sb3.PPO(
-            "CnnPolicy", NoTimeLimit(Sb3VecEnv(world())), **shared, batch_size=6, n_epochs=2, clip_range=0.1,
+            "CnnPolicy", NoTimeLimit(Sb3VecEnv(make_env())), **shared, batch_size=6, n_epochs=2, clip_range=0.1,
             ent_coef=0.02, vf_coef=0.5, device="cpu",
             policy_kwargs={"features_extractor_class": Extractor, "net_arch": [], "ortho_init": False},
         )  # fmt: skip
@@ -100,7 +100,7 @@ def test_iterations_equal_a_peers(value_clip, monkeypatch):
         monkeypatch.setattr(np.random, "permutation", permutation)
         extractor = peer.policy.features_extractor.net
     else:
-        env = Sb3VecEnv(world())
+        env = Sb3VecEnv(make_env())
         config = PPOConfig(**shared, **ours, normalise_reward=False)
         peer = PPO(env, Tiny(EnvSpec.of(env)), config, mode="online")
         peer.streams["policy"].manual_seed(5)
