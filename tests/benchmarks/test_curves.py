@@ -20,7 +20,7 @@ def test_a_row_for_each_run_and_a_comparison_with_the_baseline(tmp_path, capsys)
     assert main([str(tmp_path), "--reach", "7"]) == 0
     text = capsys.readouterr().out
     assert "stopped at 1,000,000 of 1,000,000" in text
-    assert "darla 512" in text  # frames of pre-training are told, not counted
+    assert "darla 512" in text  # frames of pre-training are named, not counted
     with open(tmp_path / "curves.csv", newline="") as handle:
         rows = list(csv.DictReader(handle))
     assert [(row["repr"], row["seed"]) for row in rows] == [("cnn", "0"), ("cnn", "1"), ("darla", "0"), ("darla", "1")]

@@ -65,7 +65,7 @@ def test_errors_by_hand(exact):
     # nearest to the query: room 0 the third view, 0.6; room 1 the first, 0
     assert found["copy"] == pytest.approx((0.2**2 + 0.2**2) / 2, rel=1e-5)
     assert found["mean"] == pytest.approx((0.3**2 + 0.3**2) / 2, rel=1e-5)
-    # each is told the other's first camera: room 0 paints 0.5, room 1 paints 1
+    # each has the other's first camera: room 0 predicts 0.5, room 1 predicts 1
     assert found["shuffled"] == pytest.approx((0.3**2 + 0.8**2) / 2, rel=1e-5)
     # 8 samples, four 0.1 above and four 0.1 below: sample variance 8 * 0.01 / 7
     assert found["spread"] == pytest.approx(math.sqrt(0.08 / 7), rel=1e-4)
@@ -151,11 +151,11 @@ def test_from_fit_to_table_and_the_second_time_at_once(tmp_path, capsys, monkeyp
 )
 def test_bad_input_is_one_line_and_writes_nothing(argv, words, tmp_path, capsys):
     assert main([*argv, "--out", str(tmp_path / "here")]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("error: ")
-    assert told.count("\n") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
     for word in words:
-        assert word in told
+        assert word in error
     assert not list(tmp_path.iterdir())
 
 
@@ -164,7 +164,7 @@ def test_bad_input_is_one_line_and_writes_nothing(argv, words, tmp_path, capsys)
 )
 def test_impossible_numbers_are_one_line(flag, value, tmp_path, capsys):
     assert main([flag, value, "--out", str(tmp_path / "here")]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith(f"error: {flag} {value}")
-    assert told.count("\n") == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {flag} {value}")
+    assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
