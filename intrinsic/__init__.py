@@ -1,12 +1,12 @@
 """Intrinsic-motivation bonuses: each turns Steps into a reward of its own, added before advantages are estimated.
 
-Read in this order: ``base`` (the contract), ``sight`` (what a bonus looks at), ``scale`` (the running scale every bonus
-is divided by), ``visits`` (states as hashes, first visits of an episode); then one file a bonus. Prediction error:
-``pixel_error``, ``icm``, ``latent_error``, ``rnd``, ``disagreement``. Prediction gain: ``prediction_gain`` (counts and
-pseudo-counts), ``learning_progress``, ``bayesian_surprise``, ``complexity_gain``. Empowerment: ``empowerment``,
-``vic``, ``diayn``. What several of them are made of: ``moments`` (running mean and variance), ``trial`` (what a step
-would gain), ``forward`` and ``variational`` (Bayesian forward models), ``pixel_cnn`` (a density). ``BONUSES`` maps
-names to classes; third parties add to it through the entry-point group ``rl_transfer.bonuses``.
+Files in reading order. ``base``: the contract. ``inputs``: the newest frame or the features, and encoders for them.
+``normalise``: running moments, and the running scale that every bonus is divided by. ``state_hash``: states as hashes,
+first visits of an episode. Then one file a bonus. Prediction error: ``pixel_error``, ``icm``, ``latent_error``,
+``rnd``, ``disagreement``. Prediction gain: ``prediction_gain`` (counts and pseudo-counts), ``learning_progress``,
+``bayesian_surprise``, ``complexity_gain``. Empowerment: ``empowerment``, ``diayn``, ``vic``. Subfolder ``models``: what
+several of them share. ``BONUSES`` maps names to classes; third parties add to it through the entry-point group
+``rl_transfer.bonuses``.
 """
 
 from envs.registry import Registry

@@ -1,6 +1,6 @@
-"""The contract of every intrinsic bonus: score the whole rollout, then learn from it; both once per rollout.
+"""The contract of every intrinsic bonus: score the whole rollout, then learn from it, once per rollout each.
 
-A bonus of its own, whole:
+A bonus of one's own, whole (README.md beside this file runs one):
 
     class Surprise(IntrinsicBonus):
         def __init__(self, spec, config=None):
@@ -9,7 +9,7 @@ A bonus of its own, whole:
             self.optimizer = torch.optim.Adam(self.net.parameters(), self.config.learning_rate)
 
         def score(self, batch):                       # (B,), no gradient
-            return (self.net(batch.next) - self.net(batch.now)).square().mean(1)
+            return (self.net(batch.next_obs) - self.net(batch.obs)).square().mean(1)
 
         def learn(self, batch, generator):            # one step of the optimizer
             ...
@@ -25,15 +25,30 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from envs.registry import UsageError
 from envs.spaces import EnvSpec
 from envs.steps import Steps
-from intrinsic.inputs import BonusInput, Look
+from intrinsic.inputs import BonusInput, InputKind
 
 CHUNK = 1024
 """Transitions scored at once: bounds the memory of activations, changes no value."""
+
+
+def at_least(minimum: int, **settings: float | int) -> None:
+    """Check the settings of a bonus; ValueError with the first below ``minimum``, by name."""
+    for name, value in settings.items():
+        if not value >= minimum:
+            raise ValueError(f"{name}={value}: give at least {minimum}")
+
+
+def above(bound: int, **settings: float | int) -> None:
+    """Check the settings of a bonus; ValueError with the first at or below ``bound``, by name."""
+    for name, value in settings.items():
+        if not value > bound:
+            raise ValueError(f"{name}={value}: give a number above {bound}")
 
 
 @dataclass(frozen=True)
@@ -44,44 +59,54 @@ class Config:
     """Step size of the bonus's own Adam."""
     batch: int = 256
     """Transitions per step of it; one pass over each rollout."""
-    on: Look = "image"
-    """What it looks at: 'image' (the newest frame), 'features' (of the agent's frozen representation), or 'auto':
-    the features where there are any."""
+    on: InputKind = "image"
+    """Inputs: 'image' (the newest frame), 'features' (of the agent's frozen representation), or 'auto': the features
+    where there are any."""
 
     def __post_init__(self) -> None:
-        if self.batch < 1 or not self.learning_rate > 0:
-            raise ValueError(f"batch={self.batch}, learning_rate={self.learning_rate}: both must be above 0")
+        at_least(1, batch=self.batch)
+        above(0, learning_rate=self.learning_rate)
 
 
 @dataclass(frozen=True)
 class Transitions:
-    """B steps of which it is known what followed, flat, as the bonus sees them."""
+    """B steps with a known successor, flat, as a bonus sees them."""
 
-    now: Tensor
+    obs: Tensor
     """(B, C, H, W) uint8 newest frames, or (B, D) features, where the action was taken."""
-    action: Tensor
+    action: Int[Tensor, " B"]
     """(B,) int64."""
-    next: Tensor
-    """What followed, like ``now``; never the first frame of another episode."""
-    place: Tensor
+    next_obs: Tensor
+    """What followed, like ``obs``; never the first frame of another episode."""
+    index: Int[Tensor, " B"]
     """(B,) int64, t * N + stream."""
-    context: Tensor | None = None
-    """(B, K) what the policy was shown beside the observation."""
+    context: Float[Tensor, "B K"] | None = None
+    """(B, K) what the policy saw beside the observation."""
+
+
+def gradient_step(optimizer: torch.optim.Optimizer, loss: Float[Tensor, ""]) -> None:
+    """One step of the optimizer down the gradient of a scalar loss."""
+    optimizer.zero_grad()
+    torch.autograd.backward(loss)
+    optimizer.step()
 
 
 class IntrinsicBonus(nn.Module, ABC):
-    """Turns Steps into a reward of its own.
+    """A reward of the agent's own, computed from Steps.
 
-    The agent calls ``compute`` on the whole rollout *before* advantages are estimated, scales the result by the
-    running standard deviation of its discounted sum, adds ``coefficient`` times it to the reward, and calls
-    ``update`` after the policy update. Everything that must survive a restart is a parameter, a buffer, or a
-    ``torch.optim`` optimizer held as an attribute: all three are checkpointed without further code.
+    The agent calls ``compute`` on the whole rollout *before* advantages are estimated, divides the result by the
+    running standard deviation of its discounted sum, adds ``coefficient`` times it to the reward, and calls ``update``
+    after the policy update. Everything that must survive a restart is a parameter, a buffer, or a ``torch.optim``
+    optimizer held as an attribute: all three are checkpointed without further code.
 
-    Most bonuses write ``score`` and ``learn`` alone; one that pays an episode as a whole overrides ``compute``.
+    Most bonuses write ``score`` and ``learn`` alone; one that rewards an episode as a whole overrides ``compute``.
 
     Args:
         spec: the environment as Steps hold it: images (C, H, W) uint8, perhaps "features" (D,).
         config: of the subclass; None takes its defaults.
+
+    Raises:
+        UsageError: the environment lacks the inputs, or has fewer than two discrete actions.
     """
 
     Config: ClassVar[type[Config]] = Config
@@ -98,7 +123,7 @@ class IntrinsicBonus(nn.Module, ABC):
 
     @property
     def name(self) -> str:
-        """For charts and messages: PixelError is pixel_error."""
+        """Name in charts and messages: PixelError is pixel_error."""
         return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
 
     @property
@@ -108,53 +133,53 @@ class IntrinsicBonus(nn.Module, ABC):
 
     @property
     def context_dim(self) -> int:
-        """K, size of what the policy must see beside the observation (a skill); 0 for most."""
+        """K, size of the context (a skill) that the policy must see beside the observation; 0 for most."""
         return 0
 
-    def draw_context(self, count: int, generator: torch.Generator | None) -> Tensor:
-        """Contexts (count, K) for as many new episodes."""
+    def draw_context(self, count: int, generator: torch.Generator | None) -> Float[Tensor, "count K"]:
+        """Contexts of ``count`` new episodes."""
         return torch.zeros(count, self.context_dim)
 
     @torch.no_grad()
-    def compute(self, steps: Steps) -> Tensor:
-        """Raw bonus (T, N), no gradient, not scaled; 0 where the world cannot show what followed."""
+    def compute(self, steps: Steps) -> Float[Tensor, "T N"]:
+        """Raw bonus, without gradient or scaling; 0 where the environment cannot show what followed."""
         bonus = torch.zeros(steps.action.numel(), device=steps.action.device)
         for batch in self.transitions(steps, CHUNK):
-            bonus[batch.place] = self.score(batch).float()
+            bonus[batch.index] = self.score(batch).float()
         return bonus.view(steps.shape)
 
     def update(self, steps: Steps, generator: torch.Generator) -> dict[str, float]:
-        """One pass over the rollout in random order, ``config.batch`` transitions a step; means of its metrics."""
+        """One pass over the rollout in random order, ``config.batch`` transitions a step; means of the metrics."""
         sums: dict[str, Tensor] = {}
         total = 0
         for batch in self.transitions(steps, self.config.batch, generator):
-            share = len(batch.action)
-            total += share
+            size = len(batch.action)
+            total += size
             for name, value in self.learn(batch, generator).items():
-                sums[name] = sums.get(name, torch.zeros(())) + value.detach().float().cpu() * share
+                sums[name] = sums.get(name, torch.zeros(())) + value.detach().float().cpu() * size
         return {name: float(value) / total for name, value in sums.items()}
 
     @abstractmethod
-    def score(self, batch: Transitions) -> Tensor:
-        """Raw bonus (B,); called without gradient."""
+    def score(self, batch: Transitions) -> Float[Tensor, " B"]:
+        """Raw bonus of each transition; called without gradient."""
 
     @abstractmethod
     def learn(self, batch: Transitions, generator: torch.Generator) -> dict[str, Tensor]:
         """One step of the bonus's own optimizer, with its own draws; scalars to log."""
 
     def transitions(self, steps: Steps, size: int, generator: torch.Generator | None = None) -> Iterator[Transitions]:
-        """The steps whose successor is known, ``size`` at a time; in random order where a generator is given."""
-        places = steps.next_valid.flatten().nonzero().squeeze(1)
+        """Steps with a known successor, ``size`` at a time; in random order where a generator is given."""
+        index = steps.next_valid.flatten().nonzero().squeeze(1)
         if generator is not None:
-            order = torch.randperm(len(places), generator=generator, device=generator.device)
-            places = places[order.to(places.device)]
-        now, following = self.inputs.select(steps.obs), self.inputs.select(steps.next_obs)
+            order = torch.randperm(len(index), generator=generator, device=generator.device)
+            index = index[order.to(index.device)]
+        obs, next_obs = self.inputs.select(steps.obs), self.inputs.select(steps.next_obs)
         context = None if steps.context is None else steps.context.flatten(0, 1)
-        for part in places.split(size) if len(places) else ():
+        for rows in torch.split(index, size) if len(index) else ():
             yield Transitions(
-                now=now[part],
-                action=steps.action.flatten()[part],
-                next=following[part],
-                place=part,
-                context=None if context is None else context[part],
+                obs=obs[rows],
+                action=steps.action.flatten()[rows],
+                next_obs=next_obs[rows],
+                index=rows,
+                context=None if context is None else context[rows],
             )

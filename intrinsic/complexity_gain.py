@@ -3,8 +3,8 @@
     b = KL(theta' || psi) - KL(theta || psi),   to first order  -step * dKL/dtheta . dL(x, theta)/dtheta,   nats
 
 theta = (mu, rho) are the posterior's means and spreads, psi the prior, theta' = theta - step * gradient of the loss L =
--log p(y | x) of the transition alone. What makes a regularised model grow pays; what makes it shrink costs, so that b
-may be below 0. One derivative along dKL/dtheta (two backward passes) gives b of the whole batch.
+-log p(y | x) of the transition alone. What makes a regularised model grow is rewarded; what makes it shrink costs, so
+that b may be below 0. One derivative along dKL/dtheta (two backward passes) gives b of the whole batch.
 
 Differs from the paper: a reward of single transitions, where it was a bandit's for choosing a task; the prior is fixed,
 where psi moved with theta; the forward model is that of ``variational``, on fixed random features.
@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from envs.spaces import EnvSpec
-from intrinsic.base import Config, IntrinsicBonus, Transitions
+from intrinsic.base import Config, IntrinsicBonus, Transitions, above, at_least
 from intrinsic.models.variational import VariationalForward
 
 
@@ -34,19 +35,20 @@ class ComplexityGainConfig(Config):
     prior: float = 0.5
     """sd of the weights' prior."""
     draws: int = 4
-    """Of the weights."""
+    """Draws of the weights."""
     step: float = 1e-3
-    """Of the transition's own gradient step, in (mu, rho)."""
+    """Size of the transition's own gradient step, in (mu, rho)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if min(self.width, self.hidden, self.draws) < 1:
-            raise ValueError("width, hidden and draws must be at least 1")
-        if not min(self.noise, self.prior) > 0 or self.step < 0:
-            raise ValueError("noise and prior must be above 0, step not below")
+        at_least(1, width=self.width, hidden=self.hidden, draws=self.draws)
+        above(0, noise=self.noise, prior=self.prior)
+        at_least(0, step=self.step)
 
 
 class ComplexityGain(IntrinsicBonus):
+    """Growth of a variational model's complexity by one transition, nats."""
+
     Config = ComplexityGainConfig
     config: ComplexityGainConfig
 
@@ -57,14 +59,14 @@ class ComplexityGain(IntrinsicBonus):
         self.optimizer = torch.optim.Adam([self.model.mu, self.model.rho], c.learning_rate)
 
     @torch.enable_grad()
-    def score(self, batch: Transitions) -> Tensor:
+    def score(self, batch: Transitions) -> Float[Tensor, " B"]:
         model, theta = self.model, (self.model.mu, self.model.rho)
         growth = torch.autograd.grad(model.complexity(*theta), theta)
-        losses = model.losses(*theta, model.noises(), *model.pair(batch))
+        losses = model.losses(*theta, model.weight_noise(), *model.regression(batch))
         weight = torch.ones_like(losses, requires_grad=True)
         slopes = torch.autograd.grad(losses @ weight, theta, create_graph=True)
         # Linear in the weights, so that its derivative by each weight is that one's own slope along the growth
-        along = torch.stack([(slope * way).sum() for slope, way in zip(slopes, growth, strict=True)]).sum()
+        along = torch.stack([(slope * direction).sum() for slope, direction in zip(slopes, growth, strict=True)]).sum()
         return -self.config.step * torch.autograd.grad(along, weight)[0]
 
     def learn(self, batch: Transitions, generator: torch.Generator) -> dict[str, Tensor]:

@@ -1,12 +1,12 @@
 """DIAYN (Eysenbach et al. 2018, "Diversity is all you need: learning skills without a reward function").
 
-Each episode draws one of K skills, z ~ p uniform, and the policy sees it, one-hot, to the end. A discriminator q tells
-from the state that a step led to which skill was at work, by maximum likelihood; skills are paid for being told apart:
+Each episode draws one of K skills, z ~ p uniform, and the policy gets it, one-hot, to the end. A discriminator q infers
+the skill from the state that a step led to, by maximum likelihood; the reward is for skills that can be distinguished:
 
     r = log q(z | s') - log p(z) = log q(z | s') + log K,   in nats
     loss of q = mean of -log q(z | s')
 
-``score`` returns r: at most log K; 0 on average where states tell nothing of the skill, and 0 everywhere before q has
+``score`` returns r: at most log K; 0 on average where states say nothing of the skill, and 0 everywhere before q has
 learnt. Its mean over steps is a lower bound of I(z; s').
 
 Differs from the paper: the agent is PPO or A2C with its entropy bonus, where it was SAC with an entropy of weight 0.1;
@@ -22,25 +22,19 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from envs.spaces import EnvSpec
-from intrinsic.base import Config, IntrinsicBonus, Transitions
+from intrinsic.base import Config, IntrinsicBonus, Transitions, at_least, gradient_step
+from intrinsic.inputs import zero_init_linear
 
 
-def draw_one_hot(count: int, kinds: int, generator: torch.Generator | None) -> Tensor:
-    """(count, kinds) float32, uniform; drawn on the generator's device."""
+def draw_one_hot(count: int, classes: int, generator: torch.Generator | None) -> Float[Tensor, "{count} {classes}"]:
+    """Uniform draws, one-hot, on the generator's device."""
     device = torch.device("cpu") if generator is None else generator.device
-    kind = torch.randint(kinds, (count,), generator=generator, device=device)
-    return F.one_hot(kind, kinds).float()
-
-
-def zero_init_linear(width: int, kinds: int) -> nn.Linear:
-    """A layer of logits that begins at 0: every kind equally likely, whatever is seen."""
-    layer = nn.Linear(width, kinds)
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
+    label = torch.randint(classes, (count,), generator=generator, device=device)
+    return F.one_hot(label, classes).float()
 
 
 @dataclass(frozen=True)
@@ -48,15 +42,17 @@ class DiaynConfig(Config):
     skills: int = 8
     """K, of which each episode draws one; the paper has 50."""
     width: int = 256
-    """Of the discriminator's dense layers; the paper has 300."""
+    """Units of the discriminator's dense layers; the paper has 300."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.skills < 2 or self.width < 1:
-            raise ValueError(f"skills={self.skills}, width={self.width}: give at least 2 skills and a width of 1")
+        at_least(2, skills=self.skills)
+        at_least(1, width=self.width)
 
 
 class Diayn(IntrinsicBonus):
+    """Log-probability of the skill by the state it led to, above chance."""
+
     Config = DiaynConfig
     config: DiaynConfig
 
@@ -70,24 +66,22 @@ class Diayn(IntrinsicBonus):
     def context_dim(self) -> int:
         return self.config.skills
 
-    def draw_context(self, count: int, generator: torch.Generator | None) -> Tensor:
+    def draw_context(self, count: int, generator: torch.Generator | None) -> Float[Tensor, "count K"]:
         return draw_one_hot(count, self.config.skills, generator)
 
-    def score(self, batch: Transitions) -> Tensor:
-        log_q = F.log_softmax(self.discriminator(batch.next), 1)
+    def score(self, batch: Transitions) -> Float[Tensor, " B"]:
+        log_q = F.log_softmax(self.discriminator(batch.next_obs), 1)
         return log_q.gather(1, _skill(batch).unsqueeze(1)).squeeze(1) + math.log(self.config.skills)
 
     def learn(self, batch: Transitions, generator: torch.Generator) -> dict[str, Tensor]:
         skill = _skill(batch)
-        logits = self.discriminator(batch.next)
+        logits = self.discriminator(batch.next_obs)
         loss = F.cross_entropy(logits, skill)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
+        gradient_step(self.optimizer, loss)
         return {"loss": loss.detach(), "accuracy": (logits.detach().argmax(1) == skill).float().mean()}
 
 
-def _skill(batch: Transitions) -> Tensor:
-    """(B,) int64."""
+def _skill(batch: Transitions) -> Int[Tensor, " B"]:
+    """Number of each transition's skill."""
     assert batch.context is not None, "the agent draws a context wherever context_dim is above 0"
     return batch.context.argmax(1)

@@ -1,10 +1,12 @@
-"""Empowerment (Klyubin, Polani & Nehaniv 2005), exact and as a bonus (Mohamed & Rezende 2015, "Variational information
-maximisation for intrinsically motivated reinforcement learning").
+"""Empowerment as a bonus.
+
+Klyubin, Polani & Nehaniv 2005; Mohamed & Rezende 2015, "Variational information maximisation for intrinsically
+motivated reinforcement learning".
 
     E_n(s) = max over w of I(a; s' | s),   a: n actions drawn beforehand from the source w(a|s),   s': the state after
 
-``exact_empowerment`` computes it in bits for a world that can be listed, by Blahut and Arimoto's iteration. The bonus,
-in nats, bounds it from below. For any source w and any planner q, normalised over a,
+``models.channel_capacity`` computes it exactly where states can be listed. The bonus, in nats, bounds it from below.
+For any source w and any planner q, normalised over a,
 
     E_n(s) >= E_w[log q(a | s, s') - log w(a | s)],
 
@@ -17,11 +19,11 @@ anything is learnt, and 0 where the episode terminated: nothing can be done from
     loss of b = -log b(a | s)
     loss of m = (log q(a | s, s') - m(s, a))^2,   q without gradient
 
-g alone knows the world: it is log p(s' | s, a) up to what is the same for every a, so the source may differ from what
-the policy does and no importance weight is needed. w and the bonus take m from an average of its network over the last
-steps: with the newest, the noise of m would feed itself through w. Where m is the mean of log q, or of several q as w
-moved, log Z is a lower bound (log is concave: the mean of several log q is below the log of one normalised q). An error
-of m raises log Z by at most its largest value over a; noise alone, by about half of its variance.
+g alone models the environment: it is log p(s' | s, a) up to what is the same for every a, so the source may differ from
+what the policy does and no importance weight is needed. w and the bonus take m from an average of its network over the
+last steps: with the newest, the noise of m would feed itself through w. Where m is the mean of log q, or of several q
+as w moved, log Z is a lower bound (log is concave: the mean of several log q is below the log of one normalised q). An
+error of m raises log Z by at most its largest value over a; noise alone, by about half of its variance.
 
 Differs from the paper: there actions are drawn from w, here from the policy, hence b; m = log w + log Z is one network,
 there log w and a normaliser psi are fit, with 1/beta beside the entropy (here beta = 1), and not averaged; g is one
@@ -38,48 +40,17 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from envs.registry import UsageError
 from envs.spaces import EnvSpec
 from envs.steps import Steps
-from intrinsic.base import Config, IntrinsicBonus, Transitions
-from intrinsic.diayn import zero_init_linear
+from intrinsic.base import Config, IntrinsicBonus, Transitions, at_least, gradient_step
+from intrinsic.inputs import zero_init_linear
 
-LOG_2 = math.log(2)
-MOST = 4096
-"""Sequences of actions that networks tell apart."""
-
-
-def blahut_arimoto(channel: Tensor, tolerance: float = 1e-6) -> Tensor:
-    """Capacity (...) in bits, float64, of channels p(s' | a) (..., A, S); from below, by at most ``tolerance`` bits.
-
-    p(a) <- p(a) exp(D(a)) / Z with D(a) = KL(p(s'|a) || p(s')); log Z <= capacity <= max D. The gap falls at least as
-    log A over the number of iterations.
-    """
-    if not tolerance >= 1e-12:  # below, rounding alone could keep the bounds apart for ever
-        raise ValueError(f"tolerance={tolerance}: give 1e-12 bits or more")
-    channel = channel.double()
-    log_p = channel.new_full(channel.shape[:-1], 1 / channel.shape[-2]).log()
-    while True:
-        following = torch.einsum("...a,...as->...s", log_p.exp(), channel)
-        # xlogy: an end that an action never leads to adds nothing
-        shared = torch.xlogy(channel, following.unsqueeze(-2))
-        divergence = (torch.xlogy(channel, channel) - shared).sum(-1)
-        log_z = (log_p + divergence).logsumexp(-1)
-        if bool((divergence.amax(-1) - log_z <= tolerance * LOG_2).all()):
-            return log_z / LOG_2
-        log_p = log_p + divergence - log_z.unsqueeze(-1)
-
-
-def exact_empowerment(transition: Tensor, n: int = 1, tolerance: float = 1e-6) -> Tensor:
-    """E_n (states,) in bits of a world p(s' | s, a) (states, actions, states)."""
-    if n < 1:
-        raise ValueError(f"n={n}: give at least 1 action")
-    step = channel = transition.double()
-    for _ in range(n - 1):
-        channel = torch.einsum("sam,mbt->sabt", channel, step).flatten(1, 2)
-    return blahut_arimoto(channel, tolerance)
+MAX_SEQUENCES = 4096
+"""Most sequences of actions that the networks distinguish."""
 
 
 @dataclass(frozen=True)
@@ -87,22 +58,21 @@ class EmpowermentConfig(Config):
     horizon: int = 1
     """n, actions in a row, chosen beforehand."""
     width: int = 256
-    """Of the dense layers."""
+    """Units of the dense layers."""
     averaging: float = 0.99
-    """Share of the average that a step keeps: m is that of the last 1 / (1 - averaging) steps or so."""
+    """Fraction of the average that a step keeps: m is that of the last 1 / (1 - averaging) steps or so."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.averaging < 1:
-            raise ValueError(f"averaging={self.averaging}: give a share of at least 0 and below 1")
-        if not 1 <= self.horizon <= 3 or self.width < 1:
-            raise ValueError(
-                f"horizon={self.horizon}, width={self.width}: give 1 to 3 actions and a width of 1 or more"
-            )
+            raise ValueError(f"averaging={self.averaging}: give a fraction of at least 0 and below 1")
+        if not 1 <= self.horizon <= 3:
+            raise ValueError(f"horizon={self.horizon}: give 1 to 3 actions")
+        at_least(1, width=self.width)
 
 
 class Planner(nn.Module):
-    """g (s, s') -> (B, sequences) and log b (s) -> (B, sequences), on one trunk."""
+    """g(s, s') and log b(s) of every sequence, on one trunk."""
 
     def __init__(self, trunk: nn.Module, width: int, sequences: int):
         super().__init__()
@@ -110,13 +80,15 @@ class Planner(nn.Module):
         self.compare = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), zero_init_linear(width, sequences))
         self.behaviour = zero_init_linear(width, sequences)
 
-    def forward(self, now: Tensor, following: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = self.trunk(now)
-        g = self.compare(torch.cat([hidden, self.trunk(following)], 1))
+    def forward(self, obs: Tensor, next_obs: Tensor) -> tuple[Float[Tensor, "B A"], Float[Tensor, "B A"]]:
+        hidden = self.trunk(obs)
+        g = self.compare(torch.cat([hidden, self.trunk(next_obs)], 1))
         return g, self.behaviour(hidden).log_softmax(1)
 
 
 class Empowerment(IntrinsicBonus):
+    """Variational bound on the empowerment of the state arrived at, nats."""
+
     Config = EmpowermentConfig
     config: EmpowermentConfig
 
@@ -124,7 +96,7 @@ class Empowerment(IntrinsicBonus):
         super().__init__(spec, config)
         width = self.config.width
         self.sequences = self.num_actions**self.config.horizon
-        if self.sequences > MOST:
+        if self.sequences > MAX_SEQUENCES:
             raise UsageError(
                 f"empowerment: {self.num_actions}^{self.config.horizon} sequences of actions; give a lower horizon"
             )
@@ -134,44 +106,46 @@ class Empowerment(IntrinsicBonus):
         self.average = copy.deepcopy(self.source).requires_grad_(False)
         self.optimizer = torch.optim.Adam(trained, self.config.learning_rate)
 
-    def value(self, source: nn.Module, seen: Tensor) -> Tensor:
-        """m (B, sequences) in nats; that of an even q while the network gives 0."""
-        return source(seen) - math.log(self.sequences)
+    def value(self, source: nn.Module, obs: Tensor) -> Float[Tensor, "B A"]:
+        """Value m of every sequence in nats; that of an even q while the network gives 0."""
+        offsets: Tensor = source(obs)
+        return offsets - math.log(self.sequences)
 
-    def score(self, batch: Transitions) -> Tensor:
-        return self.value(self.average, batch.next).clamp(max=0).logsumexp(1)  # log q is never above 0
+    def score(self, batch: Transitions) -> Float[Tensor, " B"]:
+        return self.value(self.average, batch.next_obs).clamp(max=0).logsumexp(1)  # log q is never above 0
 
     @torch.no_grad()
-    def compute(self, steps: Steps) -> Tensor:
+    def compute(self, steps: Steps) -> Float[Tensor, "T N"]:
         return super().compute(steps).masked_fill(steps.terminated, 0)
 
     def update(self, steps: Steps, generator: torch.Generator) -> dict[str, float]:
-        return super().update(windows(steps, self.config.horizon, self.num_actions), generator)
+        return super().update(action_sequences(steps, self.config.horizon, self.num_actions), generator)
 
     def learn(self, batch: Transitions, generator: torch.Generator) -> dict[str, Tensor]:
-        g, log_b = self.planner(batch.now, batch.next)
+        g, log_b = self.planner(batch.obs, batch.next_obs)
         planner = F.cross_entropy(log_b.detach() + g, batch.action)
         behaviour = F.nll_loss(log_b, batch.action)
-        # log softmax does not see log Z, so m stands for log w
-        log_q = (self.value(self.average, batch.now) + g.detach()).log_softmax(1)
-        error = self.value(self.source, batch.now) - log_q
+        # log softmax takes no notice of log Z, so m stands for log w
+        log_q = (self.value(self.average, batch.obs) + g.detach()).log_softmax(1)
+        error = self.value(self.source, batch.obs) - log_q
         source = error.gather(1, batch.action.unsqueeze(1)).square().mean()
-        self.optimizer.zero_grad()
-        (planner + behaviour + source).backward()
-        self.optimizer.step()
-        self._follow()
+        gradient_step(self.optimizer, planner + behaviour + source)
+        self._update_average()
         return {"planner": planner.detach(), "behaviour": behaviour.detach(), "source": source.detach()}
 
     @torch.no_grad()
-    def _follow(self) -> None:
+    def _update_average(self) -> None:
         for mean, newest in zip(self.average.parameters(), self.source.parameters(), strict=True):
             mean.lerp_(newest, 1 - self.config.averaging)
 
 
-def windows(steps: Steps, n: int, actions: int) -> Steps:
-    """(T - n + 1, N) stretches of n steps of one episode, as steps: sequence of actions, and what followed the last.
+def action_sequences(steps: Steps, n: int, num_actions: int) -> Steps:
+    """Every run of n steps within one episode as one step (T - n + 1, N): its action sequence, and what followed it.
 
-    The sequence's number has its first action as the highest digit, base ``actions``.
+    The sequence's number has its first action as the highest digit, base ``num_actions``.
+
+    Raises:
+        UsageError: the rollout is shorter than n.
     """
     length = steps.shape[0] - n + 1
     if length < 1:
@@ -179,7 +153,7 @@ def windows(steps: Steps, n: int, actions: int) -> Steps:
     number = torch.zeros_like(steps.action[:length])
     within = steps.next_valid[n - 1 :].clone()
     for k in range(n):
-        number = number * actions + steps.action[k : k + length]
+        number = number * num_actions + steps.action[k : k + length]
         if k < n - 1:
             within &= ~steps.done[k : k + length]
     return replace(

@@ -15,8 +15,7 @@ a loss's scale and the two losses share no weight, beta hardly matters here.
 ``score`` returns L_F, a sum as in the paper, in units of phi squared; the running scale outside takes the unit away.
 
 Differs from the paper: phi is ``BonusInput.make_encoder`` (Nature's trunk of ``width``, relu), not four convolutions
-of 32 with
-elu and 288 numbers; an optimizer of its own beside PPO's or A2C's.
+of 32 with elu and 288 numbers; an optimizer of its own beside PPO's or A2C's.
 """
 
 from __future__ import annotations
@@ -26,11 +25,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from envs.spaces import EnvSpec
 from intrinsic import base
-from intrinsic.base import IntrinsicBonus, Transitions
+from intrinsic.base import IntrinsicBonus, Transitions, at_least, gradient_step
 from intrinsic.inputs import concat_action
 
 
@@ -39,56 +39,57 @@ class IcmConfig(base.Config):
     width: int = 256
     """Numbers of phi."""
     hidden: int = 256
-    """Of the inverse and of the forward model, one layer each; the paper's."""
+    """Units of the inverse and of the forward model, one layer each; the paper's."""
     beta: float = 0.2
     """Weight of L_F against L_I, 0..1; the paper's."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.width < 1 or self.hidden < 1:
-            raise ValueError(f"width={self.width}, hidden={self.hidden}: give at least 1")
+        at_least(1, width=self.width, hidden=self.hidden)
         if not 0 < self.beta < 1:
             raise ValueError(f"beta={self.beta}: give a weight between 0 and 1; at either one model never learns")
 
 
 class Icm(IntrinsicBonus):
+    """Forward error in features that tell the action."""
+
     Config = IcmConfig
     config: IcmConfig
 
     def __init__(self, spec: EnvSpec, config: Any = None):
         super().__init__(spec, config)
-        width, hidden = self.config.width, self.config.hidden
+        width, hidden, actions = self.config.width, self.config.hidden, self.num_actions
         self.phi = self.inputs.make_encoder(width)
-        self.inverse = nn.Sequential(nn.Linear(2 * width, hidden), nn.ReLU(), nn.Linear(hidden, self.num_actions))
-        self.dynamics = nn.Sequential(nn.Linear(width + self.num_actions, hidden), nn.ReLU(), nn.Linear(hidden, width))
+        self.inverse = nn.Sequential(nn.Linear(2 * width, hidden), nn.ReLU(), nn.Linear(hidden, actions))
+        self.dynamics = nn.Sequential(nn.Linear(width + actions, hidden), nn.ReLU(), nn.Linear(hidden, width))
         self.optimizer = torch.optim.Adam(self.parameters(), self.config.learning_rate)
 
-    def score(self, batch: Transitions) -> Tensor:
-        now, following = self.features(batch)
-        return self.error(now, batch.action, following)
+    def score(self, batch: Transitions) -> Float[Tensor, " B"]:
+        phi, next_phi = self.features(batch)
+        return self.forward_error(phi, batch.action, next_phi)
 
     def learn(self, batch: Transitions, generator: torch.Generator) -> dict[str, Tensor]:
-        now, following = self.features(batch)
-        logits = self.inverse(torch.cat([now, following], 1))
+        phi, next_phi = self.features(batch)
+        logits = self.inverse(torch.cat([phi, next_phi], 1))
         inverse = F.cross_entropy(logits, batch.action)
-        forward = self.error(now.detach(), batch.action, following.detach()).mean()
+        forward = self.forward_error(phi.detach(), batch.action, next_phi.detach()).mean()
         beta = self.config.beta
-        self.optimizer.zero_grad()
-        ((1 - beta) * inverse + beta * forward).backward()
-        self.optimizer.step()
+        gradient_step(self.optimizer, (1 - beta) * inverse + beta * forward)
         return {
             "inverse_loss": inverse.detach(),
             "inverse_accuracy": (logits.detach().argmax(1) == batch.action).float().mean(),
             "forward_loss": forward.detach(),
-            "feature_variance": now.detach().var(0, unbiased=False).mean(),
+            "feature_variance": phi.detach().var(0, unbiased=False).mean(),
         }
 
-    def features(self, batch: Transitions) -> tuple[Tensor, Tensor]:
-        """phi(x_t) and phi(x_{t+1}), each (B, width)."""
-        now, following = self.phi(torch.cat([batch.now, batch.next])).chunk(2)
-        return now, following
+    def features(self, batch: Transitions) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]:
+        """phi(x_t) and phi(x_{t+1})."""
+        phi, next_phi = self.phi(torch.cat([batch.obs, batch.next_obs])).chunk(2)
+        return phi, next_phi
 
-    def error(self, now: Tensor, action: Tensor, following: Tensor) -> Tensor:
-        """L_F (B,) of features (B, width)."""
-        predicted = self.dynamics(concat_action(now, action, self.num_actions))
-        return (predicted - following).square().sum(1) / 2
+    def forward_error(
+        self, phi: Float[Tensor, "B D"], action: Int[Tensor, " B"], next_phi: Float[Tensor, "B D"]
+    ) -> Float[Tensor, " B"]:
+        """L_F of each transition."""
+        predicted: Tensor = self.dynamics(concat_action(phi, action, self.num_actions))
+        return (predicted - next_phi).square().sum(1) / 2

@@ -1,7 +1,7 @@
-"""What a bonus looks at, and networks that take it: the newest frame, or the agent's frozen features.
+"""Inputs of a bonus and encoders for them: the newest frame, or the agent's frozen features.
 
-A world of codes (MiniGrid's symbolic view: numbers below 16 that mean something each) is told from one of pixels by the
-bounds of its space; its codes are seen one-hot.
+An environment of codes (MiniGrid's symbolic view: numbers below 16 with a meaning each) differs from one of pixels by
+the bounds of its space; its codes are encoded one-hot.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from envs.registry import UsageError
@@ -17,11 +18,11 @@ from envs.spaces import FEATURES, IMAGE, EnvSpec
 from envs.steps import Obs
 from representations.nets import CODES, SMALLEST, make_trunk, one_hot, pixels
 
-Look = Literal["auto", "image", "features"]
+InputKind = Literal["auto", "image", "features"]
 
 
 class BonusInput:
-    """Chooses what is looked at; holds no weights.
+    """Choice of what a bonus reads from an observation; holds no weights.
 
     ``shape``: (C, H, W) of the newest frame, or (D,) of the features. ``float_shape``: of what ``to_float`` gives.
 
@@ -33,52 +34,64 @@ class BonusInput:
         UsageError: the space has no such key.
     """
 
-    def __init__(self, spec: EnvSpec, on: Look = "image"):
-        space = spec.space
-        if on not in ("auto", "image", "features"):
-            raise UsageError(f"on='{on}': a bonus looks at 'image', 'features' or 'auto'")
-        self.key = FEATURES if on == FEATURES or (on == "auto" and FEATURES in space.spaces) else "image"
-        if self.key not in space.spaces:
+    def __init__(self, spec: EnvSpec, on: InputKind = "image"):
+        spaces = spec.space.spaces
+        if on not in ("auto", IMAGE, FEATURES):
+            raise UsageError(f"on='{on}': a bonus reads 'image', 'features' or 'auto'")
+        self.key = FEATURES if on == FEATURES or (on == "auto" and FEATURES in spaces) else IMAGE
+        if self.key not in spaces:
             cure = "take --mode frozen, or on=image" if self.key == FEATURES else "take on=features"
-            raise UsageError(f"a bonus on '{self.key}' finds only {', '.join(space.spaces)} here; {cure}")
-        box: Any = space[self.key]
-        self.pictured = self.key == IMAGE
-        self.shape: tuple[int, ...] = (spec.channels, *box.shape[1:]) if self.pictured else box.shape
-        self.symbolic = self.pictured and int(box.high.max()) < CODES
+            raise UsageError(f"a bonus on '{self.key}' finds only {', '.join(spaces)} here; {cure}")
+        box: Any = spaces[self.key]
+        self.is_image = self.key == IMAGE
+        self.shape: tuple[int, ...] = (spec.channels, *box.shape[1:]) if self.is_image else box.shape
+        self.symbolic = self.is_image and int(box.high.max()) < CODES
         planes = self.shape[0] * CODES if self.symbolic else self.shape[0]
         self.float_shape = (planes, *self.shape[1:])
 
-    def select(self, obs: Obs) -> Tensor:
-        """Observations (T, B, ...) by key -> what is looked at (T*B, ...)."""
-        seen = obs[self.key].flatten(0, 1)
-        return seen[:, -self.shape[0] :] if self.pictured else seen
+    @property
+    def is_pixels(self) -> bool:
+        """Whether the input is an image of pixels, not of codes."""
+        return self.is_image and not self.symbolic
 
-    def to_float(self, seen: Tensor) -> Tensor:
-        """What is looked at, as numbers for a loss: pixels in [0, 1], codes one-hot, features as they are."""
-        if not self.pictured:
-            return seen
-        return one_hot(seen) if self.symbolic else pixels(seen)
+    def select(self, obs: Obs) -> Tensor:
+        """Observations (T, B, ...) by key -> newest frames or features (T*B, ...)."""
+        inputs = obs[self.key].flatten(0, 1)
+        return inputs[:, -self.shape[0] :] if self.is_image else inputs
+
+    def to_float(self, inputs: Tensor) -> Float[Tensor, "B ..."]:
+        """Selected inputs as numbers for a loss: pixels in [0, 1], codes one-hot, features as they are."""
+        if not self.is_image:
+            return inputs
+        return one_hot(inputs) if self.symbolic else pixels(inputs)
 
     def make_encoder(self, width: int) -> nn.Module:
-        """(B, ...) as ``select`` gives it -> (B, width), rectified: a trunk for frames, two dense layers for
-        features."""
-        if self.pictured and (self.symbolic or min(self.shape[1:]) >= SMALLEST):
+        """Network from selected inputs to (B, width), rectified: a trunk for frames, two dense layers for features."""
+        if self.is_image and (self.symbolic or min(self.shape[1:]) >= SMALLEST):
             return make_trunk("symbols" if self.symbolic else "nature", self.shape, width)
         layers = (nn.Linear(math.prod(self.shape), width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
-        return nn.Sequential(Flat(self), *layers)
+        return nn.Sequential(FlattenInput(self), *layers)
 
 
-class Flat(nn.Module):
-    """What is looked at -> (B, numbers) float32."""
+class FlattenInput(nn.Module):
+    """Selected inputs as rows of float32."""
 
     def __init__(self, inputs: BonusInput):
         super().__init__()
         self.inputs = inputs
 
-    def forward(self, seen: Tensor) -> Tensor:
-        return self.inputs.to_float(seen).flatten(1)
+    def forward(self, inputs: Tensor) -> Float[Tensor, "B D"]:
+        return self.inputs.to_float(inputs).flatten(1)
 
 
-def concat_action(hidden: Tensor, action: Tensor, actions: int) -> Tensor:
-    """(B, D) and (B,) int64 -> (B, D + actions): the action one-hot at the end."""
-    return torch.cat([hidden, nn.functional.one_hot(action, actions).to(hidden.dtype)], 1)
+def concat_action(hidden: Float[Tensor, "B D"], action: Int[Tensor, " B"], num_actions: int) -> Float[Tensor, "B E"]:
+    """Hidden features with the action one-hot at the end."""
+    return torch.cat([hidden, nn.functional.one_hot(action, num_actions).to(hidden.dtype)], 1)
+
+
+def zero_init_linear(width: int, classes: int) -> nn.Linear:
+    """A layer of logits that starts at 0: every class equally likely, whatever the input."""
+    layer = nn.Linear(width, classes)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -4,9 +4,9 @@ A forward model predicts the next observation itself, as the change from this on
 
     bonus = mean over numbers of (x_t + f(x_t, a_t) - x_{t+1})^2
 
-x is the newest frame in [0, 1], averaged down to ``side`` pixels; a world of symbols' codes, one-hot; features as they
-are. ``score`` returns that mean, in squares of those units, and the model descends it. What moves by chance on a large
-part of the screen pays for ever: the weakness for which the other bonuses leave the pixels.
+x is the newest frame in [0, 1], averaged down to ``side`` pixels; symbols' codes, one-hot; features as they are.
+``score`` returns that mean, in squares of those units, and the model descends it. What moves by chance on a large part
+of the screen is rewarded for ever: the weakness for which the other bonuses leave the pixels.
 
 Differs from the paper: an encoder and a decoder without the U-net's bridges; what they would carry over, the still part
 of the picture, comes from predicting the change. Frames are not whitened.
@@ -20,11 +20,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from envs.spaces import EnvSpec
 from intrinsic import base
-from intrinsic.base import IntrinsicBonus, Transitions
+from intrinsic.base import IntrinsicBonus, Transitions, at_least, gradient_step
 from intrinsic.inputs import concat_action
 from representations.nets import Decoder
 
@@ -38,43 +39,41 @@ class PixelErrorConfig(base.Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.width < 1 or self.side < 1:
-            raise ValueError(f"width={self.width}, side={self.side}: give at least 1")
+        at_least(1, width=self.width, side=self.side)
 
 
 class PixelError(IntrinsicBonus):
+    """Squared error of a predicted frame."""
+
     Config = PixelErrorConfig
     config: PixelErrorConfig
 
     def __init__(self, spec: EnvSpec, config: Any = None):
         super().__init__(spec, config)
         width = self.config.width
-        self.in_pixels = self.inputs.pictured and not self.inputs.symbolic
+        hidden = width + self.num_actions
         self.encoder = self.inputs.make_encoder(width)
         self.decoder: nn.Module
-        if self.in_pixels:
+        if self.inputs.is_pixels:
             planes, rows, columns = self.inputs.float_shape
             self.sides = (min(self.config.side, rows), min(self.config.side, columns))
-            self.decoder = Decoder(width + self.num_actions, (planes, *self.sides))
+            self.decoder = Decoder(hidden, (planes, *self.sides))
         else:
-            numbers = math.prod(self.inputs.float_shape)
-            self.decoder = nn.Sequential(
-                nn.Linear(width + self.num_actions, width), nn.ReLU(), nn.Linear(width, numbers)
-            )
+            outputs = math.prod(self.inputs.float_shape)
+            self.decoder = nn.Sequential(nn.Linear(hidden, width), nn.ReLU(), nn.Linear(width, outputs))
         self.optimizer = torch.optim.Adam(self.parameters(), self.config.learning_rate)
 
-    def score(self, batch: Transitions) -> Tensor:
-        change = self.decoder(concat_action(self.encoder(batch.now), batch.action, self.num_actions)).flatten(1)
-        return (self.numbers(batch.now) + change - self.numbers(batch.next)).square().mean(1)
+    def score(self, batch: Transitions) -> Float[Tensor, " B"]:
+        hidden = concat_action(self.encoder(batch.obs), batch.action, self.num_actions)
+        change: Tensor = self.decoder(hidden).flatten(1)
+        return (self.numbers(batch.obs) + change - self.numbers(batch.next_obs)).square().mean(1)
 
     def learn(self, batch: Transitions, generator: torch.Generator) -> dict[str, Tensor]:
         loss = self.score(batch).mean()
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
+        gradient_step(self.optimizer, loss)
         return {"loss": loss.detach()}
 
-    def numbers(self, seen: Tensor) -> Tensor:
-        """x: what is looked at (B, ...) -> (B, numbers to predict)."""
-        x = self.inputs.to_float(seen)
-        return (F.adaptive_avg_pool2d(x, self.sides) if self.in_pixels else x).flatten(1)
+    def numbers(self, inputs: Tensor) -> Float[Tensor, "B D"]:
+        """x, the numbers to predict."""
+        x = self.inputs.to_float(inputs)
+        return (F.adaptive_avg_pool2d(x, self.sides) if self.inputs.is_pixels else x).flatten(1)

@@ -1,12 +1,12 @@
 """Random network distillation (Burda et al. 2018, "Exploration by random network distillation").
 
-A predictor learns the outputs of a fixed random network f of the next observation; where it has seen little, it errs:
+A predictor learns the outputs of a fixed random network f of the next observation; on what it has met seldom, it errs:
 
     bonus = 1/D sum over d of (f_hat_d(x_{t+1}) - f_d(x_{t+1}))^2,     D = 512 outputs, in units of f squared
     x = clip((o - mean) / std, -5, 5),                                  o the newest frame, by element
 
-``score`` returns that mean, and the predictor descends it. Chance in the world does not keep it up by itself: what is
-predicted is a function of x_{t+1}, which the predictor sees. Mean and std take in each rollout before it is scored.
+``score`` returns that mean, and the predictor descends it. Chance in the environment does not keep it up by itself: the
+target is a function of x_{t+1}, which the predictor gets. Mean and std take in each rollout before it is scored.
 
 Differs from the paper: no random steps before the first rollout, which starts mean and std itself (there 128 * 50);
 relu where its code has leaky relu. Value heads, discount and running scale of the bonus are the agent's.
@@ -18,14 +18,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from envs.spaces import EnvSpec
 from envs.steps import Steps
 from intrinsic import base
-from intrinsic.base import CHUNK, IntrinsicBonus, Transitions
+from intrinsic.base import CHUNK, IntrinsicBonus, Transitions, at_least, gradient_step
 from intrinsic.inputs import BonusInput
-from intrinsic.moments import RunningMeanStd
+from intrinsic.normalise import RunningMeanStd
 from representations.nets import Trunk, orthogonal
 
 CLIP = 5.0
@@ -39,19 +40,18 @@ class RndConfig(base.Config):
     width: int = 512
     """D, and the size of the predictor's further layers."""
     share: float = 1.0
-    """Part of each batch that the predictor learns from, drawn anew; the paper takes 0.25 at 128 environments and 1 at
-    32, so that more environments do not wear the bonus off sooner."""
+    """Fraction of each batch that the predictor learns from, drawn anew; the paper takes 0.25 at 128 environments and 1
+    at 32, so that more environments do not wear the bonus off sooner."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.width < 1:
-            raise ValueError(f"width={self.width}: give at least 1")
+        at_least(1, width=self.width)
         if not 0 < self.share <= 1:
-            raise ValueError(f"share={self.share}: give a part above 0, at most 1")
+            raise ValueError(f"share={self.share}: give a fraction above 0, at most 1")
 
 
 def linear_trunk(inputs: BonusInput, width: int) -> nn.Sequential:
-    """``inputs.network`` for numbers ((B, *floats_shape) float), and without the last relu."""
+    """``inputs.make_encoder`` for float inputs (B, *float_shape), and without the last relu."""
     network = inputs.make_encoder(width)
     if isinstance(network, Trunk):
         return nn.Sequential(network.body, nn.Flatten(), network.dense)
@@ -62,6 +62,8 @@ def linear_trunk(inputs: BonusInput, width: int) -> nn.Sequential:
 
 
 class Rnd(IntrinsicBonus):
+    """Error of imitating a fixed random network."""
+
     Config = RndConfig
     config: RndConfig
 
@@ -70,32 +72,31 @@ class Rnd(IntrinsicBonus):
         width = self.config.width
         self.target = linear_trunk(self.inputs, width)
         self.target.requires_grad_(False)
-        more = nn.Sequential(nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
-        orthogonal(more)
-        self.predictor = nn.Sequential(*linear_trunk(self.inputs, width), *more)
+        head = nn.Sequential(nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
+        orthogonal(head)
+        self.predictor = nn.Sequential(*linear_trunk(self.inputs, width), *head)
         self.moments = RunningMeanStd(self.inputs.float_shape)
         self.optimizer = torch.optim.Adam(self.predictor.parameters(), self.config.learning_rate)
 
     @torch.no_grad()
-    def compute(self, steps: Steps) -> Tensor:
+    def compute(self, steps: Steps) -> Float[Tensor, "T N"]:
         for batch in self.transitions(steps, CHUNK):
-            self.moments.update(self.inputs.to_float(batch.next))
+            self.moments.update(self.inputs.to_float(batch.next_obs))
         return super().compute(steps)
 
-    def score(self, batch: Transitions) -> Tensor:
-        return self.error(batch.next)
+    def score(self, batch: Transitions) -> Float[Tensor, " B"]:
+        return self.error(batch.next_obs)
 
     def learn(self, batch: Transitions, generator: torch.Generator) -> dict[str, Tensor]:
         count = len(batch.action)
-        drawn = torch.randperm(count, generator=generator, device=generator.device)
-        kept = drawn[: max(1, round(self.config.share * count))]
-        loss = self.error(batch.next[kept.to(batch.next.device)]).mean()
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
+        order = torch.randperm(count, generator=generator, device=generator.device)
+        rows = order[: max(1, round(self.config.share * count))]
+        loss = self.error(batch.next_obs[rows.to(batch.next_obs.device)]).mean()
+        gradient_step(self.optimizer, loss)
         return {"loss": loss.detach()}
 
-    def error(self, seen: Tensor) -> Tensor:
-        """(B, ...) what followed -> (B,)."""
-        x = self.moments.whiten(self.inputs.to_float(seen), CLIP)
-        return (self.predictor(x) - self.target(x)).square().mean(1)
+    def error(self, next_obs: Tensor) -> Float[Tensor, " B"]:
+        """Mean squared error of the predictor on each."""
+        x = self.moments.whiten(self.inputs.to_float(next_obs), CLIP)
+        difference: Tensor = self.predictor(x) - self.target(x)
+        return difference.square().mean(1)

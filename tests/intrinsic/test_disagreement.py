@@ -1,19 +1,18 @@
-"""Disagreement: the variance over members by hand, each member's own part of the batch, and noise that pays nothing."""
+"""Disagreement: the variance over members by hand, each member's own subset of the batch, and noise."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from intrinsic import BONUSES
 from intrinsic.base import Transitions
-from intrinsic.disagreement import Disagreement, DisagreementConfig
+from intrinsic.disagreement import Disagreement
 from intrinsic.latent_error import LatentError
 from tests.intrinsic.tools import build, random_obs, spec
 
 
-def batch_of(now, following, action):
-    return Transitions(now=now, action=action, next=following, place=torch.arange(len(action)))
+def batch_of(obs, next_obs, action):
+    return Transitions(obs=obs, action=action, next_obs=next_obs, index=torch.arange(len(action)))
 
 
 @pytest.fixture
@@ -33,7 +32,7 @@ def test_the_bonus_by_hand(some):
     assert bonus.score(some).tolist() == pytest.approx([14 / 3 / 6] * 8)
 
 
-def test_equal_members_give_exactly_nothing(some):
+def test_equal_members_give_exactly_0(some):
     bonus = build(Disagreement, spec("features"), members=4, width=8)
     with torch.no_grad():
         for parameter in bonus.dynamics.parameters():
@@ -43,13 +42,13 @@ def test_equal_members_give_exactly_nothing(some):
     assert float(bonus.score(some).detach().min()) > 1e-4
 
 
-def test_what_followed_does_not_matter_to_the_bonus(some):
+def test_the_next_observation_does_not_enter_the_bonus(some):
     bonus = build(Disagreement, spec("features"), width=8)
-    other = batch_of(some.now, some.next + 100, some.action)
+    other = batch_of(some.obs, some.next_obs + 100, some.action)
     assert torch.equal(bonus.score(some), bonus.score(other))
 
 
-def test_each_member_learns_as_if_alone_from_its_own_part(some):
+def test_each_member_learns_from_its_own_subset_independently(some):
     bonus = build(Disagreement, spec("features"), members=3, width=8, share=0.5)
     drawn = torch.rand(3, 8, generator=torch.Generator().manual_seed(4)) < 0.5
     assert len({tuple(row.tolist()) for row in drawn}) == 3
@@ -59,7 +58,7 @@ def test_each_member_learns_as_if_alone_from_its_own_part(some):
     fresh = build(Disagreement, spec("features"), members=3, width=8)
     losses = []
     for k in range(3):
-        error = (fresh.predict(some)[k] - fresh.latent(some.next)).square().mean(1)
+        error = (fresh.predict(some)[k] - fresh.latent(some.next_obs)).square().mean(1)
         losses.append(error[drawn[k]].mean())
         alone = torch.autograd.grad(losses[k], list(fresh.dynamics.parameters()))
         for one, whole in zip(alone, got, strict=True):
@@ -68,7 +67,7 @@ def test_each_member_learns_as_if_alone_from_its_own_part(some):
     assert float(loss) == pytest.approx(float(torch.stack(losses).detach().mean()), rel=1e-5)
 
 
-def test_a_member_that_drew_nothing_stays_as_it_is(some):
+def test_a_member_with_an_empty_subset_does_not_move(some):
     bonus = build(Disagreement, spec("features"), members=2, width=8, share=1e-6)
     before = [parameter.detach().clone() for parameter in bonus.parameters()]
     assert float(bonus.learn(some, torch.Generator().manual_seed(0))["loss"]) == 0
@@ -78,13 +77,13 @@ def test_a_member_that_drew_nothing_stays_as_it_is(some):
 def television(size, seed):
     """Six features: at action 1 all next ones are standard normal, at action 0 they turn by one place."""
     draws = torch.Generator().manual_seed(seed)
-    now, action = torch.randn(size, 6, generator=draws), torch.arange(size) % 2
-    following = now.roll(1, 1)
-    following[1::2] = torch.randn(size // 2, 6, generator=draws)
-    return batch_of(now, following, action)
+    obs, action = torch.randn(size, 6, generator=draws), torch.arange(size) % 2
+    next_obs = obs.roll(1, 1)
+    next_obs[1::2] = torch.randn(size // 2, 6, generator=draws)
+    return batch_of(obs, next_obs, action)
 
 
-def test_noise_stops_paying_while_its_error_does_not():
+def test_disagreement_at_noise_vanishes_while_the_error_stays():
     settings = {"width": 32, "blocks": 1, "learning_rate": 1e-3}
     disagreement = build(Disagreement, spec("features"), **settings)
     error = build(LatentError, spec("features"), **settings)
@@ -98,12 +97,5 @@ def test_noise_stops_paying_while_its_error_does_not():
     assert noise[1] < noise[0] / 10  # measured 0.045, then 0.002
     assert noise[1] < 0.005
     assert missed == pytest.approx([1, 1], rel=0.1)  # the variance of the noise, before and after
-    far = batch_of(test.now * 5, test.next, test.action)
+    far = batch_of(test.obs * 5, test.next_obs, test.action)
     assert float(disagreement.score(far).detach()[1::2].mean()) > 20 * noise[1]
-
-
-def test_name_and_bad_settings():
-    assert BONUSES.resolve("disagreement") is Disagreement
-    for name, value in {"members": 1, "share": 0, "width": 0, "blocks": -1}.items():
-        with pytest.raises(ValueError, match=f"{name}={value}"):
-            DisagreementConfig(**{name: value})

@@ -13,7 +13,7 @@ from intrinsic.state_hash import FirstVisits, StateHash, count_before
 from tests.intrinsic.tools import make_steps, random_obs, spec
 
 
-def world(rows: list[str]) -> torch.Tensor:
+def symbols(rows: list[str]) -> torch.Tensor:
     """Strings of T x N letters -> symbols (T, N, 3, 7, 7), a view a letter."""
     views = {letter: torch.full((3, 7, 7), place, dtype=torch.uint8) for place, letter in enumerate("abcdefz")}
     return torch.stack([torch.stack([views[letter] for letter in row]) for row in rows])
@@ -26,7 +26,7 @@ def visits():
         return FirstVisits(spec("symbols"))
 
 
-def test_earlier_equals_by_hand():
+def test_count_before_by_hand():
     assert count_before(torch.tensor([7, 3, 7, 7, 3, 1])).tolist() == [0, 0, 1, 2, 1, 0]
     assert count_before(torch.zeros(0, dtype=torch.int64)).tolist() == []
 
@@ -34,31 +34,31 @@ def test_earlier_equals_by_hand():
 def test_the_first_visit_of_each_episode_across_rollouts(visits):
     done = torch.zeros(3, 2, dtype=torch.bool)
     done[1, 1] = True  # stream 1 ends after its second step
-    steps = make_steps(world(["zz"] * 3), world(["ab", "ab", "cb"]), done=done)
+    steps = make_steps(symbols(["zz"] * 3), symbols(["ab", "ab", "cb"]), done=done)
     # Stream 0: a, a again, c. Stream 1: b, b again, and b in a new episode
     assert visits(steps).tolist() == [[True, True], [False, False], [True, True]]
     assert visits(steps).tolist() == visits(steps).tolist()  # asking changes nothing
     visits.remember(steps)
     assert visits.visited[:, 0].tolist() == [0, 0, 1]  # a, c; b once
-    following = make_steps(world(["zz"] * 2), world(["ab", "ba"]))
-    following.first[0] = False  # both go on: stream 0 knows a, not b; stream 1 knows b, not a
-    assert visits(following).tolist() == [[False, False], [True, True]]
-    following.first[0] = torch.tensor([True, False])  # stream 0 begins anew
-    assert visits(following).tolist() == [[True, False], [True, True]]
-    visits.remember(following)
+    next_obs = make_steps(symbols(["zz"] * 2), symbols(["ab", "ba"]))
+    next_obs.first[0] = False  # both go on: stream 0 knows a, not b; stream 1 knows b, not a
+    assert visits(next_obs).tolist() == [[False, False], [True, True]]
+    next_obs.first[0] = torch.tensor([True, False])  # stream 0 begins anew
+    assert visits(next_obs).tolist() == [[True, False], [True, True]]
+    visits.remember(next_obs)
     assert visits.visited[:, 0].tolist() == [0, 0, 1, 1]  # stream 0: a, b, its c forgotten; stream 1: b, a
 
 
-def test_what_ended_with_the_rollout_is_forgotten_and_the_unseen_is_no_visit(visits):
-    steps = make_steps(world(["zz"]), world(["ab"]), done=torch.tensor([[True, False]]))
+def test_ended_episodes_are_forgotten_and_unknown_states_no_visit(visits):
+    steps = make_steps(symbols(["zz"]), symbols(["ab"]), done=torch.tensor([[True, False]]))
     visits.remember(steps)
     assert visits.visited[:, 0].tolist() == [1]
-    unseen = make_steps(world(["zz"]), world(["ab"]), valid=torch.tensor([[False, True]]))
+    unseen = make_steps(symbols(["zz"]), symbols(["ab"]), valid=torch.tensor([[False, True]]))
     assert visits(unseen).tolist() == [[False, True]]
 
 
 @pytest.mark.parametrize("kind", ["symbols", "pixels", "features"])
-def test_it_agrees_with_sets_and_survives_a_restart(kind):
+def test_first_visits_agree_with_sets_and_survive_a_restart(kind):
     T, N, rollouts = 6, 3, 4
     torch.manual_seed(1)
     one, other = FirstVisits(spec(kind)), FirstVisits(spec(kind))
@@ -85,7 +85,7 @@ def test_it_agrees_with_sets_and_survives_a_restart(kind):
         one.remember(steps)
 
 
-def test_hashes_tell_views_streams_and_episodes_apart():
+def test_hashes_distinguish_views_streams_and_episodes():
     torch.manual_seed(0)
     hashed = StateHash(BonusInput(spec("symbols")))
     keys = hashed(random_obs(40, 50, "symbols").flatten(0, 1))

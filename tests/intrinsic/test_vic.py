@@ -1,4 +1,4 @@
-"""VIC: the reward by hand, episodes across rollouts, and options that come to end apart."""
+"""VIC: the reward by hand, episodes across rollouts, and options that end apart."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 
 from agents.checkpoint import load, restore, save, state_of
-from intrinsic import BONUSES
 from intrinsic.base import Transitions
 from intrinsic.vic import Vic
 from tests.intrinsic.tools import build, feature_spec, make_steps, random_obs, spec
@@ -30,10 +29,10 @@ def options_of(option: torch.Tensor, kinds: int = 4) -> torch.Tensor:
 
 def places(*ones: tuple[int, int]) -> torch.Tensor:
     """(5, 3) bool."""
-    found = torch.zeros(5, 3, dtype=torch.bool)
+    mask = torch.zeros(5, 3, dtype=torch.bool)
     for t, n in ones:
-        found[t, n] = True
-    return found
+        mask[t, n] = True
+    return mask
 
 
 def one_step_episodes(kind: str):
@@ -43,8 +42,8 @@ def one_step_episodes(kind: str):
 
 
 @pytest.fixture
-def told():
-    """q is 0.1, 0.2, 0.3, 0.4, whatever is seen."""
+def fixed_q():
+    """A bonus whose q is 0.1, 0.2, 0.3, 0.4 for every episode."""
     bonus = build(Vic, spec("features"), on="auto", options=4, width=8, recent=8, batch=4, reuse=2)
     with torch.no_grad():
         bonus.q.compare[-1].bias.copy_(torch.tensor([1.0, 2, 3, 4]).log())
@@ -52,17 +51,19 @@ def told():
 
 
 @pytest.fixture
-def spied(told, monkeypatch):
-    """Pays 100 s_0 + s_f + option / 10 of an episode, so that a number tells what was paid for."""
-    monkeypatch.setattr(told, "score", lambda batch: 100 * batch.now[:, 0] + batch.next[:, 0] + batch.action / 10)
-    return told
+def numbered_score(fixed_q, monkeypatch):
+    """A bonus that scores 100 s_0 + s_f + option / 10, so that the number identifies the episode."""
+    monkeypatch.setattr(
+        fixed_q, "score", lambda batch: 100 * batch.obs[:, 0] + batch.next_obs[:, 0] + batch.action / 10
+    )
+    return fixed_q
 
 
 def numbered(rollout: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Observation (t, n) is 100 rollout + 10 t + n; what truly followed it is a half more than it."""
     number = 100.0 * rollout + 10 * torch.arange(5.0).unsqueeze(1) + torch.arange(3.0)
-    now = number.unsqueeze(2).expand(5, 3, 6)
-    return now, now + 0.5
+    obs = number.unsqueeze(2).expand(5, 3, 6)
+    return obs, obs + 0.5
 
 
 def opened_again(steps, before):
@@ -71,92 +72,84 @@ def opened_again(steps, before):
     return steps
 
 
-def test_the_reward_by_hand(told):
+def test_the_reward_by_hand(fixed_q):
     # log(q / p) with q = (0.1, 0.2, 0.3, 0.4) and p = 1/4: log 0.4, log 0.8, log 1.2, log 1.6
     start, end = random_obs(2, 5, "features")
-    paid = told.score(episodes_of(start, end, 3, 0, 1, 2, 2)).detach()
-    torch.testing.assert_close(paid, torch.tensor([1.6, 0.4, 0.8, 1.2, 1.2]).log())
+    values = fixed_q.score(episodes_of(start, end, 3, 0, 1, 2, 2)).detach()
+    torch.testing.assert_close(values, torch.tensor([1.6, 0.4, 0.8, 1.2, 1.2]).log())
 
 
-def test_episodes_within_and_across_rollouts(spied):
-    now, following = numbered(0)
+def test_episodes_within_and_across_rollouts(numbered_score):
+    obs, next_obs = numbered(0)
     option = torch.tensor([[0, 1, 2], [0, 1, 2], [3, 1, 2], [3, 1, 0], [3, 1, 1]])
     done = places((1, 0), (4, 1), (2, 2), (3, 2))
-    one = make_steps(now, following, done=done, context=options_of(option))
-    paid = spied.compute(one)
+    one = make_steps(obs, next_obs, done=done, context=options_of(option))
+    values = numbered_score.compute(one)
     # (1, 0) began at observation 0 and led to 10.5; (4, 1) at 1 to 41.5; (2, 2) at 2 to 22.5; (3, 2) at 32 to 32.5
     expected = torch.zeros(5, 3)
     expected[1, 0], expected[4, 1], expected[2, 2], expected[3, 2] = 10.5, 141.6, 222.7, 3232.5
-    torch.testing.assert_close(paid, expected)
-    assert spied.update(one, torch.Generator())["episodes"] == 4
+    torch.testing.assert_close(values, expected)
+    assert numbered_score.update(one, torch.Generator())["episodes"] == 4
 
-    now, following = numbered(1)
+    obs, next_obs = numbered(1)
     option = torch.tensor([[3, 2, 1], [0, 2, 1], [0, 2, 1], [0, 2, 3], [0, 0, 3]])
     done = places((0, 0), (3, 1), (2, 2))
-    two = opened_again(make_steps(now, following, done=done, context=options_of(option)), one)
-    paid = spied.compute(two)
+    two = opened_again(make_steps(obs, next_obs, done=done, context=options_of(option)), one)
+    values = numbered_score.compute(two)
     # (0, 0) began at 20, (2, 2) at 42, both of the first rollout; (3, 1) at 101, as the first ended with its last step
     expected = torch.zeros(5, 3)
     expected[0, 0], expected[3, 1], expected[2, 2] = 2000 + 100.5 + 0.3, 10100 + 131.5 + 0.2, 4200 + 122.5 + 0.1
-    torch.testing.assert_close(paid, expected)
-    spied.update(two, torch.Generator())
+    torch.testing.assert_close(values, expected)
+    numbered_score.update(two, torch.Generator())
 
     # over a whole rollout nothing ends in stream 0, whose episode began at 110
-    now, following = numbered(2)
-    quiet = opened_again(make_steps(now, following, context=options_of(option * 0)), two)
-    assert not spied.compute(quiet).any()
-    assert spied.update(quiet, torch.Generator()) == {"episodes": 0}
-    now, following = numbered(3)
-    late = opened_again(make_steps(now, following, done=places((1, 0)), context=options_of(option * 0 + 2)), quiet)
-    assert float(spied.compute(late)[1, 0]) == pytest.approx(11000 + 310.5 + 0.2)
+    obs, next_obs = numbered(2)
+    quiet = opened_again(make_steps(obs, next_obs, context=options_of(option * 0)), two)
+    assert not numbered_score.compute(quiet).any()
+    assert numbered_score.update(quiet, torch.Generator()) == {"episodes": 0}
+    obs, next_obs = numbered(3)
+    late = opened_again(make_steps(obs, next_obs, done=places((1, 0)), context=options_of(option * 0 + 2)), quiet)
+    assert float(numbered_score.compute(late)[1, 0]) == pytest.approx(11000 + 310.5 + 0.2)
 
 
-def test_what_cannot_be_known_pays_nothing(spied):
-    now, following = numbered(0)
+def test_an_episode_with_an_unknown_first_or_last_frame_earns_0(numbered_score):
+    obs, next_obs = numbered(0)
     option = options_of(torch.zeros(5, 3, dtype=torch.int64))
     valid = ~places((1, 0), (2, 1))
-    steps = make_steps(now, following, done=places((1, 0), (3, 0), (4, 2)), valid=valid, context=option)
-    steps.first[0, 2] = False  # began before anybody looked
-    paid = spied.compute(steps)
+    steps = make_steps(obs, next_obs, done=places((1, 0), (3, 0), (4, 2)), valid=valid, context=option)
+    steps.first[0, 2] = False  # began before the first rollout
+    values = numbered_score.compute(steps)
     # the last frame of (1, 0) is lost; (3, 0) began at 20 and led to 30.5; a lost frame within an episode costs nothing
     expected = torch.zeros(5, 3)
     expected[3, 0] = 2030.5
-    torch.testing.assert_close(paid, expected)
-    assert spied.update(steps, torch.Generator())["episodes"] == 1
+    torch.testing.assert_close(values, expected)
+    assert numbered_score.update(steps, torch.Generator())["episodes"] == 1
     # stream 1 began at 1 and went on; stream 2's next episode opens the next rollout
-    assert spied.known.tolist() == [True, True, False]
-    assert spied.start[1, 0] == 1
+    assert numbered_score.known.tolist() == [True, True, False]
+    assert numbered_score.start[1, 0] == 1
 
 
-def test_computing_changes_nothing(told):
-    steps = one_step_episodes("features")
-    before = copy.deepcopy(state_of(told)["module"])
-    first = told.compute(steps)
-    assert torch.equal(first, told.compute(steps))
-    assert all(torch.equal(before[name], value) for name, value in state_of(told)["module"].items())
-
-
-def test_the_ring_keeps_the_newest_and_q_learns_from_all_of_it(told, monkeypatch):
+def test_q_learns_from_all_of_the_newest_episodes(fixed_q, monkeypatch):
     steps = one_step_episodes("features")
     met = []
-    learn = told.learn
-    monkeypatch.setattr(told, "learn", lambda batch, generator: met.append(batch) or learn(batch, generator))
-    told.update(steps, torch.Generator().manual_seed(0))
+    learn = fixed_q.learn
+    monkeypatch.setattr(fixed_q, "learn", lambda batch, generator: met.append(batch) or learn(batch, generator))
+    fixed_q.update(steps, torch.Generator().manual_seed(0))
     # 15 ended, each is due 2 readings, 4 a step: 8 steps. The ring of 8 holds the 7th to the 15th but the first.
     assert len(met) == 8
-    assert int(told.finished) == 15
+    assert int(fixed_q.finished) == 15
     kept = {float(value) for value in steps.next_obs["features"].flatten(0, 1)[7:, 0]}
-    assert {float(value) for value in told.ends[:, 0]} == kept
-    drawn = {float(value) for batch in met for value in batch.next[:, 0]}
+    assert {float(value) for value in fixed_q.ends[:, 0]} == kept
+    drawn = {float(value) for batch in met for value in batch.next_obs[:, 0]}
     assert drawn == kept  # 32 draws of 8: each is missed once in 70 seeds
     for batch in met:  # the three parts of an episode stay together
-        for start, option, end in zip(batch.now, batch.action, batch.next, strict=True):
+        for start, option, end in zip(batch.obs, batch.action, batch.next_obs, strict=True):
             ((t, n),) = (steps.next_obs["features"] == end).all(2).nonzero().tolist()
             assert torch.equal(start, steps.obs["features"][t, n])
             assert option == steps.context[t, n].argmax()
 
 
-def test_first_and_last_are_told_apart_and_both_count():
+def test_first_and_last_observation_both_enter_in_their_order():
     bonus = build(Vic, spec("features"), on="auto", options=4, width=8)
     torch.nn.init.normal_(bonus.q.compare[-1].weight)
     start, end = random_obs(2, 5, "features")
@@ -169,31 +162,19 @@ def test_first_and_last_are_told_apart_and_both_count():
 
 
 @pytest.mark.parametrize("kind", ["pixels", "symbols", "features", "tiny"])
-def test_untrained_it_pays_nothing_anywhere_and_trained_at_most_log_n(kind):
+def test_the_bonus_is_0_untrained_and_at_most_log_n_trained(kind):
     bonus = build(Vic, spec(kind), on="auto", options=4, width=8, learning_rate=0.01, recent=16, batch=16)
     steps = one_step_episodes(kind)
     assert bonus.compute(steps).abs().max() < 1e-6
     for seed in range(12):
         metrics = bonus.update(steps, torch.Generator().manual_seed(seed))
-    paid = bonus.compute(steps)
-    assert paid.max() <= torch.tensor(LOG_4)
-    assert paid.abs().max() > 0.1
+    values = bonus.compute(steps)
+    assert values.max() <= torch.tensor(LOG_4)
+    assert values.abs().max() > 0.1
     assert metrics["accuracy"] > 0.3
 
 
-def test_every_weight_learns_and_belongs_to_the_one_optimizer():
-    bonus = build(Vic, spec("pixels"), options=4, width=8)
-    start, end = random_obs(2, 5, "pixels")
-    episodes = episodes_of(start, end, 3, 0, 1, 2, 2)
-    assert float(bonus.learn(episodes, torch.Generator())["loss"]) == pytest.approx(LOG_4)
-    bonus.learn(episodes, torch.Generator())  # the first step reaches the zeroed last layer alone
-    held = [id(p) for group in bonus.optimizer.param_groups for p in group["params"]]
-    assert sorted(held) == sorted(id(p) for p in bonus.parameters())
-    for name, parameter in bonus.named_parameters():
-        assert parameter.grad.abs().sum() > 0, name
-
-
-def test_a_checkpoint_restores_a_bonus_that_has_met_nothing(tmp_path):
+def test_a_checkpoint_restores_running_and_recent_episodes(tmp_path):
     one, other, third = (build(Vic, spec(), seed=s, options=4, width=8, recent=8, batch=4) for s in range(3))
     option = options_of(torch.arange(15).view(5, 3) % 4)
     opening = make_steps(random_obs(5, 3), random_obs(5, 3, seed=1), done=places((1, 0), (2, 2)), context=option)
@@ -204,28 +185,28 @@ def test_a_checkpoint_restores_a_bonus_that_has_met_nothing(tmp_path):
     done = places((0, 0), (3, 1), (2, 2))
     later = make_steps(random_obs(5, 3, seed=2), random_obs(5, 3, seed=3), done=done, context=option)
     later.first[0] = False  # all three episodes began before the checkpoint
-    paid = [bonus.compute(later) for bonus in (one, other, third)]
-    assert (paid[0] != 0).sum() == 3
+    values = [bonus.compute(later) for bonus in (one, other, third)]
+    assert (values[0] != 0).sum() == 3
     metrics = [bonus.update(later, torch.Generator().manual_seed(2)) for bonus in (one, other, third)]
     again = [bonus.compute(later) for bonus in (one, other, third)]
     for k in (1, 2):
-        assert torch.equal(paid[0], paid[k])
+        assert torch.equal(values[0], values[k])
         assert metrics[0] == metrics[k]
         assert torch.equal(again[0], again[k])
 
 
-def test_options_are_drawn_evenly_from_the_generator_alone(told):
-    draw = told.draw_context(4000, torch.Generator().manual_seed(0))
-    assert told.context_dim == draw.shape[1] == 4
+def test_options_are_drawn_evenly_from_the_generator_alone(fixed_q):
+    draw = fixed_q.draw_context(4000, torch.Generator().manual_seed(0))
+    assert fixed_q.context_dim == draw.shape[1] == 4
     # 1000 each; the standard deviation of a count is sqrt(4000 * 1/4 * 3/4) = 27
     assert (draw.sum(0) - 1000).abs().max() < 110
-    assert torch.equal(draw, told.draw_context(4000, torch.Generator().manual_seed(0)))
+    assert torch.equal(draw, fixed_q.draw_context(4000, torch.Generator().manual_seed(0)))
 
 
-def test_options_paid_by_it_end_apart_on_a_grid():
+def test_options_trained_on_the_bonus_end_apart_on_a_grid():
     """5x5 grid, 4 moves and stay, walks of 5 steps from the centre, each step pushed at random with probability 0.1.
 
-    Policy: one preference for each option, cell and action. log 4 = 1.386 is all there is to be paid.
+    Policy: one preference for each option, cell and action. log 4 = 1.386 is the most that can be earned.
     """
     K, N, T = 4, 48, 5
     draws = torch.Generator().manual_seed(0)
@@ -251,26 +232,19 @@ def test_options_paid_by_it_end_apart_on_a_grid():
             moved = torch.where(pushed, torch.randint(5, (N,), generator=draws), action)
             place = (place + moves[moved]).clamp(0, 4)
             visited.append((cell, place[:, 0] * 5 + place[:, 1]))
-        now, following = (F.one_hot(torch.stack(part), 25).float() for part in zip(*visited, strict=True))
-        steps = make_steps(now, following, done=done, context=context.expand(T, N, K))
-        paid = bonus.compute(steps)
-        log_pi, entropy = (torch.stack(part) for part in zip(*chosen, strict=True))
-        advantage = paid[-1] - paid[-1].mean()
+        obs, next_obs = (F.one_hot(torch.stack(rows), 25).float() for rows in zip(*visited, strict=True))
+        steps = make_steps(obs, next_obs, done=done, context=context.expand(T, N, K))
+        values = bonus.compute(steps)
+        log_pi, entropy = (torch.stack(rows) for rows in zip(*chosen, strict=True))
+        advantage = values[-1] - values[-1].mean()
         learner.zero_grad()
         (-(log_pi * advantage).mean() - 0.02 * entropy.mean()).backward()
         learner.step()
         bonus.update(steps, draws)
-    assert not paid[:-1].any()
-    assert paid[-1].mean() > 0.8 * LOG_4
-    assert paid.max() <= torch.tensor(LOG_4)
-    ends = following[-1]
+    assert not values[:-1].any()
+    assert values[-1].mean() > 0.8 * LOG_4
+    assert values.max() <= torch.tensor(LOG_4)
+    ends = next_obs[-1]
     regions = torch.stack([ends[option == k].mean(0) for k in range(K)])  # share of each option's ends, by cell
     overlap = torch.minimum(regions.unsqueeze(0), regions.unsqueeze(1)).sum(2)
     assert overlap[~torch.eye(K, dtype=torch.bool)].max() < 0.3
-
-
-def test_name_and_bad_settings():
-    assert BONUSES.resolve("vic") is Vic
-    for bad in ({"options": 1}, {"width": 0}, {"recent": 0}, {"reuse": 0}, {"batch": 0}, {"learning_rate": 0.0}):
-        with pytest.raises(ValueError, match=next(iter(bad))):
-            Vic.Config(**bad)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import gymnasium as gym
@@ -10,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.checkpoint import restore, state_of
 from envs.spaces import EnvSpec
 from envs.steps import Steps
 from intrinsic.base import Transitions
@@ -100,11 +98,12 @@ def make_batch(
     return Transitions(obs, torch.zeros_like(index) if action is None else action, next_obs, index, context)
 
 
-def assert_go_on_alike(one, other, steps) -> None:
-    """``other``, drawn from another seed, takes the state of ``one`` and from then on pays and learns as it does."""
-    one.update(steps, torch.Generator().manual_seed(0))
-    assert not torch.equal(one.compute(steps), other.compute(steps))
-    restore(other, copy.deepcopy(state_of(one)))
-    assert torch.equal(one.compute(steps), other.compute(steps))
-    assert one.update(steps, torch.Generator().manual_seed(3)) == other.update(steps, torch.Generator().manual_seed(3))
-    assert torch.equal(one.compute(steps), other.compute(steps))
+def walled_grid() -> torch.Tensor:
+    """p(s' | s, a) (25, 5, 25) of a walled 5x5 grid with 4 moves and stay."""
+    transition = torch.zeros(25, 5, 25)
+    for row in range(5):
+        for column in range(5):
+            for action, (down, right) in enumerate([(-1, 0), (1, 0), (0, -1), (0, 1), (0, 0)]):
+                to = min(max(row + down, 0), 4) * 5 + min(max(column + right, 0), 4)
+                transition[row * 5 + column, action, to] = 1
+    return transition
