@@ -18,7 +18,7 @@ class KeyInView(IntrinsicBonus):
     """A bonus of 1 where the next observation shows a key (object 5)."""
 
     def score(self, batch):
-        return (batch.next[:, 0] == 5).flatten(1).any(1).float()
+        return (batch.next_obs[:, 0] == 5).flatten(1).any(1).float()
 
     def learn(self, batch, generator):
         return {}
