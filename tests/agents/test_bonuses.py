@@ -43,7 +43,7 @@ def weights(module):
 
 @pytest.mark.parametrize("agent", AGENTS)
 @pytest.mark.parametrize("name", sorted(BONUSES))
-def test_it_is_given_and_learns_and_resumes_to_the_bit(name, agent, tmp_path):
+def test_an_agent_with_a_bonus_learns_and_resumes_to_the_bit(name, agent, tmp_path):
     whole, first, second = (make(name, agent) for _ in range(3))
     before = {key: value.clone() for key, value in whole.bonuses[name].state_dict().items()}
     sums = []
@@ -70,11 +70,3 @@ def test_a_coefficient_of_zero_is_bit_identical_to_plain_ppo(name):
     for agent in (plain, zero):
         agent.learn(2 * 12 * N)
     assert torch.equal(weights(plain.policy), weights(zero.policy))
-
-
-def test_every_bonus_says_where_it_is_documented():
-    for name in BONUSES:
-        kind = BONUSES.resolve(name)
-        module = __import__(kind.__module__, fromlist=["__doc__"])
-        assert "Differs from" in module.__doc__, name
-        assert name in module.__file__

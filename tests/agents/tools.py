@@ -100,7 +100,7 @@ class Constant(IntrinsicBonus):
         return torch.full(batch.action.shape, self.amount)
 
     def learn(self, batch, generator):
-        error = (self.weight - torch.rand((), generator=generator) - batch.now.float().mean() / 255) ** 2
+        error = (self.weight - torch.rand((), generator=generator) - batch.obs.float().mean() / 255) ** 2
         self.optimizer.zero_grad()
         error.backward()
         self.optimizer.step()
@@ -115,7 +115,7 @@ class Novelty(IntrinsicBonus):
         self.coefficient = 1.0
 
     def score(self, batch):
-        return batch.next[:, 0].float().mean((-1, -2)) / 255
+        return batch.next_obs[:, 0].float().mean((-1, -2)) / 255
 
     def learn(self, batch, generator):
         return {}
