@@ -1,4 +1,4 @@
-"""Which bonus finds a reward that chance does not? Train with each, and see how soon it is found, and where they go.
+"""Bonuses compared by the rewards that they find and chance does not, by how soon, and by the states they reach.
 
     python -m benchmarks.explore --bonus rnd icm prediction_gain
     python -m benchmarks.explore --bonus rnd:1 icm+rnd:0.5 --suite noisy-tv --preset smoke
@@ -8,8 +8,8 @@ Each word is a row: a bonus, NAME or NAME:COEFFICIENT, or several joined by +; t
 same command again returns what is finished and continues what is not; more names extend the same tables.
 
 A success is an episode with a return above 0. While it trains, an agent's success rate is that of its last 100
-episodes; "frames to first reward" counts all environments' frames; half success is the first time that rate is 0.5.
-Coverage: part of a level's cells an episode stood on; states: distinct states met in all. Both where the world tells.
+episodes; "first reward" counts the frames of all environments; half success is the first time that rate is 0.5. What
+an environment tells of itself (``metric_infos``, as coverage of a level and distinct states) gets a column each.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from benchmarks.reporting.cells import Cell
     from benchmarks.reporting.runs import Run
 
-SUITES = ("minigrid-ladder", "breakout-sparse", "procgen-maze", "noisy-tv")
 _ALGO: dict[str, dict[str, Any]] = {DEFAULT: {"n_steps": 128, "minibatches": 8}, "a2c": {}}
 SIZES = {
     "smoke": replace(PRESETS["smoke"], train_levels=None),
@@ -44,12 +43,16 @@ SIZES = {
         PRESETS["standard"], steps=3_000_000, train_levels=None, num_envs=32, checkpoint_frames=262_144, algo=_ALGO
     ),
 }
-"""The transfer benchmark's sizes, on as many levels as the suite has, and with smaller rollouts: what is found once
-must be learnt from soon."""
+"""The presets of the transfer benchmark, on as many levels as the suite has, and with smaller rollouts: a reward that
+is found once must be learnt from soon."""
 COLUMNS = (
     *("suite", "env", "repr", "mode", "algo", "bonus", "extrinsic", "seed", "steps", "success", "heldout_success"),
-    *("first_reward", "half_success", "success_area", "coverage", "states", "tv", "frames_per_second", "commit"),
+    *("first_reward", "half_success", "success_area"),
 )
+LAST_COLUMNS = ("frames_per_second", "commit")
+"""Columns after those of the environments' own metrics."""
+ENV_METRIC = "explore/"
+"""Beginning of the chart names of an environment's own metrics."""
 Values = dict[str, Any]
 
 
@@ -61,8 +64,9 @@ class Args(ExperimentArgs):
     """Rows: NAME, NAME:COEFFICIENT, or several joined by +, as rnd:0.5+icm."""
     repr: str = "cnn"
     """The representation under all rows."""
-    suite: Literal["minigrid-ladder", "breakout-sparse", "procgen-maze", "noisy-tv"] = "minigrid-ladder"
-    """Tasks whose reward is hard to find."""
+    suite: str = "minigrid-ladder"
+    """Tasks whose reward is hard to find: minigrid-ladder, breakout-sparse, procgen-maze, noisy-tv; any other suite
+    works, too, your own as package.module:NAME."""
     baseline: bool = True
     """Add the row without a bonus."""
     preset: Literal["smoke", "quick", "standard"] = "quick"
@@ -70,23 +74,24 @@ class Args(ExperimentArgs):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    names = f"Bonuses: {', '.join(BONUSES)}\nSuites: {', '.join(SUITES)}"
+    names = f"Bonuses: {', '.join(BONUSES)}"
     return cli.main(explore, Args, argv, listing=names, removed=REMOVED, interrupted=cli.RESUMABLE)
 
 
 def explore(args: Args) -> int:
     """Plan every row, run what is not finished, write explore.csv, explore.png, the maps and the common report."""
+    from agents.runs.config import short_name
     from benchmarks.reporting.report import describe_run
 
     words = [*args.bonus, *(["none"] if args.baseline else [])]
     bonuses = [tuple(name for name in word.split("+") if name != "none") for word in words]
     configs = plan_runs(args, [Row(args.repr, bonus) for bonus in dict.fromkeys(bonuses)], SIZES)
-    out = args.out or Path("runs") / f"explore-{args.suite}-{args.preset}"
+    out = args.out or Path("runs") / f"explore-{short_name(args.suite)}-{args.preset}"
     return execute(args, configs, (args.repr,), out, describe_run, write)
 
 
 def write(experiment: Path) -> str:
-    """Rebuild everything that is drawn from the runs in DIR; returns the text to print."""
+    """Rebuild everything that is made from the runs in DIR; returns the text to print."""
     from benchmarks.reporting import bonus_maps, layout, report
     from benchmarks.reporting.cells import summarise
     from benchmarks.reporting.runs import load
@@ -96,8 +101,8 @@ def write(experiment: Path) -> str:
         if run.state == "finished":
             bonus_maps.draw(run)
     summary = summarise(runs)
-    found = [row(run) for run in summary.runs if run.state == "finished"]
-    for name, data in (("explore.csv", as_csv(found).encode()), ("explore.png", picture(summary.cells))):
+    rows = [row(run) for run in summary.runs if run.state == "finished"]
+    for name, data in (("explore.csv", as_csv(rows).encode()), ("explore.png", picture(summary.cells))):
         if data:
             cli.write_file(experiment / name, data)
     report.write_report(experiment)
@@ -107,54 +112,67 @@ def write(experiment: Path) -> str:
 
 
 def row(run: Run) -> Values:
-    """explore.csv: one row per run. Rates and coverage are parts of 1; nan where nothing was told or reached."""
+    """One row of explore.csv. Rates are fractions; nan where nothing was recorded or reached."""
     training = [(record["global_step"], record["train/success"]) for record in run.metrics if "train/success" in record]
     frames, success = (
         (np.array(column, dtype=float) for column in zip(*training, strict=True)) if training else ((), ())
     )
     last = {name: value for record in run.metrics for name, value in record.items()}
-    found = {name: run.config.get(name, "") for name in COLUMNS}
-    weight = 1.0 if run.config["bonus"] == "none" else run.config["algo_settings"].get("extrinsic", 1.0)
     half = np.flatnonzero(np.asarray(success) >= 0.5)
-    return found | {
-        "extrinsic": weight,
+    return {
+        **{name: run.config.get(name, "") for name in COLUMNS},
+        "extrinsic": 1.0 if run.config["bonus"] == "none" else run.config["algo_settings"].get("extrinsic", 1.0),
         "success": float((run.returns["train"] > 0).mean()),
         "heldout_success": float((run.returns["heldout"] > 0).mean()) if "heldout" in run.returns else math.nan,
         "first_reward": last.get("train/first_reward", math.nan),
         "half_success": float(frames[half[0]]) if len(half) else math.nan,
         "success_area": float(np.mean(success)) if len(success) else math.nan,
-        "coverage": late_mean(run, "explore/coverage"),
-        "states": last.get("explore/states", math.nan),
-        "tv": late_mean(run, "explore/tv_seen"),
+        **{name: late_value(run, ENV_METRIC + name) for name in env_metrics([run])},
         "frames_per_second": run.source.get("frames_per_second", math.nan),
         "commit": run.source.get("commit", ""),
     }
 
 
-def late_mean(run: Run, name: str) -> float:
-    """Mean of a chart over the last tenth of training; nan where it has none."""
+def env_metrics(runs: Iterable[Run]) -> list[str]:
+    """Names of the metrics that the environments of these runs told of themselves."""
+    names = {name for run in runs for record in run.metrics for name in record if name.startswith(ENV_METRIC)}
+    return sorted(name.removeprefix(ENV_METRIC) for name in names)
+
+
+def is_count(values: Iterable[float]) -> bool:
+    """Whether a metric counts, rather than being a rate in 0..1."""
+    return any(value > 1 for value in values)
+
+
+def late_value(run: Run, name: str) -> float:
+    """Last value of a count, mean of a rate over the last tenth of training; nan without a value there."""
+    values = [record[name] for record in run.metrics if name in record]
+    if is_count(values):
+        return float(values[-1])
     start = 0.9 * run.config["steps"]
-    found = [record[name] for record in run.metrics if name in record and record["global_step"] >= start]
-    return float(np.mean(found)) if found else math.nan
+    late = [record[name] for record in run.metrics if name in record and record["global_step"] >= start]
+    return float(np.mean(late)) if late else math.nan
 
 
-def table(cells: Iterable[Cell]) -> tuple[list[str], list[list[str]]]:
+def table(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
     """A row for each method on each task: medians over seeds, and the range where there are several."""
-    header = ["task", "method", "seeds", "success", "unseen levels", "first reward", "half success", "coverage"]
-    header += ["states", "TV in sight", "frames/s"]
+    rows = [[row(run) for run in cell.runs] for cell in cells]
+    own = env_metrics(run for cell in cells for run in cell.runs)
+    kinds = {"success": "%", "heldout_success": "%", "first_reward": "frames", "half_success": "frames"}
+    for name in own:
+        values = [values.get(name, math.nan) for group in rows for values in group]
+        kinds[name] = "count" if is_count(values) else "%"
+    kinds["frames_per_second"] = "count"
+    header = ["task", "method", "seeds", "success", "unseen levels", "first reward", "half success"]
+    header += [*(name.replace("_", " ") for name in own), "frames/s"]
     lines = []
-    for cell in sorted(cells, key=lambda cell: (cell.env, -np.median([row(run)["success"] for run in cell.runs]))):
-        found = [row(run) for run in cell.runs]
-
-        def shown(name: str, kind: str, found: list[Values] = found) -> str:
-            values = [float(each[name]) for each in found]
-            return ranged(values, kind)
-
-        kinds = {"success": "%", "heldout_success": "%", "first_reward": "frames", "half_success": "frames"}
-        kinds |= {"coverage": "%", "states": "count", "tv": "%", "frames_per_second": "count"}
-        lines.append([cell.env, cell.label, str(len(found)), *(shown(name, kind) for name, kind in kinds.items())])
-    kept = [place for place in range(len(header)) if any(line[place] != "–" for line in lines)]
-    return [header[place] for place in kept], [[line[place] for place in kept] for line in lines]
+    medians = [float(np.median([values["success"] for values in group])) for group in rows]
+    for index in sorted(range(len(cells)), key=lambda index: (cells[index].env, -medians[index])):
+        columns = {name: [float(values.get(name, math.nan)) for values in rows[index]] for name in kinds}
+        texts = [ranged(columns[name], kind) for name, kind in kinds.items()]
+        lines.append([cells[index].env, cells[index].label, str(len(rows[index])), *texts])
+    kept = [index for index in range(len(header)) if any(line[index] != "–" for line in lines)]
+    return [header[index] for index in kept], [[line[index] for index in kept] for line in lines]
 
 
 def ranged(values: Sequence[float], kind: str) -> str:
@@ -173,25 +191,25 @@ def ranged(values: Sequence[float], kind: str) -> str:
 
 
 def notes(cells: Sequence[Cell]) -> list[str]:
-    """How the numbers are to be read."""
-    said = [
+    """Notes on how to read the numbers."""
+    lines = [
         "success = episodes of the final evaluation with a return above 0; first reward, half success = frames of all "
-        "environments until the first reward and until half of the last 100 training episodes succeed; coverage, TV in "
-        "inputs = means over the last tenth of training. Medians over seeds [lowest, highest]."
+        "environments until the first reward and until half of the last 100 training episodes succeed; rates of the "
+        "environment's own = means over the last tenth of training. Medians over seeds [lowest, highest]."
     ]
     if any(len(cell.runs) < 3 for cell in cells):
-        said.append("Fewer than three seeds in some rows: a first look.")
-    return said
+        lines.append("Fewer than three seeds in some rows: preliminary.")
+    return lines
 
 
 def picture(cells: Sequence[Cell]) -> bytes:
-    """explore.png: success, or coverage where nothing is ever paid, over frames; a panel for each task."""
+    """explore.png: the charted metric over frames; a panel for each task."""
     from benchmarks.reporting import figures
     from benchmarks.reporting.cells import is_baseline
 
+    name, ylabel = charted_metric([run for cell in cells for run in cell.runs])
     panels: dict[str, tuple[dict[str, figures.Curve], float]] = {}
     for cell in cells:
-        name = "train/success" if cell.config["suite"] != "noisy-tv" else "explore/coverage"
         curves = [
             np.array([(record["global_step"], record[name]) for record in run.metrics if name in record], dtype=float)
             for run in cell.runs
@@ -206,14 +224,24 @@ def picture(cells: Sequence[Cell]) -> bytes:
         return b""
     labels = list(dict.fromkeys(cell.label for cell in cells))
     baseline = next((cell.label for cell in cells if is_baseline(cell)), "")
-    what = "coverage of an episode" if cells[0].config["suite"] == "noisy-tv" else "success of training episodes"
-    return figures.learning(panels, figures.colours(labels, baseline), ylabel=what)
+    return figures.learning(panels, figures.colours(labels, baseline), ylabel=ylabel)
 
 
-def as_csv(found: Iterable[Values]) -> str:
-    """Numbers to four decimals."""
-    ordered = sorted(found, key=lambda row: (row["env"], row["repr"], row["bonus"], row["seed"]))
-    return cli.csv_text(ordered, COLUMNS)
+def charted_metric(runs: Sequence[Run]) -> tuple[str, str]:
+    """Success of training episodes; where no run had any, the environments' first rate. With a label for its axis."""
+    records = [record for run in runs for record in run.metrics]
+    if not any(record.get("train/success") for record in records):
+        for name in env_metrics(runs):
+            if not is_count(record.get(ENV_METRIC + name, 0) for record in records):
+                return ENV_METRIC + name, name.replace("_", " ")
+    return "train/success", "success of training episodes"
+
+
+def as_csv(rows: Sequence[Values]) -> str:
+    """explore.csv: numbers to four decimals; an environment's own metrics before the last columns."""
+    own = sorted({name for values in rows for name in values} - {*COLUMNS, *LAST_COLUMNS})
+    ordered = sorted(rows, key=lambda values: (values["env"], values["repr"], values["bonus"], values["seed"]))
+    return cli.csv_text(ordered, (*COLUMNS, *own, *LAST_COLUMNS))
 
 
 if __name__ == "__main__":

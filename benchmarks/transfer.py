@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from agents import ALGORITHMS
 from benchmarks import cli
 from benchmarks.experiment.arguments import REMOVED, ExperimentArgs
 from benchmarks.experiment.execute import execute
@@ -46,7 +47,8 @@ class Args(ExperimentArgs):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    names = f"Representations: {', '.join(REPRESENTATIONS)}\nBonuses: {', '.join(BONUSES)}\nSuites: {', '.join(SUITES)}"
+    registries = {"Representations": REPRESENTATIONS, "Bonuses": BONUSES, "Algorithms": ALGORITHMS, "Suites": SUITES}
+    names = "\n".join(f"{title}: {', '.join(registry)}" for title, registry in registries.items())
     return cli.main(
         *(transfer, Args, argv),
         listing=names,
@@ -57,9 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def module_settings(argv: Sequence[str]) -> str:
-    """Settings of the modules named by --repr or --bonus, for the help; without a name nothing imports torch."""
+    """Settings of the modules named by --repr, --bonus or --algo, for the help; without one nothing imports torch."""
     modules = [(REPRESENTATIONS, name) for name in cli.words_after("--repr", argv)]
     modules += [(BONUSES, name.partition(":")[0]) for name in cli.words_after("--bonus", argv)]
+    modules += [(ALGORITHMS, name) for name in cli.words_after("--algo", argv)]
     for registry, name in modules:
         registry.check(name)
     return "\n".join(describe_settings(name, registry.resolve(name)) for registry, name in modules)
@@ -67,9 +70,10 @@ def module_settings(argv: Sequence[str]) -> str:
 
 def transfer(args: Args) -> int:
     """Plan, announce, run what is not finished, write and print the report."""
+    from agents.runs.config import short_name
     from benchmarks.reporting.report import describe_run, write_report
 
-    out = args.out or Path("runs") / f"{args.suite}-{args.preset}"
+    out = args.out or Path("runs") / f"{short_name(args.suite)}-{args.preset}"
     return execute(args, plan(args), args.repr, out, describe_run, write_report)
 
 

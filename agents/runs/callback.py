@@ -1,4 +1,4 @@
-"""What happens between two rollouts: records, progress, evaluation and checkpoints when due, a stop when asked."""
+"""Work between two rollouts: records, progress, evaluation and checkpoints when due, a stop when asked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.on_policy import OnPolicyAlgorithm
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
-from agents.runs.coverage import Coverage
+from agents.runs.env_metrics import EnvMetrics
 from agents.runs.run_dir import RunDir
 from agents.runs.trackers import Tracker
 from envs.registry import UsageError
@@ -27,7 +27,7 @@ class Preempted(Exception):
 
 
 class Progress(Protocol):
-    """What shows how far a stage is."""
+    """Display of how far a stage is."""
 
     def stage(self, name: str, total: int, done: int) -> None: ...
     def update(self, done: int, note: str = "") -> None: ...
@@ -35,7 +35,7 @@ class Progress(Protocol):
 
 
 class Clock:
-    """Seconds spent in each stage of the run, over all its starts."""
+    """Seconds spent in each stage of a run, over all its starts."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {"pretrain": 0.0, "train": 0.0, "eval": 0.0}
@@ -60,12 +60,13 @@ class StopRequest:
         self.asked = False
 
     def check(self) -> None:
-        """Call where everything is in the checkpoint."""
+        """Raise Preempted if a stop was asked for; to be called where everything is in the checkpoint."""
         if self.asked:
             raise Preempted
 
     @contextmanager
     def listening(self) -> Iterator[None]:
+        """Turn the first signal into a request; outside the main thread signals stay as they are."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -111,12 +112,12 @@ class TrainingCallback(BaseCallback):
         save_every: int,
         evaluate: Callable[[OnPolicyAlgorithm, int], dict[str, float]],
         evaluate_every: float,
-        coverage: Coverage,
+        env_metrics: EnvMetrics,
         ranks: Ranks = SINGLE_PROCESS,
     ):
         """``save_every`` and ``evaluate_every`` count frames; of ``ranks`` the first evaluates and writes."""
         super().__init__()
-        self.coverage, self.ranks = coverage, ranks
+        self.env_metrics, self.ranks = env_metrics, ranks
         self.clock, self.records, self.progress, self.stop = clock, records, progress, stop
         self.save, self.save_every, self.evaluate, self.evaluate_every = save, save_every, evaluate, evaluate_every
 
@@ -126,7 +127,7 @@ class TrainingCallback(BaseCallback):
         self.resumed_at = time.perf_counter()
 
     def _on_step(self) -> bool:
-        self.coverage.see(getattr(self.agent.env, "newest_infos", {}), self.locals["dones"])
+        self.env_metrics.add(getattr(self.agent.env, "newest_infos", {}), self.locals["dones"])
         return True
 
     def _on_rollout_start(self) -> None:
@@ -150,7 +151,7 @@ class TrainingCallback(BaseCallback):
             record["train/success"] = float(np.mean([info["r"] > 0 for info in episodes]))
         if agent.first_reward:
             record["train/first_reward"] = agent.first_reward
-        record.update(self.coverage.metrics())
+        record.update({f"explore/{name}": value for name, value in self.env_metrics.metrics().items()})
         self.ranks.on_rank_zero(lambda: self._report(record, step, last))
         self.stop.asked = self.ranks.any(self.stop.asked)
         if last or self.stop.asked or self._due(step, self.save_every):

@@ -43,7 +43,7 @@ def describe_source() -> dict[str, Any]:
 
 
 def foreign_sources(config: RunConfig) -> dict[str, str]:
-    """Name of each class or suite of the run that no commit of this toolkit covers -> SHA-256 of its file, 16 digits."""
+    """Class or suite of the run that no commit of this toolkit covers -> first 16 digits of its file's SHA-256."""
     named: list[tuple[Registry, str]] = [
         (SUITES, config.suite),
         (REPRESENTATIONS, config.repr),

@@ -19,7 +19,7 @@ from agents.policy import Precision
 from agents.runs.build import RunParts, resolve_device, resolve_precision
 from agents.runs.callback import Clock, Progress, Records, StopRequest, TrainingCallback
 from agents.runs.context import RunContext
-from agents.runs.coverage import Coverage
+from agents.runs.env_metrics import EnvMetrics
 from agents.runs.final import final_evaluation, periodic_evaluation
 from agents.runs.run_dir import RunDir
 from agents.runs.trackers import Tracker
@@ -107,9 +107,9 @@ def train_agent(context: RunContext, resumed: bool) -> OnPolicyAlgorithm:
     agent = build_agent(context)
     if not agent.exact_env:
         print(f"{config.env} cannot save its state: a resumed run begins new episodes and is not exact")
-    coverage = Coverage(ranks)
-    spread = checkpoint.PerRank(coverage, ranks)
-    components = {**agent.components(), **context.shared_components(), "coverage": spread}
+    env_metrics = EnvMetrics(getattr(agent.env, "metric_infos", {}), ranks)
+    spread = checkpoint.PerRank(env_metrics, ranks)
+    components = {**agent.components(), **context.shared_components(), "env_metrics": spread}
     if resumed:
         checkpoint.load(context.train_checkpoints, components)
     ranks.broadcast(agent.policy.state_dict().values())  # which holds what rank 0 alone has pre-trained
@@ -129,7 +129,7 @@ def train_agent(context: RunContext, resumed: bool) -> OnPolicyAlgorithm:
         save_every=config.checkpoint_frames,
         evaluate=lambda agent, step: periodic_evaluation(context, agent, step),
         evaluate_every=config.steps / max(config.periodic_evals, 1),
-        coverage=coverage,
+        env_metrics=env_metrics,
         ranks=ranks,
     )
     ranks.on_rank_zero(lambda: context.progress.stage("train", config.steps, agent.num_timesteps))

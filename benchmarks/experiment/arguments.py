@@ -16,7 +16,7 @@ class ExperimentArgs:
     """Options of a command that trains agents; a command adds its own, and its own defaults."""
 
     suite: str = "coinrun"
-    """Tasks to train on, each with the targets it transfers to."""
+    """Tasks to train on, each with the targets it transfers to; your own as package.module:NAME."""
     tasks: tuple[str, ...] = ()
     """Only these tasks of the suite, as 'minigrid-doorkey'. Default: all."""
     algo: str = "ppo"

@@ -58,6 +58,8 @@ class Sb3VecEnv(VecEnv):
         self.newest_infos: dict[str, Any] = {}
         """Infos of the newest step, all envs at once."""
         self.frames: int = getattr(vector_env, "frames", 1)
+        self.metric_infos: dict[str, tuple[str, str]] = getattr(vector_env, "metric_infos", {})
+        """Infos worth a chart, as in ``BatchedEnv.metric_infos``."""
         """Frames stacked in the channels of an image."""
         self._actions: Array | None = None
         self._last: Any = None

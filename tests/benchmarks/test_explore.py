@@ -51,10 +51,26 @@ def test_a_row_by_hand():
     assert found["success_area"] == pytest.approx(0.4)  # (0 + .25 + .5 + .75 + .5) / 5
     assert found["coverage"] == pytest.approx(0.3)  # of the records from frame 900 on
     assert found["states"] == 40
-    assert math.isnan(found["tv"])
+    assert "tv_seen" not in found  # no record has it
     assert found["extrinsic"] == 0.5
     assert row(run())["extrinsic"] == 1.0  # without a bonus nothing else is paid
     assert math.isnan(row(run())["first_reward"])
+
+
+def test_env_metrics_are_counts_or_rates_by_their_values():
+    tv = ({"global_step": 10, "explore/tv_seen": 0.9}, {"global_step": 950, "explore/tv_seen": 0.25})
+    values = row(run(metrics=tv))
+    assert values["tv_seen"] == 0.25  # of the last tenth of training
+    assert explore.env_metrics([run(metrics=tv), run(metrics=RECORDS)]) == ["coverage", "states", "tv_seen"]
+    text = explore.as_csv([values, row(run(metrics=RECORDS))])
+    assert text.splitlines()[0].endswith("success_area,coverage,states,tv_seen,frames_per_second,commit")
+
+
+def test_the_chart_shows_success_or_else_a_rate():
+    assert explore.charted_metric([run(metrics=RECORDS)]) == ("train/success", "success of training episodes")
+    unrewarded = tuple({**record, "train/success": 0.0} for record in RECORDS)
+    assert explore.charted_metric([run(metrics=unrewarded)]) == ("explore/coverage", "coverage")
+    assert explore.charted_metric([run()])[0] == "train/success"
 
 
 def test_ranges_count_what_was_not_reached_as_never():
@@ -67,13 +83,13 @@ def test_ranges_count_what_was_not_reached_as_never():
     assert ranged([nan], "%") == "–"
 
 
-def test_the_table_leaves_out_what_no_world_told():
+def test_the_table_leaves_out_columns_without_a_value():
     cells = [
         Cell("cnn", (run(metrics=RECORDS), run(1, metrics=RECORDS))),
         Cell("cnn + rnd:1", (run(bonus="rnd:1", returns=(1.0,)),)),
     ]
     header, lines = explore.table(cells)
-    assert "TV in sight" not in header
+    assert header[-3:] == ["coverage", "states", "frames/s"]
     assert [line[1] for line in lines] == ["cnn + rnd:1", "cnn"]  # the better one first
     assert lines[1][:4] == ["doorkey-8x8", "cnn", "2", "67% [67%, 67%]"]
     assert lines[0][header.index("first reward")] == "never"

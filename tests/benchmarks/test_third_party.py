@@ -37,6 +37,22 @@ class ClippedA2C(A2C):
 '''
 
 
+SUITE = """
+from envs.tasks import Suite, Task, World, with_heldout
+
+SOURCE = World("counting", {"num_actions": 3})
+
+
+def tasks(levels):
+    source = SOURCE.with_options(num_levels=levels, start_level=0)
+    targets = with_heldout({"swapped": source.with_options(variant="swapped")})
+    return (Task("three", source, targets, (source,), (0, 1), levels, kind="mine"),)
+
+
+THREE = Suite("counting with three actions", 5, tasks)
+"""
+
+
 @pytest.fixture
 def outside(tmp_path, monkeypatch):
     """A folder on the import path."""
@@ -83,3 +99,23 @@ def test_a_representation_trains_by_its_place(outside, tmp_path):
     assert transfer.main([*argv, "--out", str(tmp_path / "out")]) == 0
     with open(tmp_path / "out" / "results.csv") as handle:
         assert {row["repr"] for row in csv.DictReader(handle)} == {"mine:Mine"}
+
+
+@pytest.mark.parametrize("command", [transfer, explore])
+def test_a_suite_trains_by_its_place_under_both_commands(command, outside, tmp_path):
+    (outside / "my_suite.py").write_text(SUITE)
+    argv = ["--suite", "my_suite:THREE", "--repr", "cnn", "--preset", "smoke", "--steps", "1024", "--no-baseline"]
+    if command is explore:
+        argv += ["--bonus", "none"]
+    assert command.main([*argv, "--out", str(tmp_path / "out")]) == 0
+    (config,) = configs(tmp_path / "out")
+    assert (config["suite"], config["env"]) == ("my_suite:THREE", "three")
+    assert config["splits"] == ["train", "swapped", "swapped/heldout"]
+    (run,) = (tmp_path / "out" / "runs").iterdir()
+    assert list(json.loads((run / "source.json").read_text())["foreign_sources"]) == ["my_suite:THREE"]
+
+
+def test_a_place_that_is_no_suite_is_refused(outside, capsys):
+    (outside / "no_suite.py").write_text("NUMBER = 3\n")
+    assert transfer.main(["--suite", "no_suite:NUMBER"]) == 2
+    assert "suite 'no_suite:NUMBER' is a int; name an object of the class envs.tasks.Suite" in capsys.readouterr().err

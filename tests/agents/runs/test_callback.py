@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from agents.runs.callback import Clock, Preempted, Records, StopRequest, TrainingCallback
-from agents.runs.coverage import Coverage
+from agents.runs.env_metrics import EnvMetrics
 from envs.registry import UsageError
 
 
@@ -42,7 +42,7 @@ def play(steps, log, stop=None, start=0, metrics=None, episodes=()):
         save_every=250,
         evaluate=lambda agent, step: evaluated.append(step) or {"eval/gap": 0.5},
         evaluate_every=300.0,
-        coverage=Coverage(),
+        env_metrics=EnvMetrics({}),
     )
     recorder.model = agent
     recorder._on_training_start()

@@ -68,7 +68,9 @@ class Uniform:
         assert obs["image"].shape[1:] == (2, 4, 5)  # channels first for the network
         count = torch.where(first, torch.zeros_like(state[0]), state[0]) + 1
         self.asked.append((obs["image"][:, 0, 0, 0].tolist(), count.tolist()))
-        return PolicyOutput(torch.zeros(len(count), 1), (count,), torch.zeros(len(count), 2), torch.zeros(len(count)), None)
+        return PolicyOutput(
+            torch.zeros(len(count), 1), (count,), torch.zeros(len(count), 2), torch.zeros(len(count)), None
+        )
 
     def start_episodes(self, state, first, contexts):
         return state

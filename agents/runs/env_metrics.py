@@ -1,0 +1,122 @@
+"""Metrics that an environment tells of itself: sums over the infos that its class names in ``metric_infos``.
+
+Such an info is one value an env at every step, (N,). A sum is "distinct", the number of different values since the
+start; "final", the mean over finished episodes of an episode's last value; or "mean" over the steps of a rollout. An
+environment without ``metric_infos`` adds no metric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from agents.parallel.distributed import SINGLE_PROCESS, Ranks
+
+Array = np.ndarray
+
+
+class Distinct:
+    """Number of different values (uint64) since the start."""
+
+    def __init__(self) -> None:
+        self.known = np.zeros(0, np.uint64)
+        self.fresh: list[Array] = []
+
+    def add(self, values: Array, done: Array) -> None:
+        self.fresh.append(values)
+
+    def value(self, ranks: Ranks) -> float | None:
+        fresh = ranks.all_gather(self.fresh)
+        self.fresh = []
+        if fresh:
+            self.known = np.union1d(self.known, np.concatenate(fresh))
+        return float(len(self.known)) if fresh else None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"known": self.known.view(np.int64)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.known = np.array(state["known"], np.int64).view(np.uint64)
+
+
+class Final:
+    """Mean over the episodes that ended since the last call of an episode's last value."""
+
+    def __init__(self) -> None:
+        self.newest: Array | None = None
+        self.ended: list[float] = []
+
+    def add(self, values: Array, done: Array) -> None:
+        # At the end of an episode infos are those of the next one: its last value is the step before's.
+        if self.newest is not None:
+            self.ended += self.newest[done].tolist()
+        self.newest = values
+
+    def value(self, ranks: Ranks) -> float | None:
+        ended = ranks.all_gather(self.ended)
+        self.ended = []
+        return float(np.mean(ended)) if ended else None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"newest": self.newest}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.newest = None if state["newest"] is None else np.array(state["newest"])
+
+
+class Mean:
+    """Mean over the steps since the last call."""
+
+    def __init__(self) -> None:
+        self.steps: list[float] = []
+
+    def add(self, values: Array, done: Array) -> None:
+        self.steps.append(float(values.mean()))
+
+    def value(self, ranks: Ranks) -> float | None:
+        steps = ranks.all_gather(self.steps)
+        self.steps = []
+        return float(np.mean(steps)) if steps else None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing is kept between rollouts."""
+
+
+SUMS: dict[str, type[Distinct | Final | Mean]] = {"distinct": Distinct, "final": Final, "mean": Mean}
+
+
+class EnvMetrics:
+    """Fed with every step's infos by ``add``; ``metrics`` sums them up once a rollout.
+
+    Args:
+        infos: info -> (name of the metric, "distinct", "final" or "mean"), as environments have in ``metric_infos``.
+        ranks: the processes whose environments are counted.
+    """
+
+    def __init__(self, infos: Mapping[str, tuple[str, str]], ranks: Ranks = SINGLE_PROCESS) -> None:
+        self.ranks, self.names = ranks, {info: name for info, (name, _) in infos.items()}
+        self.sums = {info: SUMS[how]() for info, (_, how) in infos.items()}
+
+    def add(self, infos: Mapping[str, Any], done: Array) -> None:
+        """Infos (N,) of a step, and the envs (N,) bool whose episode it ended."""
+        for info, total in self.sums.items():
+            if info in infos:
+                total.add(infos[info], done)
+
+    def metrics(self) -> dict[str, float]:
+        """Metrics by name; one without a value since the last call is left out."""
+        values = {self.names[info]: total.value(self.ranks) for info, total in self.sums.items()}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def state_dict(self) -> dict[str, Any]:
+        """To be taken right after ``metrics``."""
+        return {info: total.state_dict() for info, total in self.sums.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for info, total in self.sums.items():
+            total.load_state_dict(state[info])

@@ -1,0 +1,53 @@
+"""Metrics that an environment tells of itself, summed up by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from agents import checkpoint
+from agents.runs.env_metrics import EnvMetrics
+
+NO = np.zeros(3, bool)
+INFOS = {"state_hash": ("states", "distinct"), "coverage": ("coverage", "final"), "tv_seen": ("tv", "mean")}
+
+
+def infos(states, coverage, **others):
+    return {"state_hash": np.array(states, np.uint64), "coverage": np.array(coverage), **others}
+
+
+def test_states_are_counted_once_and_an_episode_by_its_last_coverage():
+    metrics = EnvMetrics(INFOS)
+    metrics.add(infos([1, 2, 2**64 - 1], [0.1, 0.2, 0.3]), NO)
+    metrics.add(infos([2, 3, 3], [0.2, 0.2, 0.4]), NO)
+    assert metrics.metrics() == {"states": 4.0}
+    # Env 0 ends: its infos now are of its next episode; the one that ended had 0.2. Env 2's ended with 0.4.
+    metrics.add(infos([9, 3, 1], [0.05, 0.3, 0.05]), np.array([True, False, True]))
+    assert metrics.metrics() == {"states": 5.0, "coverage": pytest.approx(0.3)}
+    assert metrics.metrics() == {}
+
+
+def test_a_mean_is_over_the_steps_since_the_last_call():
+    metrics = EnvMetrics(INFOS)
+    for seen in ([True, False, False], [True, True, True]):
+        metrics.add({"tv_seen": np.array(seen)}, NO)
+    assert metrics.metrics() == {"tv": pytest.approx(2 / 3)}
+    metrics.add({"tv_seen": NO}, NO)
+    assert metrics.metrics() == {"tv": 0.0}
+
+
+def test_infos_that_no_environment_names_are_left_alone():
+    metrics = EnvMetrics({})
+    metrics.add(infos([1, 2, 3], [0.1, 0.2, 0.3], level_seed=np.zeros(3)), NO)
+    assert metrics.metrics() == {}
+
+
+def test_counts_go_on_after_a_restart(tmp_path):
+    first, second = EnvMetrics(INFOS), EnvMetrics(INFOS)
+    first.add(infos([1, 2**64 - 1, 5], [0.5, 0.2, 0.3]), NO)
+    first.metrics()
+    checkpoint.save(tmp_path, 1, {"env_metrics": first})
+    checkpoint.load(tmp_path, {"env_metrics": second})
+    for metrics in (first, second):
+        metrics.add(infos([1, 7, 2**64 - 1], [0.1, 0.3, 0.4]), np.array([True, False, False]))
+        assert metrics.metrics() == {"states": 4.0, "coverage": 0.5}
