@@ -1,6 +1,6 @@
-"""Unbiased evaluation: the first k episodes of each environment, or windows of so many frames; sampled actions.
+"""Evaluation without bias: the first k episodes of each environment, or windows of fixed length; sampled actions.
 
-Taking the first n episodes to finish would favour short ones; every environment's first k count, however long they
+Taking the first n episodes to finish would favour short ones. The first k of every environment count, however long they
 last (the rule of CoinRun's own evaluation).
 """
 
@@ -26,19 +26,20 @@ class Episodes:
     """Finished episodes or windows, environment by environment: each array (num_envs * k,)."""
 
     returns: np.ndarray
-    """Undiscounted sum of the world's own reward, over an episode or a window."""
+    """Undiscounted sum of the environment's reward, over an episode or a window."""
     lengths: np.ndarray
+    """Steps."""
     level_seeds: np.ndarray
-    """-1 where the world has no level seeds."""
+    """-1 where the environment has no level seeds."""
 
 
 @torch.no_grad()
 def first_episodes(
     policy: Policy, env: gym.vector.VectorEnv, generator: torch.Generator, episodes_per_env: int = 1
 ) -> Episodes:
-    """Play ``episodes_per_env`` episodes in every environment of ``env`` (SAME_STEP autoreset), then close it.
+    """Run ``episodes_per_env`` episodes in every environment of ``env`` (SAME_STEP autoreset), then close it.
 
-    Only environments that still owe an episode are encoded, so the tail of a few long episodes is cheap.
+    Only environments that lack an episode are encoded, so the tail of a few long episodes is cheap.
     """
     n, k = env.num_envs, episodes_per_env
     returns, lengths = np.zeros((n, k)), np.zeros((n, k), dtype=np.int64)
@@ -61,10 +62,10 @@ def first_episodes(
 def fixed_length_returns(
     policy: Policy, env: gym.vector.VectorEnv, generator: torch.Generator, frames: int
 ) -> Episodes:
-    """Sum of rewards over ``frames`` steps of every environment, through the ends of episodes; then close it.
+    """Sum rewards over ``frames`` steps of every environment, through the ends of episodes; then close it.
 
-    How the Breakout variants were scored in print: a game with three balls cannot go below -9, a window of 2500 frames
-    of it went to -39. ``level_seeds`` are those a window began on.
+    The published scores of the Breakout variants are such sums: a game with three balls cannot go below -9, a window of
+    2500 frames of it went to -39. ``level_seeds`` are those a window began on.
     """
     everyone = np.arange(env.num_envs)
     with closing(EvaluationEnv(policy, env, generator)) as run:
@@ -77,50 +78,50 @@ def fixed_length_returns(
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far a policy does the same on the same states under another look."""
+    """Agreement of a policy's actions between the source and a visual variant, on the same states."""
 
     argmax: float
-    """Part of the states in which the likeliest action is the same."""
+    """Fraction of the states in which the likeliest action is the same."""
     total_variation: float
-    """Mean of 1/2 sum_a |pi(a) - pi'(a)|: 0 the same, 1 nothing in common."""
+    """Mean of 1/2 sum_a |pi(a) - pi'(a)|: 0 for equal distributions, 1 for disjoint ones."""
     states: int
+    """Number of states compared."""
 
 
 @torch.no_grad()
-def agreement(
+def compare_actions(
     policy: Policy,
     source: gym.vector.VectorEnv,
-    looks: Mapping[str, gym.vector.VectorEnv],
+    variants: Mapping[str, gym.vector.VectorEnv],
     generator: torch.Generator,
     steps: int,
 ) -> dict[str, Agreement]:
-    """Play ``source`` with sampled actions, and every look in lockstep with the same actions; then close all.
+    """Act in ``source`` with sampled actions, step every variant with the same actions; then close all.
 
-    The looks must be worlds of the same seed that differ in what is shown and in nothing else, so that every step shows
-    the same state under each look, whatever the policy remembers.
+    Variants are environments of the same seed that differ in their pixels alone. So every step shows the same state
+    under each of them, whatever state the policy carries.
 
     Raises:
-        UsageError: a look whose rewards or ends differ: it changes more than the looks.
+        UsageError: a variant whose rewards or ends differ: it changes more than pixels.
     """
     everyone = np.arange(source.num_envs)
-    same, apart = dict.fromkeys(looks, 0.0), dict.fromkeys(looks, 0.0)
+    same, distance = dict.fromkeys(variants, 0.0), dict.fromkeys(variants, 0.0)
     with ExitStack() as stack:
-        run = stack.enter_context(closing(EvaluationEnv(policy, source, generator)))
-        others = {
-            name: stack.enter_context(closing(EvaluationEnv(policy, env, generator))) for name, env in looks.items()
-        }
+        run, *others = (
+            stack.enter_context(closing(EvaluationEnv(policy, env, generator))) for env in (source, *variants.values())
+        )
         distribution = policy.distribution
         for _ in range(steps):
             parameters = run.act(everyone).parameters
             outcome = run.step(run.actions)
-            for name, other in others.items():
-                shown = other.action_parameters(everyone)
-                same_mode = distribution.mode(shown) == distribution.mode(parameters)
+            for name, other in zip(variants, others, strict=True):
+                variant_parameters = other.action_parameters(everyone)
+                same_mode = distribution.mode(variant_parameters) == distribution.mode(parameters)
                 same[name] += float(same_mode.float().mean())
-                apart[name] += float(distribution.total_variation(shown, parameters).mean())
+                distance[name] += float(distribution.total_variation(variant_parameters, parameters).mean())
                 if not all(map(np.array_equal, outcome, other.step(run.actions))):
-                    raise UsageError(f"'{name}' pays or ends otherwise than the source: it is not another look of it")
-    return {name: Agreement(same[name] / steps, apart[name] / steps, steps * len(everyone)) for name in looks}
+                    raise UsageError(f"'{name}' rewards or ends otherwise than the source: it is no visual variant")
+    return {name: Agreement(same[name] / steps, distance[name] / steps, steps * len(everyone)) for name in variants}
 
 
 class EvaluationEnv:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from agents.on_policy import OnPolicyAlgorithm
 from agents.runs.context import RunContext
-from agents.runs.evaluate import Agreement, Episodes, agreement, first_episodes, fixed_length_returns
+from agents.runs.evaluate import Agreement, Episodes, compare_actions, first_episodes, fixed_length_returns
 from envs.contact_sheet import moments, strip
 from envs.rng_streams import Streams
 from representations.base import Representation
@@ -96,7 +96,7 @@ def action_agreement(context: RunContext, agent: OnPolicyAlgorithm) -> dict[str,
     num_envs = min(context.config.eval_envs, PAIRED_ENVS)
     source, *variants = (context.policy_world(worlds[split]).make(num_envs, seed) for split in ("train", *splits))
     generator = Streams(context.seed("agreement"), context.device)["actions"]
-    return agreement(agent.policy, source, dict(zip(splits, variants, strict=True)), generator, PAIRED_STEPS)
+    return compare_actions(agent.policy, source, dict(zip(splits, variants, strict=True)), generator, PAIRED_STEPS)
 
 
 def episode_rows(split: str, env: str, episodes: Episodes) -> list[dict[str, Any]]:

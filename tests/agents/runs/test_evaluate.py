@@ -7,7 +7,7 @@ import torch
 
 from agents.actions import Categorical
 from agents.policy import PolicyOutput
-from agents.runs.evaluate import agreement, first_episodes, fixed_length_returns
+from agents.runs.evaluate import compare_actions, first_episodes, fixed_length_returns
 from envs.counting import CountingVectorEnv
 from envs.registry import UsageError
 
@@ -20,7 +20,6 @@ class Script:
 
     def __init__(self):
         self.closed = False
-        self.seen_rows = []
 
     def reset(self):
         self.t = np.zeros(3, dtype=np.int64)
@@ -47,7 +46,7 @@ class Script:
 
 
 class Uniform:
-    """A policy that shows which environments it was asked about, as far as a ``PolicyRunner`` needs one."""
+    """A policy that remembers the environments it was asked about, as far as a ``PolicyRunner`` needs one."""
 
     device, mode, num_threads = torch.device("cpu"), "online", 1
     distribution = Categorical(2)
@@ -86,10 +85,10 @@ class Uniform:
 )
 def test_every_environment_counts_its_first_k_episodes(k, returns, lengths, levels):
     env, policy = Script(), Uniform()
-    found = first_episodes(policy, env, torch.Generator().manual_seed(0), k)
-    np.testing.assert_array_equal(found.returns, returns)
-    np.testing.assert_array_equal(found.lengths, lengths)
-    np.testing.assert_array_equal(found.level_seeds, levels)
+    episodes = first_episodes(policy, env, torch.Generator().manual_seed(0), k)
+    np.testing.assert_array_equal(episodes.returns, returns)
+    np.testing.assert_array_equal(episodes.lengths, lengths)
+    np.testing.assert_array_equal(episodes.level_seeds, levels)
     assert env.closed
     assert policy.training  # as it was before
 
@@ -105,11 +104,11 @@ def test_finished_environments_are_not_encoded_and_states_follow_their_rows():
 
 def test_windows_sum_through_the_ends_of_episodes():
     env, policy = Script(), Uniform()
-    found = fixed_length_returns(policy, env, torch.Generator(), 8)
+    episodes = fixed_length_returns(policy, env, torch.Generator(), 8)
     # the reward is the step number: env 0 earns (1+2) four times, env 1 (1+2+3) twice and 1+2, env 2 1+...+7 and 1
-    assert found.returns.tolist() == [12, 15, 29]
-    assert found.lengths.tolist() == [8, 8, 8]
-    assert found.level_seeds.tolist() == [100, 200, 300]
+    assert episodes.returns.tolist() == [12, 15, 29]
+    assert episodes.lengths.tolist() == [8, 8, 8]
+    assert episodes.level_seeds.tolist() == [100, 200, 300]
     assert env.closed
     assert policy.training
 
@@ -123,23 +122,32 @@ class Bright(Uniform):
         return PolicyOutput(bright.unsqueeze(1), (state[0] + 1,), p.log(), bright, None)
 
 
-def paired(looks, steps=20, **options):
-    source = CountingVectorEnv(3, seed=4, size=8, num_actions=2, **options)
-    return agreement(Bright(), source, looks, torch.Generator().manual_seed(0), steps)
+class Dark(CountingVectorEnv):
+    """Frames with a mean of at most 3."""
+
+    def reset(self, **options):
+        frames, infos = super().reset(**options)
+        return frames // 64, infos
+
+    def step(self, actions):
+        frames, *outcome = super().step(actions)
+        return frames // 64, *outcome
+
+
+def compare(variants, steps=20):
+    source = CountingVectorEnv(3, seed=4, size=8, num_actions=2)
+    return compare_actions(Bright(), source, variants, torch.Generator().manual_seed(0), steps)
 
 
 def test_agreement_on_the_same_states_by_hand():
-    same = CountingVectorEnv(3, seed=4, size=8, num_actions=2)
     # the plain frame is red 127 or 255 and blue by level: its mean is always above 10, so action 1 everywhere
-    dark = CountingVectorEnv(3, seed=4, size=8, num_actions=2)
-    look = dark._look_all
-    dark._look_all = lambda: look() // 64  # mean at most 3: action 0 everywhere
-    found = paired({"same": same, "dark": dark})
-    assert (found["same"].argmax, found["same"].total_variation, found["same"].states) == (1.0, 0.0, 60)
-    assert found["dark"].argmax == 0.0
-    assert found["dark"].total_variation == pytest.approx(0.5)  # (|0.75 - 0.25| + |0.25 - 0.75|) / 2
+    variants = {cls.__name__: cls(3, seed=4, size=8, num_actions=2) for cls in (CountingVectorEnv, Dark)}
+    same, dark = compare(variants).values()
+    assert (same.argmax, same.total_variation, same.states) == (1.0, 0.0, 60)
+    assert dark.argmax == 0.0  # action 0 everywhere
+    assert dark.total_variation == pytest.approx(0.5)  # (|0.75 - 0.25| + |0.25 - 0.75|) / 2
 
 
-def test_a_look_that_pays_otherwise_is_no_look():
-    with pytest.raises(UsageError, match="'other' pays or ends otherwise"):
-        paired({"other": CountingVectorEnv(3, seed=5, size=8, num_actions=2)})
+def test_a_variant_with_other_rewards_is_refused():
+    with pytest.raises(UsageError, match="'other' rewards or ends otherwise"):
+        compare({"other": CountingVectorEnv(3, seed=5, size=8, num_actions=2)})
