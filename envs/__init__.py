@@ -1,4 +1,6 @@
-"""Environments: everything that emits frames, and what all folders share. Files in reading order:
+"""Environments: everything that emits frames, and what all folders share.
+
+Files in reading order:
 
 * ``registry``          the one error for a user's mistake, and names resolved lazily
 * ``steps``             Steps, the one batch that losses and bonuses read: time first, stream second

@@ -1,4 +1,6 @@
-"""Breakout and two dozen variants of its rules, colours and layouts. Files in reading order:
+"""Breakout and two dozen variants of its rules, colours and layouts.
+
+Files in reading order:
 
 * ``variants``      sizes, rules and named variants as data
 * ``levels``        brick layouts and colours that a level decides

@@ -1,15 +1,16 @@
 """Breakout's state as arrays and its exact moves, for N envs at once; no draws of its own, no pixels.
 
-Order and rules of a ball's move are the original's (vicariousinc/schema-games, read, not copied), the odd ones too: a
-ball inside the paddle goes straight on, even through a side wall; of two balls next to each other in the list and lost
-in the same step, the second is noticed one step later. One map of cells for each place of the middle wall says where
-nothing can be in the way; only the few balls that meet anything else go through the full rules.
+Order and rules of a ball's move are the original's (vicariousinc/schema-games, read, not copied), the odd ones too. A
+ball inside the paddle goes straight on, even through a side wall. Of two balls next to each other in the list and lost
+in the same step, the second is noticed one step later. One map of cells for each place of the middle wall marks the
+cells that are surely free; only the few balls that meet another cell go through the full rules.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +20,8 @@ from envs.spaces import Array
 
 Bits = Callable[[Array, int], Array]
 """(rows, tag) -> uint64 for each row."""
-FREE, SOLID, LOOK, BRICK = 0, 1, 2, 3
-"""Codes of the maps: free for sure; wall; something that moves may be here; brick k is BRICK + k."""
+FREE, SOLID, MOVING, BRICK = 0, 1, 2, 3
+"""Codes of the maps: free for sure; wall; a moving thing may be in it; brick k is BRICK + k."""
 PLACES = ("none", "left", "middle", "right")
 GONE = -1
 """x and y of a ball that is not in play."""
@@ -29,14 +30,15 @@ _SIGNS_KEPT = np.array([[1, 2], [2, 1], [2, 2]])
 
 
 def velocities_down(speed: int) -> Array:
-    """(n, 2) velocities of that radius that fall."""
+    """Falling velocities (n, 2) of that radius."""
     span = range(-speed, speed + 1)
     return np.array([(u, v) for u in span for v in range(-speed, 0) if max(abs(u), abs(v)) == speed])
 
 
 def within(place: Array, size: int | Array) -> Array:
-    """0 <= place < size in one comparison; an array of sizes must be uint64."""
-    return place.view(np.uint64) < size
+    """Whether 0 <= place < size, in one comparison; an array of sizes must be uint64."""
+    inside: Array = place.view(np.uint64) < size
+    return inside
 
 
 _COUNTS = np.array([1, *(len(velocities_down(speed)) for speed in range(1, MAX_SPEED + 1))])
@@ -46,7 +48,10 @@ for _speed in range(1, MAX_SPEED + 1):
 
 
 def paddle_response(width: int, speed: int) -> Array:
-    """(width,) vx after a bounce by impact column: each half in ``speed`` near-equal runs, the shorter ones inside."""
+    """Horizontal speed (width,) after a bounce by impact column.
+
+    Each half of the paddle has ``speed`` near-equal runs of columns, the shorter ones inside.
+    """
     half = (width - 1) // 2
     cuts = [round(half * k / speed) for k in range(speed + 1)]
     runs = sorted(b - a for a, b in pairwise(cuts))
@@ -65,7 +70,7 @@ class Board:
         n, self.geometry = len(rules), geometry
         self.n, self.rows = n, np.arange(n)
         self._parameters(rules)
-        balls, blocks = int(self.num_balls.max()), max(len(rule) for rule in self.blocks)
+        balls, blocks = int(self.num_balls.max()), max(len(rule_blocks) for rule_blocks in self.blocks)
         coordinates = np.full((4, n, balls), GONE)
         self.x, self.y, self.u, self.v = coordinates
         self.u[:] = self.v[:] = 0
@@ -81,10 +86,10 @@ class Board:
         obstacles = np.full((3, n, blocks), GONE)
         self.ox, self.oy, self.ov = obstacles
         self.obstacles = obstacles.transpose(1, 2, 0)
-        self.has_block = np.array([[j < len(mine) for j in range(blocks)] for mine in self.blocks], bool)
+        self.has_block = np.array([[j < len(rule_blocks) for j in range(blocks)] for rule_blocks in self.blocks], bool)
         self.has_block = self.has_block.reshape(n, blocks)
-        for i, mine in enumerate(self.blocks):
-            self.oy[i, : len(mine)] = [y for y, _ in mine]
+        for i, rule_blocks in enumerate(self.blocks):
+            self.oy[i, : len(rule_blocks)] = [y for y, _ in rule_blocks]
         target = np.full((2, n), GONE)
         self.tx, self.ty = target
         self.target = target.T
@@ -93,10 +98,10 @@ class Board:
         self.chart()
 
     def _parameters(self, rules: Sequence[Rules]) -> None:
-        """What the rules fix for each env, as arrays."""
+        """Constants of each env's rules, as arrays."""
         geometry = self.geometry
 
-        def column(values: list, kind: type = np.int64) -> Array:
+        def column(values: list[Any], kind: type = np.int64) -> Array:
             return np.array(values, kind)
 
         self.num_balls = column([rule.num_balls for rule in rules])
@@ -119,10 +124,10 @@ class Board:
                 self.responses[speed, self.width == width, :width] = paddle_response(width, speed)
         self.any_target, self.any_gravity = bool(self.has_target.any()), bool(self.period.any())
 
-    # where things are ---------------------------------------------------------------------------------------------
+    # places -------------------------------------------------------------------------------------------------------
 
     def brick_map(self) -> Array:
-        """(H, W) int, row 0 is y = 0: number of the brick there, or -1."""
+        """Number of the brick in each cell, or -1: (H, W) int, row 0 is y = 0."""
         geometry = self.geometry
         cells = np.full((geometry.height, geometry.width), -1)
         wide, high = geometry.brick
@@ -132,7 +137,7 @@ class Board:
         return cells
 
     def walls(self, place: str) -> Array:
-        """(H, W) bool, row 0 is y = 0: the walls, with the middle wall at ``place``."""
+        """Cells of the walls, with the middle wall at ``place``: (H, W) bool, row 0 is y = 0."""
         geometry = self.geometry
         cells = np.zeros((geometry.height, geometry.width), bool)
         cells[-geometry.wall :] = cells[:, : geometry.wall] = cells[:, -geometry.wall :] = True
@@ -142,12 +147,12 @@ class Board:
         return cells
 
     def chart(self) -> None:
-        """Draw the maps, one for each place; bands where paddles, blocks and targets are or may come are LOOK."""
+        """Draw the maps, one for each place; bands that paddles, blocks and targets may enter are MOVING."""
         geometry, cells = self.geometry, self.brick_map()
         bands = [(self.py.min(), self.py.max()), (self.heights.min(), self.heights.max())]
         bands = [(low, high + geometry.paddle_height) for low, high in bands]
-        tops = [y for mine in self.blocks for y, _ in mine] + self.oy[self.has_block].tolist()
-        bands += [(y, y + geometry.brick[1]) for y in set(tops)]
+        lowest_rows = [y for rule_blocks in self.blocks for y, _ in rule_blocks] + self.oy[self.has_block].tolist()
+        bands += [(y, y + geometry.brick[1]) for y in set(lowest_rows)]
         base = np.where(cells >= 0, cells + BRICK, FREE)
         if self.any_target:
             bands.append((geometry.lowest, geometry.height))
@@ -155,7 +160,7 @@ class Board:
             bands.append((placed.min(), placed.max() + self.target_span[:, 1].max()))
         for low, high in bands:
             rows = base[max(low, 0) : max(high, 0)]
-            rows[rows == FREE] = LOOK
+            rows[rows == FREE] = MOVING
         maps = [np.where(self.walls(place), SOLID, base) for place in PLACES]
         self.charts = np.stack(maps).astype(np.int16).reshape(-1)
         self.chart_start = (self.place * geometry.width * geometry.height)[:, None]
@@ -168,25 +173,26 @@ class Board:
         return within(across, self.width_unsigned[rows]) & within(up, self.geometry.paddle_height)
 
     def occupied(self, rows: Array, x: Array, y: Array) -> Array:
-        """Whether (x, y) of the envs ``rows`` is wall, living brick, block, target or paddle. Outside nothing is."""
+        """Whether (x, y) of the envs ``rows`` is wall, standing brick, block, target or paddle; False outside."""
         geometry = self.geometry
         code = self._code(rows, x, y)
         brick = np.maximum(code - BRICK, 0)
-        found = (code == SOLID) | ((code >= BRICK) & self.bricks[rows, brick]) | self.in_paddle(rows, x, y)
+        solid: Array = (code == SOLID) | ((code >= BRICK) & self.bricks[rows, brick]) | self.in_paddle(rows, x, y)
         for j in range(self.ox.shape[1]):
             across, up = x - self.ox[rows, j], y - self.oy[rows, j]
-            found |= within(across, geometry.brick[0]) & within(up, geometry.brick[1]) & self.has_block[rows, j]
+            solid |= within(across, geometry.brick[0]) & within(up, geometry.brick[1]) & self.has_block[rows, j]
         if self.any_target:
-            found |= self._piece(rows, x, y) >= 0
-        return found
+            solid |= self._piece(rows, x, y) >= 0
+        return solid
 
     def _code(self, rows: Array, x: Array, y: Array) -> Array:
         width, height = self.geometry.width, self.geometry.height
         inside = within(x, width) & within(y, height)
-        return self.charts.take(self.chart_start[rows, 0] + y * width + x, mode="clip") * inside
+        codes: Array = self.charts.take(self.chart_start[rows, 0] + y * width + x, mode="clip") * inside
+        return codes
 
     def _piece(self, rows: Array, x: Array, y: Array) -> Array:
-        """Brick of the target block at (x, y), counted from its lower left; -1 where there is none."""
+        """Brick of the target block at (x, y), counted from its lower left; -1 outside of the block."""
         wide, high = self.geometry.brick
         across, up = x - self.tx[rows], y - self.ty[rows]
         span = self.target_span[rows]
@@ -194,25 +200,28 @@ class Board:
         return np.where(inside, up // high * (span[:, 0] // wide) + across // wide, -1)
 
     def count_left(self, rows: Array) -> None:
-        """Bricks that still pay."""
+        """Update the number of bricks with a positive reward that still stand."""
         self.left[rows] = (self.bricks[rows] & (self.brick_reward[rows] > 0)).sum(axis=1)
 
     # balls --------------------------------------------------------------------------------------------------------
 
     def move_balls(self, bits: Bits) -> tuple[Array, Array]:
-        """Every ball moves, against the paddle as it is. Returns (rows, hit): bricks hit, each once; the piece p of a
-        target block is K + p."""
+        """Move every ball, against the paddle as it is.
+
+        Returns:
+            rows, hit: the bricks hit, each once; piece p of a target block is K + p.
+        """
         x, y = self.x + self.u, self.y + self.v
         met = np.flatnonzero(self.charts.take(y * self.geometry.width + x + self.chart_start, mode="clip"))
         if len(met) and self.x.shape[1] > 1:
             met = met[self.live.reshape(-1)[met]]
-        none = np.empty(0, np.int64)
-        hits = self._bounce(met, x, y, bits) if len(met) else (none, none)
+        empty = np.empty(0, np.int64)
+        hits = self._bounce(met, x, y, bits) if len(met) else (empty, empty)
         self.x[...], self.y[...] = x, y
         return hits
 
     def _bounce(self, met: Array, to_x: Array, to_y: Array, bits: Bits) -> tuple[Array, Array]:
-        """The full rules for the balls ``met`` (flat indices), whose places ``to_x, to_y`` (N, B) are put right."""
+        """Apply the full rules to the balls ``met`` (flat indices) and correct their places ``to_x, to_y`` (N, B)."""
         per_env = self.x.shape[1]
         rows = met // per_env
         x, y = self.x.reshape(-1)[met], self.y.reshape(-1)[met]
@@ -220,7 +229,7 @@ class Board:
         keep = self.occupied(rows, x + u, y + v) & ~self.in_paddle(rows, x, y)
         if not keep.any():
             return met[:0], met[:0]
-        met, rows, x, y, u, v = (each[keep] for each in (met, rows, x, y, u, v))
+        met, rows, x, y, u, v = (values[keep] for values in (met, rows, x, y, u, v))
         hits = self._hits(rows, x + u, y + v)
         on_paddle = self.in_paddle(rows, x + u, y + v)
         both = self.occupied(np.concatenate([rows, rows]), np.concatenate([x + u, x]), np.concatenate([y, y + v]))
@@ -242,38 +251,38 @@ class Board:
         if self.any_target:
             piece = self._piece(rows, x, y)
             hit = np.where(piece >= 0, self.geometry.num_bricks + piece, hit)
-        found = hit >= 0
-        rows, hit = rows[found], hit[found]
+        is_hit = hit >= 0
+        rows, hit = rows[is_hit], hit[is_hit]
         if self.x.shape[1] > 1 and len(hit) > 1:  # two balls that hit one brick together break it once
-            once = np.unique(rows * 1000 + hit)
-            rows, hit = once // 1000, once % 1000
+            unique_hits = np.unique(rows * 1000 + hit)
+            rows, hit = unique_hits // 1000, unique_hits % 1000
         return rows, hit
 
     def _off_paddle(self, at: Array, rows: Array, x: Array, y: Array, v: Array, new_u: Array, new_v: Array) -> None:
-        """Velocities of the balls ``at`` that meet the paddle; the column they would leave from decides vx."""
-        mine, x, y = rows[at], x[at], y[at]
-        speed = self.speed[mine]
-        column = np.clip(x - self.px[mine], 0, self.width[mine] - 1)
-        u, v = self.responses[speed, mine, column], -v[at]
+        """Set the velocities of the balls ``at`` that meet the paddle; the column they would leave from decides vx."""
+        env, x, y = rows[at], x[at], y[at]
+        speed = self.speed[env]
+        column = np.clip(x - self.px[env], 0, self.width[env] - 1)
+        u, v = self.responses[speed, env, column], -v[at]
         v = np.where((np.abs(v) < speed) & (np.abs(u) <= 1), speed, v)
         if self.any_gravity:
-            v = np.where(self.period[mine] > 0, speed, v)
-        u = np.where(self.occupied(mine, x + u, y + v), -u, u)
+            v = np.where(self.period[env] > 0, speed, v)
+        u = np.where(self.occupied(env, x + u, y + v), -u, u)
         new_u[at], new_v[at] = u, v
 
     def _randomise(self, at: Array, rows: Array, ball: Array, u: Array, v: Array, bits: Bits) -> None:
-        """With the env's probability, another velocity of the same signs, in place; at speed 1 there is no other."""
+        """Draw another velocity of the same signs with the env's probability, in place; speed 1 has no other."""
         at = at[(self.bounce_noise[rows[at]] > 0) & (self.speed[rows[at]] == MAX_SPEED) & (u[at] != 0)]
         for b in sorted(set(ball[at].tolist())):
-            mine = at[ball[at] == b]
-            drawn = bits(rows[mine], b)
-            chosen = uniform(drawn) < self.bounce_noise[rows[mine]]
+            of_ball = at[ball[at] == b]
+            drawn = bits(rows[of_ball], b)
+            chosen = uniform(drawn) < self.bounce_noise[rows[of_ball]]
             speeds = _SIGNS_KEPT[below(mix(drawn, 1), len(_SIGNS_KEPT))]
-            u[mine] = np.where(chosen, np.sign(u[mine]) * speeds[:, 0], u[mine])
-            v[mine] = np.where(chosen, np.sign(v[mine]) * speeds[:, 1], v[mine])
+            u[of_ball] = np.where(chosen, np.sign(u[of_ball]) * speeds[:, 0], u[of_ball])
+            v[of_ball] = np.where(chosen, np.sign(v[of_ball]) * speeds[:, 1], v[of_ball])
 
     def take_lost(self) -> Array:
-        """(N,) balls lost now, y <= 0, put out of play; the original's list skips the ball after a lost one."""
+        """Take the balls with y <= 0 out of play, (N,) their number; the original's list skips the next after one."""
         lost = (self.y <= 0) & self.live
         if not lost.any():
             return np.zeros(self.n, np.int64)
@@ -282,14 +291,15 @@ class Board:
             lost[:, b] &= ~skip
             skip = np.where(self.live[:, b], lost[:, b], skip)
         self.live &= ~lost
-        for part in (self.x, self.y):
-            part[lost] = GONE
-        for part in (self.u, self.v):
-            part[lost] = 0
-        return lost.sum(axis=1)
+        for coordinate in (self.x, self.y):
+            coordinate[lost] = GONE
+        for velocity in (self.u, self.v):
+            velocity[lost] = 0
+        count: Array = lost.sum(axis=1)
+        return count
 
     def serve(self, rows: Array, bits: Bits) -> None:
-        """All balls of ``rows`` in play, falling, around the middle column at half the height of the lowest brick.
+        """Put all balls of ``rows`` in play, falling, around the middle column at half the height of the lowest brick.
 
         Tags 8 + ball draw the velocity, 16 + ball the place, again while it is taken.
         """
@@ -302,10 +312,10 @@ class Board:
         self.live[rows] = self.slots[rows]
         self.balls[rows] = (GONE, GONE, 0, 0)
         for b in range(self.x.shape[1]):
-            mine = np.flatnonzero(self.slots[rows, b])
-            speed = self.speed[rows[mine]]
-            self.balls[rows[mine], b, 2:] = _FALLING[speed, below(bits(rows[mine], 8 + b), _COUNTS[speed])]
-            self._place_ball(rows[mine], b, lowest[mine], bits(rows[mine], 16 + b))
+            with_ball = np.flatnonzero(self.slots[rows, b])
+            speed = self.speed[rows[with_ball]]
+            self.balls[rows[with_ball], b, 2:] = _FALLING[speed, below(bits(rows[with_ball], 8 + b), _COUNTS[speed])]
+            self._place_ball(rows[with_ball], b, lowest[with_ball], bits(rows[with_ball], 16 + b))
 
     def _place_ball(self, rows: Array, b: int, lowest: Array, drawn: Array) -> None:
         reach = self.num_balls[rows] + 1
@@ -320,12 +330,12 @@ class Board:
             self.x[rows, b], self.y[rows, b] = x, y
             if not taken.any():
                 return
-            rows, reach, lowest, drawn = (each[taken] for each in (rows, reach, lowest, drawn))
+            rows, reach, lowest, drawn = (values[taken] for values in (rows, reach, lowest, drawn))
 
-    # the rest -----------------------------------------------------------------------------------------------------
+    # blocks, gravity, speed ---------------------------------------------------------------------------------------
 
     def move_obstacles(self) -> None:
-        """Each block in turn: on if its next rectangle is free, else back if that is free, else it stays."""
+        """Move each block in turn: on if its next rectangle is free, else back if that is free, else not at all."""
         for j in range(self.ox.shape[1]):
             rows = np.flatnonzero(self.has_block[:, j])
             ahead = self._block_free(rows, j, 1)
@@ -341,7 +351,7 @@ class Board:
         geometry = self.geometry
         wide, high = geometry.brick
         x, y = self.ox[rows, j] + way * self.ov[rows, j], self.oy[rows, j]
-        free = (x >= geometry.wall) & (x + wide <= geometry.width - geometry.wall)
+        free: Array = (x >= geometry.wall) & (x + wide <= geometry.width - geometry.wall)
         px, py = self.px[rows], self.py[rows]
         apart = (x + wide <= px) | (x >= px + self.width[rows])
         free &= apart | (y + high <= py) | (y >= py + geometry.paddle_height)
@@ -352,14 +362,14 @@ class Board:
         return free
 
     def fall(self, time: Array) -> None:
-        """Gravity after step ``time`` (counted from 1): vy falls by 1, jumps over 0, stops at -r."""
+        """Apply gravity after step ``time`` (counted from 1): vy falls by 1, jumps over 0, stops at -r."""
         pulled = np.flatnonzero((self.period > 0) & (time % np.maximum(self.period, 1) == 0))
         v = self.v[pulled] - 1
         v = np.maximum(np.where(v == 0, -1, v), -self.speed[pulled, None])
         self.v[pulled] = np.where(self.live[pulled], v, 0)
 
     def accelerate(self, rows: Array) -> None:
-        """Speed 2 for ``rows``: velocities times two where they had speed 1."""
+        """Set speed 2 for ``rows``: velocities times two where they had speed 1."""
         rows = rows[self.speed[rows] < MAX_SPEED]
         self.speed[rows] = MAX_SPEED
         self.u[rows] *= 2

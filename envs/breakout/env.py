@@ -1,13 +1,13 @@
-"""Breakout with everything around it that can change: the worlds of Schema Networks, and more, as arrays.
+"""Breakout as arrays, with everything that can change around it: the variants of Schema Networks, and more.
 
 Rules (Kansky et al. 2017, arXiv 1706.04317; vicariousinc/schema-games): a 1-pixel ball, a paddle, 6 rows of bricks.
-A brick pays 1, a lost ball costs 1, three lives; clearing the bricks ends the episode. Actions 0 stay, 1 left, 2 right;
-the paddle moves 2 pixels. Order of a step: balls against the paddle's old place, hit bricks, moving blocks, paddle,
-speed-up, win and losses. Variants, sizes and every option: ``envs.breakout.variants``.
+A brick gives reward 1, a lost ball -1; three lives; clearing the bricks ends the episode.
+Actions 0 stay, 1 left, 2 right; the paddle moves 2 pixels. Order of a step: balls against the paddle's old place, hit
+bricks, moving blocks, paddle, speed-up, win and losses. Variants, sizes and every option: ``envs.breakout.variants``.
 
-Differs from the original: a speed-up doubles the velocity (there the direction jumped) and happens once an episode
-(there once a process); ``wall_location="random"`` is drawn every episode; negative bricks have a colour of their own;
-episodes are limited. Layout, look, paddle and first serve follow from the level; noise and later serves do not.
+Differs from the original: a speed-up doubles the velocity (in the original the direction jumped) and happens once an
+episode (once a process); ``wall_location="random"`` is drawn every episode; negative bricks have a colour of their own;
+episodes are limited. Layout, colours, paddle and first serve follow from the level; noise and later serves do not.
 """
 
 from __future__ import annotations
@@ -37,26 +37,25 @@ _PADDLE, _STICKY, _TARGET = 24, 25, 26  # tags of the noise; the board has 0..23
 class BreakoutVectorEnv(BatchedEnv):
     """``num_envs`` games, SAME_STEP with true final frames.
 
-    Observations by ``mode``: rgb (N, H, W, 3), gray and index (N, H, W, 1), uint8, index being the palette of
-    ``envs.breakout.renderer`` (colours of a look do not show in it); entities (N, E) float32: for each ball in play,
-    x, y,
-    vx, vy; paddle x, y, width; for each block there, x, y, vx; target there, x, y; for each brick 1 where it stands,
-    then its reward. Lengths are in frame sizes, speeds in maximal speeds; three balls and three blocks have a place
-    even where a variant has fewer, so that all variants show the same space.
+    Observations by ``mode``: rgb (N, H, W, 3), gray and index (N, H, W, 1), uint8; index is the palette of
+    ``envs.breakout.renderer``, without a variant's colours. entities (N, E) float32: for each ball in play, x, y, vx,
+    vy; paddle x, y, width; for each block present, x, y, vx; target present, x, y; for each brick 1 if it stands; then
+    the bricks' rewards. Lengths are in frame sizes, speeds in maximal speeds. Three balls and three blocks have a place
+    even where a variant has fewer, so that all variants have the same space.
 
     Args:
         num_envs: N.
         variant: a name of ``VARIANTS``, or several, given to the envs in turn (domain randomisation).
         preset: sizes: mini64 (64x64) or schema (94 wide, 117 high; the original).
-        mode: of the observations.
-        ball_px: 1, or 2: paints the ball 2x2; the game still knows one pixel.
+        mode: of the observations, one of ``MODES``.
+        ball_px: 1, or 2: paints the ball 2x2; for the rules it stays one pixel.
         copy: False returns the kept frames themselves, overwritten by the next step (no mode entities).
         seed: of a ``reset()`` that names none itself.
         num_levels: levels are drawn from [start_level, start_level + num_levels).
         start_level: first level.
-        max_episode_steps: steps after which an episode is cut; None for no limit.
+        max_episode_steps: steps after which an episode is truncated; None for no limit.
         render_mode: "rgb_array" lets ``render()`` return RGB frames, whatever the mode.
-        rules: any field of ``Rules``, for all envs, over what the variant says.
+        rules: any field of ``Rules``, for all envs, over the variant's own.
 
     Raises:
         UsageError: an unknown name or a value that cannot be played.
@@ -120,13 +119,13 @@ class BreakoutVectorEnv(BatchedEnv):
             self.observation_space = gym.vector.utils.batch_space(self.single_observation_space, self.num_envs)
 
     def _parameters(self) -> None:
-        """What the rules fix for each env, as arrays."""
+        """Constants of each env's rules, as arrays."""
         rules, geometry = self.rules, self.geometry
         self.paddle_noise = np.array([rule.paddle_noise for rule in rules])
         self.stickiness = np.array([rule.sticky for rule in rules])
         self.swapped = np.array([rule.flip_actions for rule in rules])
         self.lost_reward = np.array([float(rule.lost_reward) for rule in rules])
-        self.most = np.array([1.0 if rule.clip_reward else np.inf for rule in rules])
+        self.reward_limit = np.array([1.0 if rule.clip_reward else np.inf for rule in rules])
         self.last_x = geometry.width - geometry.wall - self.board.width
         self.speeds_up = np.isin(np.arange(geometry.num_bricks + 1), SPEED_UPS)
         self.areas = np.array([rule.area_in(geometry) if rule.bricks == "target" else (0, 0, 0, 0) for rule in rules])
@@ -141,8 +140,8 @@ class BreakoutVectorEnv(BatchedEnv):
 
     # episodes -----------------------------------------------------------------------------------------------------
 
-    def _dress(self, rows: Array) -> None:
-        """What follows from the level and stays: the middle wall's place and the look."""
+    def _set_visuals(self, rows: Array) -> None:
+        """Set what the level decides for the whole episode: the middle wall's place and the colours."""
         drawn = 1 + below(self.level_bits(rows, 2), 3)
         self.board.place[rows] = np.where(self.wall_at[rows] == len(PLACES), drawn, self.wall_at[rows])
         self.board.chart_start[rows, 0] = self.board.place[rows] * self.geometry.width * self.geometry.height
@@ -151,7 +150,7 @@ class BreakoutVectorEnv(BatchedEnv):
 
     def _begin(self, rows: Array) -> None:
         board, geometry = self.board, self.geometry
-        self._dress(rows)
+        self._set_visuals(rows)
         board.speed[rows], board.lives[rows] = board.first_speed[rows], board.num_lives[rows]
         board.broken[rows] = board.damage[rows] = self.last_action[rows] = 0
         places = geometry.width - 2 * geometry.wall - board.width[rows] + 1
@@ -160,12 +159,13 @@ class BreakoutVectorEnv(BatchedEnv):
         board.py[rows] = low + below(self.level_bits(rows, 1), high - low + 1)
         self._lay_bricks(rows)
         if board.any_target:
-            mine = rows[board.has_target[rows]]
-            board.target[mine] = self._target_place(mine, self.level_bits(mine, 4))
+            with_target = rows[board.has_target[rows]]
+            board.target[with_target] = self._target_place(with_target, self.level_bits(with_target, 4))
         for j in range(board.ox.shape[1]):
-            mine = rows[board.has_block[rows, j]]
-            board.ox[mine, j] = geometry.width // 2 - geometry.brick[0] // 2
-            board.oy[mine, j], board.ov[mine, j] = np.array([board.blocks[i][j] for i in mine]).reshape(-1, 2).T
+            with_block = rows[board.has_block[rows, j]]
+            board.ox[with_block, j] = geometry.width // 2 - geometry.brick[0] // 2
+            blocks = np.array([board.blocks[i][j] for i in with_block]).reshape(-1, 2)
+            board.oy[with_block, j], board.ov[with_block, j] = blocks.T
         board.serve(rows, self.level_bits)
         if self.painter:
             self.painter.repaint(rows, self.time)
@@ -174,10 +174,10 @@ class BreakoutVectorEnv(BatchedEnv):
         board, geometry = self.board, self.geometry
         chosen = np.zeros(self.num_envs, bool)
         chosen[rows] = True
-        for (name, density), mine in self.layout_rows:
-            mine = mine[chosen[mine]]
-            standing = layouts(self.level_bits, mine, name, (geometry.rows, geometry.columns), density)
-            board.bricks[mine] = standing.reshape(len(mine), geometry.num_bricks)
+        for (name, density), layout_rows in self.layout_rows:
+            begun = layout_rows[chosen[layout_rows]]
+            standing = layouts(self.level_bits, begun, name, (geometry.rows, geometry.columns), density)
+            board.bricks[begun] = standing.reshape(len(begun), geometry.num_bricks)
         left = geometry.wall + np.arange(geometry.num_bricks) % geometry.columns * geometry.brick[0]
         side = self.negative[rows]
         side = np.where(side == 3, 1 + below(self.level_bits(rows, 3), 2), side)[:, None]
@@ -186,7 +186,7 @@ class BreakoutVectorEnv(BatchedEnv):
         board.count_left(rows)
 
     def _target_place(self, rows: Array, drawn: Array) -> Array:
-        """(n, 2) lower left pixels, uniform over the area."""
+        """Lower left pixels (n, 2), uniform over the area."""
         x0, x1, y0, y1 = self.areas[rows].T
         high = self.geometry.brick[1]
         x = x0 + below(mix(drawn, 0), x1 - x0 + 1)
@@ -196,7 +196,7 @@ class BreakoutVectorEnv(BatchedEnv):
 
     def _advance(self, actions: Array) -> tuple[Array, Array, Array]:
         board = self.board
-        actions = self._meant(actions)
+        actions = self._taken(actions)
         if self.painter:
             self.painter.lift()
             before = board.px.copy(), board.ox.copy(), board.target.copy() if board.any_target else board.target
@@ -215,14 +215,14 @@ class BreakoutVectorEnv(BatchedEnv):
         reward += lost * self.lost_reward
         if lost.any():
             self._lose_lives(over)
-        reward = np.maximum(np.minimum(reward, self.most), -self.most)
+        reward = np.maximum(np.minimum(reward, self.reward_limit), -self.reward_limit)
         if self.painter:
             self.painter.moved(before[0], hit, before[1], before[2])
             self.painter.drop(self.rows, self.time + 1)
         return reward, over, np.zeros(self.num_envs, bool)
 
-    def _meant(self, actions: Array) -> Array:
-        """Actions as the paddle takes them: swapped and sticky where the rules say so."""
+    def _taken(self, actions: Array) -> Array:
+        """Actions that the paddle takes: swapped and sticky where the rules say so."""
         if self.swapped.any():
             actions = np.where(self.swapped, (3 - actions) % 3, actions)
         if self.stickiness.any():
@@ -240,7 +240,7 @@ class BreakoutVectorEnv(BatchedEnv):
         np.minimum(np.maximum(board.px + way, wall), self.last_x, out=board.px)
 
     def _break(self, rows: Array, hit: Array, reward: Array) -> Array:
-        """Effects of the bricks ``hit`` in ``rows``; adds to ``reward``, returns the rows whose ball speeds up."""
+        """Apply the hits on bricks ``hit`` of ``rows``; adds to ``reward``, returns the rows whose ball speeds up."""
         board, geometry = self.board, self.geometry
         block = hit >= geometry.num_bricks
         if block.any():
@@ -259,7 +259,7 @@ class BreakoutVectorEnv(BatchedEnv):
         return faster[board.accelerates[faster]]
 
     def _jump(self, rows: Array) -> None:
-        """The target block goes elsewhere, not onto the first ball in play."""
+        """Move the target block elsewhere, not onto the first ball in play."""
         board = self.board
         first = board.live[rows].argmax(axis=1)
         x, y = board.x[rows, first], board.y[rows, first]
@@ -270,11 +270,11 @@ class BreakoutVectorEnv(BatchedEnv):
                 (y >= place[:, 1]) & (y < place[:, 1] + board.target_span[rows, 1])
             )
             again = inside | (place == start).all(axis=1)
-            rows, x, y, start, drawn = (each[again] for each in (rows, x, y, start, drawn))
+            rows, x, y, start, drawn = (values[again] for values in (rows, x, y, start, drawn))
             attempt += 1
 
     def _lose_lives(self, over: Array) -> None:
-        """Where no ball is left a life goes and all are served; whether lives are left then decides alone."""
+        """Take a life where no ball is left, and serve anew; then only the lives decide whether the game is over."""
         board = self.board
         empty = np.flatnonzero(~board.live.any(axis=1))
         board.lives[empty] -= 1
@@ -282,7 +282,7 @@ class BreakoutVectorEnv(BatchedEnv):
         if len(empty):
             board.serve(empty, self.step_bits)
 
-    # what is seen -------------------------------------------------------------------------------------------------
+    # observations -------------------------------------------------------------------------------------------------
 
     def _observe(self, rows: Array) -> Array:
         return self.painter.frames[rows] if self.painter else entities(self.board, rows)
@@ -306,12 +306,15 @@ class BreakoutVectorEnv(BatchedEnv):
         return painter.frames
 
     def masks(self) -> Array:
-        """(N, H, W) uint8, exactly which thing each pixel of the current frames shows: 0 background, 1 walls, 2 paddle,
-        3 + b ball b, 11 + j block j, 20 + k brick k, 108 + p brick p of the target, 200 + d distractor d."""
+        """Instance masks (N, H, W) uint8 of the current frames, pixel-exact.
+
+        0 background, 1 walls, 2 paddle, 3 + b ball b, 11 + j block j, 20 + k brick k, 108 + p brick p of the target,
+        200 + d distractor d.
+        """
         return self._painted(InstanceMaskRenderer(self.board, self.rules, self.ball_px))[..., 0]
 
     def factors(self) -> dict[str, Array]:
-        """x, y, vx, vy, live (N, B), pixels, y up; paddle_x, paddle_y, lives, speed (N,); bricks (N, K) bool."""
+        """Ground truth: x, y, vx, vy, live (N, B), pixels, y up; paddle_x, paddle_y, lives, speed (N,); bricks."""
         names = ("x", "y", "vx", "vy")
         state = {name: self.balls[:, :, i].copy() for i, name in enumerate(names)}
         state |= {"live": self.live.copy(), "paddle_x": self.paddle[:, 0].copy(), "paddle_y": self.paddle[:, 1].copy()}
@@ -320,7 +323,7 @@ class BreakoutVectorEnv(BatchedEnv):
     # state --------------------------------------------------------------------------------------------------------
 
     def get_state(self) -> dict[str, Array]:
-        """The game itself, env axis first; pixels, y up.
+        """State of the game alone, env axis first; pixels, y up.
 
         balls (N, B, 4) x y vx vy and live (N, B): a ball out of play is (-1, -1, 0, 0); paddle (N, 2) left x, lowest
         y; bricks (N, K) bool, brick k = row * columns + column, row 0 lowest; brick_reward, damage (N, K); speed,
@@ -331,11 +334,11 @@ class BreakoutVectorEnv(BatchedEnv):
     def set_state(self, state: dict[str, Array]) -> None:
         """Go on from ``get_state()`` or ``state()``; names left out keep their values, and frames are painted anew.
 
-        A world never reset is reset first. ``balls`` without ``live``: those with velocity (0, 0) are out of play.
+        An env never reset is reset first. ``balls`` without ``live``: those with velocity (0, 0) are out of play.
         ``balls`` without ``speed``: it becomes the larger of all |vx|, |vy| in play.
 
         Raises:
-            UsageError: an unknown name, another shape, or a value the game cannot have.
+            UsageError: an unknown name, another shape, or a value that cannot occur in the game.
         """
         if self.episode.min() < 0:
             self.reset()
@@ -370,26 +373,26 @@ class BreakoutVectorEnv(BatchedEnv):
     def _rebuild_derived(self) -> None:
         board = self.board
         self.balls[~self.live] = (GONE, GONE, 0, 0)
-        self._dress(self.rows)
+        self._set_visuals(self.rows)
         board.chart()
         board.count_left(self.rows)
         if self.painter:
             self.painter.repaint(self.rows, self.time)
 
     def scripted(self) -> Array:
-        """The tracker: under the lowest falling ball, or the lowest if none falls; it stays within 2 pixels of it."""
+        """Actions of the tracker, which keeps the paddle under the lowest falling ball (see ``ground_truth.track``)."""
         actions = track(self.board)
         return np.where(self.swapped, (3 - actions) % 3, actions)
 
 
 class BreakoutEnv(SingleEnv):
-    """One game. ``render()`` is RGB in every mode; but in mode rgb, after an end it shows the next game."""
+    """One game of Breakout. ``render()`` is RGB in every mode; after an end it shows the next game, but in mode rgb."""
 
     vector_class = BreakoutVectorEnv
 
     def render(self) -> Array | None:
-        world = self._vector
-        if not isinstance(world, BreakoutVectorEnv) or world.mode == "rgb":
+        vector = self._vector
+        if not isinstance(vector, BreakoutVectorEnv) or vector.mode == "rgb":
             return super().render()
         frames = self._vector.render()
         return None if frames is None else frames[0]

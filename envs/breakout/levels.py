@@ -1,4 +1,4 @@
-"""What a level decides in Breakout beside its start: which bricks stand, and the colours of a drawn look.
+"""Layouts, palettes and backgrounds that a level of Breakout decides.
 
 Every function takes ``bits(rows, *tags)``, uint64 drawn from the level of each row, and returns one result a row.
 Training levels and held-out levels so have their own layouts, palettes and backgrounds.
@@ -27,7 +27,7 @@ LAYOUTS = ("checker", "tunnel", "pyramid", "random")
 
 
 def layouts(bits: Bits, rows: Array, kind: str, shape: tuple[int, int], density: float) -> Array:
-    """(n, brick rows, columns) bool, bricks that stand; at least one does."""
+    """Bricks that stand, (n, brick rows, columns) bool; at least one in each layout."""
     count, across = shape
     row, column = np.arange(count)[:, None], np.arange(across)
     if kind in ("full", "target", "none"):
@@ -35,26 +35,28 @@ def layouts(bits: Bits, rows: Array, kind: str, shape: tuple[int, int], density:
     if kind == "level":
         drawn, result = below(bits(rows, 30), len(LAYOUTS)), np.zeros((len(rows), *shape), bool)
         for number, name in enumerate(LAYOUTS):
-            mine = drawn == number
-            result[mine] = layouts(bits, rows[mine], name, shape, density)
+            chosen = drawn == number
+            result[chosen] = layouts(bits, rows[chosen], name, shape, density)
         return result
     drawn = bits(rows, 31)[:, None, None]
     if kind == "checker":
-        return (row + column + below(drawn, 2)) % 2 == 0
+        checker: Array = (row + column + below(drawn, 2)) % 2 == 0
+        return checker
     if kind == "tunnel":
         gap = below(drawn, across - 1)
         return np.broadcast_to((column != gap) & (column != gap + 1), (len(rows), *shape))
     if kind == "pyramid":  # one column less on each side a row, point up or down
         depth = np.where(below(drawn, 2) == 0, row, count - 1 - row)
         depth = np.minimum(depth, (across - 1) // 2)
-        return (column >= depth) & (column < across - depth)
+        pyramid: Array = (column >= depth) & (column < across - depth)
+        return pyramid
     chance = np.stack([uniform(bits(rows, 32, k)) for k in range(count * across)], axis=1)
     standing = chance <= np.maximum(density, chance.min(axis=1, keepdims=True))
     return standing.reshape(len(rows), *shape)
 
 
 def recolored(bits: Bits, rows: Array) -> Array:
-    """(n, 10, 3) palettes: the eight colours of the game dealt out anew, ball, paddle and top row alike as ever.
+    """Palettes (n, 10, 3): the game's eight colours dealt out anew; ball, paddle and top row stay alike.
 
     Drawn again while ball and paddle are black, as before, or too near to the background.
     """
@@ -71,18 +73,18 @@ def recolored(bits: Bits, rows: Array) -> Array:
 
 
 def backgrounds(bits: Bits, rows: Array, kind: str, height: int, width: int) -> Array:
-    """(n, H, W, 3) images, channels 0..100, of one kind or (level) of a kind drawn for each."""
+    """Images (n, H, W, 3), channels 0..100, of one kind or (level) of a kind drawn for each."""
     kinds = below(bits(rows, 70), len(KINDS)) if kind == "level" else np.full(len(rows), KINDS.index(kind))
     images = np.zeros((len(rows), height, width, 3), np.int64)
-    for number, painted in enumerate((_gradient, _value_noise, _rectangles, _checker)):
-        mine = np.flatnonzero(kinds == number)
-        if len(mine):
-            images[mine] = painted(lambda *tags, to=mine: bits(rows[to], *tags), height, width)
+    for number, paint in enumerate((_gradient, _value_noise, _rectangles, _checker)):
+        chosen = np.flatnonzero(kinds == number)
+        if len(chosen):
+            images[chosen] = paint(lambda *tags, to=chosen: bits(rows[to], *tags), height, width)
     return images
 
 
 def _colours(draw: Callable[..., Array], tag: int, count: int) -> Array:
-    """(n, count, 3)."""
+    """Colours (n, count, 3)."""
     drawn = [below(draw(tag, k), BACKGROUND_TOP + 1) for k in range(3 * count)]
     return np.stack(drawn, axis=1).reshape(-1, count, 3)
 
@@ -91,9 +93,10 @@ def _gradient(draw: Callable[..., Array], height: int, width: int) -> Array:
     angle = below(draw(71), 360) * np.pi / 180
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     along = np.cos(angle)[:, None, None] * x + np.sin(angle)[:, None, None] * y
-    share = (along / np.abs(along).max(axis=(1, 2), keepdims=True) + 1)[..., None] / 2
+    fraction: Array = (along / np.abs(along).max(axis=(1, 2), keepdims=True) + 1)[..., None] / 2
     ends = _colours(draw, 72, 2)[:, :, None, None]
-    return (ends[:, 0] * (1 - share) + ends[:, 1] * share).astype(np.int64)
+    image: Array = (ends[:, 0] * (1 - fraction) + ends[:, 1] * fraction).astype(np.int64)
+    return image
 
 
 def _value_noise(draw: Callable[..., Array], height: int, width: int) -> Array:
@@ -102,8 +105,8 @@ def _value_noise(draw: Callable[..., Array], height: int, width: int) -> Array:
     for axis, size in ((1, height), (2, width)):
         place = np.linspace(0, 6, size)
         low = np.minimum(place.astype(int), 5)
-        share = (place - low).reshape([-1 if i == axis else 1 for i in range(4)])
-        grid = grid.take(low, axis) * (1 - share) + grid.take(low + 1, axis) * share
+        fraction = (place - low).reshape([-1 if i == axis else 1 for i in range(4)])
+        grid = grid.take(low, axis) * (1 - fraction) + grid.take(low + 1, axis) * fraction
     return grid.astype(np.int64)
 
 

@@ -1,10 +1,10 @@
-"""Breakout's frames: kept from step to step and repaired where something moved, in palette indices, gray or RGB.
+"""Breakout's frames, kept from step to step and repaired where something moved, in palette indices, gray or RGB.
 
 Palette: 0 background, 1 walls, 2-7 brick rows from the lowest, 8 paddle, 9 ball, 10 moving block, 11-13 distractor,
 14-19 and 20-25 brick rows after one and two hits. Colours are the original's (vicariousinc/schema-games).
 
 Two buffers an env: ``still`` (all but paddle, balls, distractors) and ``frames``; a ball is lifted by copying from the
-first. With a look drawn from the level only the colours that are written differ, so the standard look pays nothing.
+first. With colours drawn from the level only the colours that are written differ, so standard colours cost nothing.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Painter:
         self.block_inks = np.full(board.ox.shape[1], BLOCK)
         self.dot_inks = DISTRACTOR + np.arange(self.dot_path.shape[1]) % 3
         self.ball_at = np.zeros((*board.x.shape, len(square)), np.int64)
-        self.seen, self.all_seen = np.zeros(self.ball_at.shape, bool), False
+        self.visible, self.all_visible = np.zeros(self.ball_at.shape, bool), False
 
     # colours ------------------------------------------------------------------------------------------------------
 
@@ -86,20 +86,20 @@ class Painter:
         if self.mode == "index":
             self.ink[rows] = np.arange(256)[:, None]
             return
-        looks = {(self.rules[i].palette, self.rules[i].background, self.rules[i].tone) for i in set(rows.tolist())}
-        for look in looks:
-            palette, background, tone = look
-            mine = np.array([i for i in rows if _visual_rules(self.rules[i]) == look])
-            base = recolored(bits, mine) if palette == "recolor" else np.array(CLASSIC)[None]
-            self.ink[mine, :INKS] = self._toned(_inks(base), tone)
+        variants = {_visual_rules(self.rules[i]) for i in set(rows.tolist())}
+        for variant in variants:
+            palette, background, tone = variant
+            chosen = np.array([i for i in rows if _visual_rules(self.rules[i]) == variant])
+            base = recolored(bits, chosen) if palette == "recolor" else np.array(CLASSIC)[None]
+            self.ink[chosen, :INKS] = self._toned(_inks(base), tone)
             if self.ground is not None:
-                image = np.broadcast_to(base[:, :1], (len(mine), self.cells, 3))
+                image = np.broadcast_to(base[:, :1], (len(chosen), self.cells, 3))
                 if background != "none":
-                    image = backgrounds(bits, mine, background, self.height, self.width).reshape(len(mine), -1, 3)
-                self.ground[mine] = self._toned(image, tone).reshape(len(mine), -1)
+                    image = backgrounds(bits, chosen, background, self.height, self.width).reshape(len(chosen), -1, 3)
+                self.ground[chosen] = self._toned(image, tone).reshape(len(chosen), -1)
 
     def _toned(self, colours: Array, tone: str) -> Array:
-        """(..., 3) as (..., C) uint8 of this mode."""
+        """Colours (..., 3) as (..., C) uint8 of this mode."""
         colours = 255 - colours if tone == "invert" else colours
         if self.channels == 1 or tone == "gray":
             colours = (colours @ LUMA)[..., None].round().repeat(self.channels, axis=-1)
@@ -115,8 +115,8 @@ class Painter:
             which = np.where(self.tied[rows], reward.T < 0, ~left.T).T
             half = np.where(which.T, self.half_ink[rows, 1], self.half_ink[rows, 0]).T
             ink = np.where(self.negatives[rows], half.T, ink.T).T
-        worn = board.damage[rows, bricks]
-        return np.where(worn > 0, ink + DIM - ROW + 6 * (worn - 1), ink)
+        damage = board.damage[rows, bricks]
+        return np.where(damage > 0, ink + DIM - ROW + 6 * (damage - 1), ink)
 
     # places -------------------------------------------------------------------------------------------------------
 
@@ -125,11 +125,12 @@ class Painter:
         shape = (len(rows),) + (1,) * (max(x.ndim, y.ndim) - 1)
         if self.plain:
             return self.origin[rows].reshape(shape) + (x - y * self.width)
-        origin, step_x, step_y = (each[rows].reshape(shape) for each in (self.origin, self.step_x, self.step_y))
-        return origin + x * step_x + y * step_y
+        origin, step_x, step_y = (values[rows].reshape(shape) for values in (self.origin, self.step_x, self.step_y))
+        pixels: Array = origin + x * step_x + y * step_y
+        return pixels
 
     def _fill(self, at: Array, rows: Array, index: Array | int, *buffers: Array) -> None:
-        """Ink ``index`` (one for each first axis entry, or one for all) at pixels ``at``; ``rows`` along that axis."""
+        """Paint ink ``index`` (one a row, or one for all) at pixels ``at``; ``rows`` along the first axis."""
         ink = self.ink[rows, index]
         for c in range(self.channels):
             value = ink[:, c].reshape((len(rows),) + (1,) * (at.ndim - 1))
@@ -137,7 +138,7 @@ class Painter:
                 buffer[at * self.channels + c if self.channels > 1 else at] = value
 
     def _clear(self, at: Array, rows: Array) -> None:
-        """Background at pixels ``at`` of both buffers."""
+        """Paint the background at pixels ``at`` of both buffers."""
         if self.ground is None:
             self._fill(at, rows, 0, self.flat, self.still_flat)
             return
@@ -147,7 +148,7 @@ class Painter:
             self.flat[place] = self.still_flat[place] = source[place]
 
     def _restore(self, at: Array) -> None:
-        """What stands still at pixels ``at``."""
+        """Copy pixels ``at`` from the buffer without moving things."""
         for c in range(self.channels):
             place = at * self.channels + c if self.channels > 1 else at
             self.flat[place] = self.still_flat[place]
@@ -157,7 +158,7 @@ class Painter:
     def lift(self) -> None:
         """Take balls and distractors off the frames."""
         board, side = self.board, int(self.ball_dx[-1])
-        self._restore(self.ball_at if self.all_seen else self.ball_at[self.seen])
+        self._restore(self.ball_at if self.all_visible else self.ball_at[self.visible])
         if self.dot_path.shape[1]:
             self._restore(self.dot_at[self.has_dot])
         up = board.y - board.py[:, None]
@@ -166,7 +167,7 @@ class Painter:
             self._fill(self._paddle_cells(under), under, PADDLE, self.flat)
 
     def moved(self, px: Array, hit: tuple[Array, Array], ox: Array, target: Array) -> None:
-        """Repair what a step changed; the arguments are the places before it, and (rows, brick) of bricks hit."""
+        """Repair the pixels a step changed; the arguments are the places before it, and (rows, brick) of bricks hit."""
         board = self.board
         rows, bricks = hit
         if board.any_target and len(rows):
@@ -196,30 +197,30 @@ class Painter:
             self._paint_dots(rows, time)
         every = slice(None) if len(rows) == board.n else rows
         x, y = board.x[every, :, None] + self.ball_dx, board.y[every, :, None] + self.ball_dy
-        seen = within(x, self.width) & within(y, self.height) & board.live[every, :, None]
+        inside = within(x, self.width) & within(y, self.height) & board.live[every, :, None]
         at = self._at(rows, x, y)
-        self.ball_at[every], self.seen[every] = at, seen
-        self.all_seen = bool(self.seen.all())
+        self.ball_at[every], self.visible[every] = at, inside
+        self.all_visible = bool(self.visible.all())
         for b in range(at.shape[1]):
-            if self.all_seen:
+            if self.all_visible:
                 self._fill(at[:, b], rows, self.ball_inks[b], self.flat)
             else:
-                shown = seen[:, b]
-                self._fill(at[:, b][shown], rows[np.nonzero(shown)[0]], self.ball_inks[b], self.flat)
+                visible = inside[:, b]
+                self._fill(at[:, b][visible], rows[np.nonzero(visible)[0]], self.ball_inks[b], self.flat)
 
     def _brick_pixels(self, bricks: Array) -> tuple[Array, Array]:
         cells = self.brick_cells[bricks]
         return cells % self.width, cells // self.width
 
     def _paddle_cells(self, rows: Array) -> Array:
-        """(n, paddle height, widest) cells; a narrower paddle names its last column again."""
+        """Cells (n, paddle height, widest) of the paddle; a narrower one repeats its last column."""
         board = self.board
         across = np.minimum(np.arange(board.width.max()), board.width[rows, None] - 1) + board.px[rows, None]
         up = board.py[rows, None] + np.arange(board.geometry.paddle_height)
         return self._at(rows, across[:, None, :], up[:, :, None])
 
     def _paddle_moves(self, before: Array) -> None:
-        """The columns that a paddle left, and those it came to: at most two at each end."""
+        """Repaint the columns that a paddle left and those it entered: at most two at each end."""
         board = self.board
         step = board.px - before
         rows = np.flatnonzero(step)
@@ -254,7 +255,7 @@ class Painter:
         self._fill(cells, rows, self.block_inks[j], self.flat, self.still_flat)
 
     def _target_cells(self, rows: Array, corner: Array) -> Array:
-        """(n, height, width) cells of the target block, the largest of the batch; smaller ones repeat their last."""
+        """Cells (n, height, width) of the target block, the largest of the batch; smaller ones repeat their last."""
         span = self.board.target_span
         across = np.minimum(np.arange(span[:, 0].max()), span[rows, :1] - 1) + corner[:, :1]
         up = np.minimum(np.arange(span[:, 1].max()), span[rows, 1:] - 1) + corner[:, 1:]
@@ -266,7 +267,7 @@ class Painter:
         self._fill(cells.reshape(-1), owners, self._target_inks(rows).reshape(-1), self.flat, self.still_flat)
 
     def _target_inks(self, rows: Array) -> Array:
-        """(n, height, width): each brick of the block has the colour of the row it stands in."""
+        """Ink (n, height, width): each brick of the block has the colour of the row it stands in."""
         board, geometry = self.board, self.board.geometry
         span = board.target_span
         up = np.minimum(np.arange(span[:, 1].max()), span[rows, 1:] - 1) + board.target[rows, 1:] - geometry.lowest
@@ -278,7 +279,7 @@ class Painter:
     def _dot_area(self) -> tuple[int, int, Array, Array]:
         """First x, width, first y (N,), height (N,) of the empty middle, less the 2 pixels of a dot."""
         board, geometry = self.board, self.board.geometry
-        blocks = [max((y for y, _ in mine), default=0) + geometry.brick[1] for mine in board.blocks]
+        blocks = [max((y for y, _ in rule_blocks), default=0) + geometry.brick[1] for rule_blocks in board.blocks]
         low = np.maximum(board.heights[:, 1] + geometry.paddle_height, blocks)
         return geometry.wall, self.width - 2 * geometry.wall - 1, low, geometry.ledge - low - 1
 
@@ -292,7 +293,7 @@ class Painter:
             self.dot_path[rows, k] = np.stack([*start, speed_x, speed_y], axis=1)
 
     def _paint_dots(self, rows: Array, time: Array) -> None:
-        """A dot goes to and fro between the sides of its area."""
+        """Paint the dots, which go to and fro between the sides of their area."""
         x0, wide, y0, high = self.dot_area
         at, k = np.nonzero(self.has_dot[rows])
         rows = rows[at]
@@ -303,10 +304,10 @@ class Painter:
         self.dot_at[rows, k] = place
         self._fill(place, rows, self.dot_inks[k], self.flat)
 
-    # all at once --------------------------------------------------------------------------------------------------
+    # whole frames -------------------------------------------------------------------------------------------------
 
     def repaint(self, rows: Array, time: Array) -> None:
-        """Whole frames of ``rows``."""
+        """Paint the whole frames of ``rows``."""
         board = self.board
         self._walls_and_bricks(rows)
         if board.any_target:
@@ -327,10 +328,10 @@ class Painter:
         index[inside] = ink.repeat(high, axis=1).repeat(wide, axis=2)
         index = index[:, ::-1]
         for flip, axis in (("x", 2), ("y", 1)):
-            mine = np.flatnonzero(self.flips[rows] == flip)
-            if len(mine):
+            flipped = np.flatnonzero(self.flips[rows] == flip)
+            if len(flipped):
                 index = index.copy()
-                index[mine] = np.flip(index[mine], axis)
+                index[flipped] = np.flip(index[flipped], axis)
         still = self.still.reshape(self.board.n, self.cells, self.channels)
         for i, row in enumerate(rows):  # a translation is several times faster than indexing the palette
             pixels = index[i].tobytes()
@@ -346,13 +347,13 @@ def _visual_rules(rule: Rules) -> tuple[str, str, str]:
 
 
 def _inks(base: Array) -> Array:
-    """(n, 26, 3) of (n, 10, 3) palettes: blocks, distractors and worn bricks beside them."""
-    more = np.array([(128, 128, 128), (40, 200, 200), (220, 60, 220), (240, 240, 120)])
+    """Inks (n, 26, 3) of palettes (n, 10, 3), which lack blocks, distractors and damaged bricks."""
+    added = np.array([(128, 128, 128), (40, 200, 200), (220, 60, 220), (240, 240, 120)])
     rows = base[:, ROW : ROW + 6]
-    return np.concatenate([base, np.broadcast_to(more, (len(base), 4, 3)), rows * 2 // 3, rows // 3], axis=1)
+    return np.concatenate([base, np.broadcast_to(added, (len(base), 4, 3)), rows * 2 // 3, rows // 3], axis=1)
 
 
 def _to_and_fro(place: Array, length: int | Array) -> Array:
-    """0, 1, .., length - 1, length - 1, .., 1, 0, 0, 1, .."""
+    """Reflected position: 0, 1, .., length - 1, length - 1, .., 1, 0, 0, 1, .."""
     place = place % (2 * length)
     return np.minimum(place, 2 * length - 1 - place)

@@ -2,7 +2,7 @@
 
 The game is the one of Schema Networks (Kansky et al. 2017, arXiv 1706.04317; rules as in vicariousinc/schema-games).
 Coordinates are whole pixels, x to the right, y **up**, origin at the bottom left. Every variant is a value of
-``Rules``; what a level decides (looks, layouts, sides) is allowed here and drawn elsewhere. Nothing here imports numpy.
+``Rules``. Colours, layouts and sides that a level decides are allowed here and drawn elsewhere. No import of numpy.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 from envs.registry import UsageError, did_you_mean
 
 MAX_SPEED = 2
-"""Largest ball speed: every solid must be at least that thick, as a move looks at its end pixel only."""
+"""Largest ball speed: every solid must be at least that thick, as a move checks its end pixel only."""
 MAX_BALLS = 8
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Sizes in pixels. What is not a field follows from the fields by the original's own formulas."""
+    """Sizes in pixels. The properties follow from the fields by the original's own formulas."""
 
     width: int
     """Of the frame."""
@@ -43,12 +43,12 @@ class Geometry:
 
     @property
     def lowest(self) -> int:
-        """y of the lowest brick pixel: two empty rows are left between the bricks and the top wall."""
+        """Height of the lowest brick pixel: two empty rows are left between the bricks and the top wall."""
         return self.height - 2 - self.wall - self.rows * self.brick[1]
 
     @property
     def num_bricks(self) -> int:
-        """Brick k = row * columns + column."""
+        """Number of bricks; brick k = row * columns + column."""
         return self.rows * self.columns
 
     @property
@@ -57,7 +57,7 @@ class Geometry:
         return self.lowest - self.wall
 
     def ledge_span(self, location: str) -> tuple[int, int]:
-        """x of the first and one past the last pixel of the middle wall, built of blocks as wide as a brick."""
+        """First and one past the last x of the middle wall, built of blocks as wide as a brick."""
         half, quarter = self.width // 2, self.width // 4
         first, past = {
             "left": (self.wall, half),
@@ -119,7 +119,7 @@ def _number(value: Any, kinds: Any = int) -> bool:
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules and the look of one env. Defaults are the original Standard game. [level] = drawn from the level."""
+    """Rules and colours of one env. Defaults are the original Standard game. [level] = drawn from the level."""
 
     bounce_noise: float = 0.25
     """Probability that a bounce off a wall, brick or obstacle draws a new velocity of the same two signs."""
@@ -180,7 +180,7 @@ class Rules:
     flip_actions: bool = False
     """True: LEFT and RIGHT change places."""
     distractors: int = 0
-    """Coloured 2x2 dots that wander over the empty middle and touch nothing [level]."""
+    """Number of coloured 2x2 dots that wander over the empty middle and touch nothing [level]."""
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
@@ -200,7 +200,7 @@ class Rules:
         if self.brick_rows is not None and (not _number(self.brick_rows) or not 2 <= self.brick_rows <= 8):
             raise UsageError(f"breakout: brick_rows={self.brick_rows!r} must be an integer in [2, 8], or None")
 
-    # what follows in a given geometry -----------------------------------------------------------------------------
+    # values in a given geometry -----------------------------------------------------------------------------------
 
     def width_in(self, geometry: Geometry) -> int:
         """Paddle width in pixels. UsageError where it does not fit."""
@@ -274,7 +274,7 @@ VARIANTS: dict[str, Rules] = {
     "random_target": Rules(bricks="target", ball_speed=2),
     "juggling": Rules(bricks="none", num_balls=3, ball_speed=2),
     "moving_obstacles": Rules(obstacles="preset"),
-    # looks
+    # visual variants
     "recolor": Rules(palette="recolor"),
     "background": Rules(background="level"),
     "invert": Rules(tone="invert"),
@@ -294,14 +294,14 @@ VARIANTS: dict[str, Rules] = {
     "bricks": Rules(bricks="level"),
     "strong": Rules(brick_strength=3),
     "row_value": Rules(row_values=(1, 1, 4, 4, 7, 7), clip_reward=False),
-    # only the two rows behind all others pay: random play broke one of their bricks in 1 of 2118 episodes, the scripted
-    # player in 6 of 7
+    # reward in the two rows behind all others alone: a random policy broke one of their bricks in 1 of 2118 episodes,
+    # the scripted one in 6 of 7
     "sparse": Rules(row_values=(0, 0, 0, 0, 1, 1), lost_reward=0.0),
 }
 
 
 def rules_for(variant: str | Iterable[str], num_envs: int, overrides: dict[str, Any]) -> list[Rules]:
-    """One ``Rules`` an env: the named variants in turn, with some fields changed. UsageError names what is unknown."""
+    """One ``Rules`` an env: the named variants in turn, with some fields changed. UsageError for an unknown name."""
     names = [variant] if isinstance(variant, str) else list(variant)
     known = [field.name for field in fields(Rules)]
     for name in overrides:

@@ -1,4 +1,6 @@
-"""MiniGrid stepped as arrays. Files in reading order:
+"""MiniGrid stepped as arrays.
+
+Files in reading order:
 
 * ``levels``    level families and a ladder of tasks, as data
 * ``rules``     cells as numbers, rules as tables over them, layouts drawn by minigrid itself

@@ -50,7 +50,7 @@ def family(env_id: str) -> str:
 
 
 def _action_set(actions: str | tuple[int | str, ...]) -> Array:
-    """minigrid's numbers of the chosen actions."""
+    """Numbers of the chosen actions in minigrid's order."""
     named = {"all": cells.ACTIONS, "navigate": cells.ACTIONS[:3]}
     chosen = named.get(actions, ()) if isinstance(actions, str) else tuple(actions)
     numbers = [cells.ACTIONS.index(a) if isinstance(a, str) and a in cells.ACTIONS else a for a in chosen]

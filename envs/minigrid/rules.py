@@ -21,7 +21,8 @@ from envs.spaces import Array
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")  # minigrid imports pygame, which would greet
 
-from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX
+from minigrid.core.constants import COLOR_TO_IDX as COLOR_TO_IDX
+from minigrid.core.constants import OBJECT_TO_IDX as OBJECT_TO_IDX
 
 VIEW = 7
 """Side of the agent's view, in cells."""
@@ -47,7 +48,7 @@ OBJECT, COLOUR, STATE, MARK = (_CODES & 255) // 18, (_CODES & 255) // 3 % 6, (_C
 
 
 def _is(*kinds: str) -> Array:
-    """bool (2048,): the cells whose object is one of ``kinds``."""
+    """Cells whose object is one of ``kinds``, bool (2048,)."""
     return np.isin(OBJECT, [OBJECT_TO_IDX[kind] for kind in kinds])
 
 

@@ -1,4 +1,6 @@
-"""Procgen batched in C++. Files in reading order:
+"""Procgen batched in C++.
+
+Files in reading order:
 
 * ``games``           games and options as data, checked before the C++ sees them
 * ``env``             the vector env and the single env

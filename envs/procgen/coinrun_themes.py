@@ -1,7 +1,7 @@
-"""CoinRun with its themes split in two: the same physics and the same levels under looks that training never showed.
+"""CoinRun with its themes split in two: the same physics and levels in themes that training never showed.
 
 A level of CoinRun (hard) has one of 6 grounds, 5 agents and 62 backgrounds. Here each episode's themes are patched into
-Procgen's state as it begins, drawn from an allowed part by a hash of the level, so a level looks the same each time::
+Procgen's state as it begins. A hash of the level draws them from an allowed subset, so a level keeps its themes::
 
                 train                     heldout
     grounds     dirt, grass, planet       sand, snow, stone
@@ -25,13 +25,13 @@ from envs.registry import UsageError, did_you_mean
 from envs.spaces import Array
 
 SPLITS = {"wall_theme": 3, "agent_theme": 3, "background_index": 31}
-"""How many of each come first and are for training; the others are held out."""
-PARTS = ("train", "heldout", "all")
+"""Number of each, counted from the first, that are for training; the others are held out."""
+SUBSETS = ("train", "heldout", "all")
 
 
 @dataclass(frozen=True)
 class Themes:
-    """Which themes may be shown: "train", "heldout" or "all" of each kind."""
+    """Allowed themes: "train", "heldout" or "all" of each kind."""
 
     grounds: str = "train"
     """Dirt, grass, planet | sand, snow, stone."""
@@ -42,24 +42,25 @@ class Themes:
 
     def __post_init__(self) -> None:
         for name in ("grounds", "agents", "backgrounds"):
-            if (part := getattr(self, name)) not in PARTS:
+            if (subset := getattr(self, name)) not in SUBSETS:
                 raise UsageError(
-                    f"coinrun-themes: {name}={part!r} is not known{did_you_mean(part, PARTS)} Known: {', '.join(PARTS)}"
+                    f"coinrun-themes: {name}={subset!r} is not known{did_you_mean(subset, SUBSETS)} Known: "
+                    f"{', '.join(SUBSETS)}"
                 )
 
     def draw(self, levels: Array) -> dict[str, Array]:
-        """For levels (N,): wall_theme, agent_theme and background_index, (N,) each."""
-        parts = (self.grounds, self.agents, self.backgrounds)
-        drawn = {}
-        for tag, ((name, count), part) in enumerate(zip(THEMES.items(), parts, strict=True)):
-            first = SPLITS[name] if part == "heldout" else 0
-            after = SPLITS[name] if part == "train" else count
+        """Themes of levels (N,): wall_theme, agent_theme and background_index, (N,) each."""
+        subsets = (self.grounds, self.agents, self.backgrounds)
+        drawn: dict[str, Array] = {}
+        for tag, ((name, count), subset) in enumerate(zip(THEMES.items(), subsets, strict=True)):
+            first = SPLITS[name] if subset == "heldout" else 0
+            after = SPLITS[name] if subset == "train" else count
             drawn[name] = first + below(counter_hash(levels, tag), after - first)
         return drawn
 
 
 class CoinRunThemesVectorEnv(ProcgenVectorEnv):
-    """CoinRun whose episodes show only some themes. Observations (N, 64, 64, 3) uint8; all else as ProcgenVectorEnv.
+    """CoinRun with a subset of its themes. Observations (N, 64, 64, 3) uint8; all else as ProcgenVectorEnv.
 
     Args:
         num_envs: number of envs.
@@ -67,17 +68,17 @@ class CoinRunThemesVectorEnv(ProcgenVectorEnv):
         grounds: the same for the grounds alone; None takes ``themes``.
         agents: the same for the agents.
         backgrounds: the same for the backgrounds.
-        distribution_mode: "hard", or "easy": easier levels, which without this world have one theme.
+        distribution_mode: "hard", or "easy": easier levels, which in ProcgenVectorEnv have one theme.
         num_levels: 500 is the hard protocol's.
         options: other arguments of ProcgenVectorEnv: seed, start_level, debug_mode (2 no pits, 4 no crates, 8 flat, 14
             all three), max_episode_steps, ...
 
     Raises:
-        UsageError: an unknown part, or an option that would hide or forbid the patch.
+        UsageError: an unknown subset, or an option that would hide or forbid the patch.
     """
 
     name: ClassVar[str] = "coinrun-themes"
-    variants: ClassVar[dict[str, dict[str, Any]]] = {part: {"themes": part} for part in PARTS} | {
+    variants: ClassVar[dict[str, dict[str, Any]]] = {subset: {"themes": subset} for subset in SUBSETS} | {
         f"heldout-{kind}": {kind: "heldout"} for kind in ("grounds", "agents", "backgrounds")
     }
 
@@ -93,13 +94,14 @@ class CoinRunThemesVectorEnv(ProcgenVectorEnv):
         num_levels: int = 500,
         **options: Any,
     ):
-        if themes not in PARTS:
+        if themes not in SUBSETS:
             raise UsageError(
-                f"coinrun-themes: themes={themes!r} is not known{did_you_mean(themes, PARTS)} Known: {', '.join(PARTS)}"
+                f"coinrun-themes: themes={themes!r} is not known{did_you_mean(themes, SUBSETS)} Known: "
+                f"{', '.join(SUBSETS)}"
             )
         self.themes = Themes(grounds or themes, agents or themes, backgrounds or themes)
         if options.pop("game", "coinrun") != "coinrun":
-            raise UsageError("coinrun-themes: this world is coinrun; leave game out")
+            raise UsageError("coinrun-themes: the game is coinrun; leave game out")
         for name in ("restrict_themes", "use_generated_assets", "use_sequential_levels"):
             if options.get(name):
                 raise UsageError(f"coinrun-themes: {name}=True leaves no themes to choose; leave it out")
@@ -108,10 +110,11 @@ class CoinRunThemesVectorEnv(ProcgenVectorEnv):
     def _opened(self, rows: Array, frames: Array) -> Array:
         levels = self._levels()["level_seed"][rows]
         drawn = self.themes.draw(levels)
-        for place, row in enumerate(rows.tolist()):
-            changes = {name: int(value[place]) for name, value in drawn.items()}
-            self._put(self._world, row, patch(self._get(self._world, row), int(levels[place]), **changes))
-        return self._world.observe()[1]["rgb"]
+        for position, row in enumerate(rows.tolist()):
+            changes = {name: int(value[position]) for name, value in drawn.items()}
+            self._put(self._games, row, patch(self._get(self._games, row), int(levels[position]), **changes))
+        patched: Array = self._games.observe()[1]["rgb"]
+        return patched
 
     def _settings(self) -> dict[str, Any]:
         return {**super()._settings(), **vars(self.themes)}

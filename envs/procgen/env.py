@@ -1,11 +1,11 @@
 """Procgen as a Gymnasium vector environment (SAME_STEP), batched in C++ through gym3: no Python loop over envs.
 
-What Procgen does not say, and how it is made good here:
+Gaps of Procgen, and how they are closed here:
 
 * it merges its time limit into ``done``: the steps of every env are counted, an end exactly at the limit without a
   completed level is ``truncated``, any other end is ``terminated``;
-* the last frame of an episode is lost, the next level's first frame comes in its place: ``final_obs`` holds the frame
-  before and ``final_obs_is_previous`` says so. Under a shorter ``max_episode_steps`` the last frame is the true one;
+* the final frame of an episode is lost, the next level's first frame comes in its place: ``final_obs`` holds the frame
+  before, marked by ``final_obs_is_previous``. Under a shorter ``max_episode_steps`` the final frame is the true one;
 * it cannot be seeded again: ``reset(seed=...)`` builds a new object (8 ms for 64 envs).
 
 The levels of env i depend on the seed and i, not on the number of envs or threads.
@@ -69,14 +69,14 @@ class ProcgenVectorEnv(VectorEnv):
         game: one of the 16 games.
         seed: fixes the level order of a ``reset()`` that names no seed itself.
         num_threads: worker threads of the C++; None takes 0 (the caller's, safe under fork) up to 16 envs, else 2.
-        max_episode_steps: cut episodes earlier than the game does; the true last frame is then known.
+        max_episode_steps: truncate episodes earlier than the game does; the true final frame is then known.
         render_mode: "rgb_array" lets ``render()`` return the frames.
-        actions: "all" 15, or "arrows": the first 9, all that act in CoinRun and other games without letter keys.
+        actions: "all" 15, or "arrows": the first 9, which suffice in CoinRun and other games without letter keys.
         options: fields of ``envs.procgen.games.Options``: distribution_mode, num_levels, start_level, ...
 
-    Rewards are float32. Infos: ``level_seed`` where an episode opened; ``prev_level_seed``, ``prev_level_complete``,
+    Rewards are float32. Infos: ``level_seed`` where an episode began; ``prev_level_seed``, ``prev_level_complete``,
     ``final_obs`` and ``final_obs_is_previous`` where one ended; each with its mask ``_key``. Frames handed out are
-    fresh at each step and must not be written to: the last ones become ``final_obs``.
+    fresh at each step and must not be written to: they become ``final_obs`` a step later.
 
     Raises:
         UsageError: an unknown name or a bad value, before the C++ (which would end the process) sees it.
@@ -123,7 +123,7 @@ class ProcgenVectorEnv(VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._gym3_class = load_procgen()
-        self._world: Any = None
+        self._games: Any = None
         self._spawner: Any = None
         self._buffer: bytearray | None = None
         self._frames: Array = np.zeros((self.num_envs, 64, 64, 3), np.uint8)
@@ -150,23 +150,23 @@ class ProcgenVectorEnv(VectorEnv):
         except OSError as error:
             raise UsageError(f"procgen's library cannot be loaded ({error}); reinstall procgen") from None
 
-    # -- Gymnasium -----------------------------------------------------------------------------------------------
+    # Gymnasium ----------------------------------------------------------------------------------------------------
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Array, dict[str, Array]]:
-        """New levels in all envs, or in those of ``options["reset_mask"]``, a bool array (N,).
+        """Begin new levels in all envs, or in those of ``options["reset_mask"]``, a bool array (N,).
 
         With a seed the level order starts anew; without, it goes on where it was.
         """
         mask = (options or {}).get("reset_mask")
         if mask is not None:
             return self._reset_rows(mask, seed)
-        if seed is not None or self._world is None:
+        if seed is not None or self._games is None:
             self._rebuild(self.seed if seed is None else seed)
         else:
-            self._world.act(np.full(self.num_envs, FORCE_RESET, np.int32))
-        _, observation, _ = self._world.observe()
+            self._games.act(np.full(self.num_envs, FORCE_RESET, np.int32))
+        _, observation, _ = self._games.observe()
         self._frames = self._opened(np.arange(self.num_envs), observation["rgb"])
         self._steps[:] = 0
         return self._frames, {"level_seed": self._levels()["level_seed"], "_level_seed": np.ones(self.num_envs, bool)}
@@ -175,15 +175,15 @@ class ProcgenVectorEnv(VectorEnv):
         if not isinstance(seed, (int, np.integer)):
             raise UsageError(f"procgen: reset(seed={seed!r}); give one integer, env i takes its own levels from it")
         self.seed = int(seed)
-        if self._world is not None:
-            self._world.close()
-        self._world = self._build(self.num_envs, stream_seed(self.seed, "procgen") >> 32, self.num_threads)
+        if self._games is not None:
+            self._games.close()
+        self._games = self._build(self.num_envs, stream_seed(self.seed, "procgen") >> 32, self.num_threads)
 
     def _reset_rows(self, mask: Any, seed: int | None) -> tuple[Array, dict[str, Array]]:
         mask = np.asarray(mask)
         if mask.dtype != bool or mask.shape != (self.num_envs,) or not mask.any():
             raise UsageError(f"procgen: reset_mask must be a bool array ({self.num_envs},) with at least one True")
-        if seed is not None or self._world is None or not self.exact_state:
+        if seed is not None or self._games is None or not self.exact_state:
             raise UsageError(
                 "procgen: reset_mask goes without a seed, after a first reset(), and not with use_generated_assets; "
                 "reset all envs instead"
@@ -200,8 +200,8 @@ class ProcgenVectorEnv(VectorEnv):
             raise UsageError(
                 f"procgen: actions span [{actions.min()}, {actions.max()}]; they lie in 0..{self.num_actions - 1}"
             )
-        self._world.act(actions.astype(np.int32))
-        reward, observation, first = self._world.observe()
+        self._games.act(actions.astype(np.int32))
+        reward, observation, first = self._games.observe()
         frames = observation["rgb"]
         self._steps += 1
         if self.max_episode_steps is None:
@@ -218,7 +218,7 @@ class ProcgenVectorEnv(VectorEnv):
         return frames, reward, first & ~truncated, truncated, infos
 
     def _end_episodes(self, frames: Array, first: Array, cut: Array) -> tuple[Array, Array, dict[str, Any]]:
-        """Frames, truncated and infos of a step at which the game (``first``) or our limit (``cut``) ended some."""
+        """Frames, truncated and infos of a step at which the game (``first``) or our limit (``cut``) ended episodes."""
         ended, levels = first | cut, self._levels()
         complete = levels["prev_level_complete"]
         truncated = cut | (first & (self._steps == self.options.time_limit) & ~complete)
@@ -234,17 +234,17 @@ class ProcgenVectorEnv(VectorEnv):
         return self._opened(np.flatnonzero(ended), frames), truncated, infos
 
     def _opened(self, rows: Array, frames: Array) -> Array:
-        """All frames, after what a subclass changes in the levels that ``rows`` just opened."""
+        """All frames, after changes by a subclass to the levels that ``rows`` just began."""
         return frames
 
     def _levels(self) -> dict[str, Array]:
-        # a list of dicts, 18 us for 64 envs: asked for only when an episode opens or ends
-        rows = self._world.get_info()
+        # a list of dicts, 18 us for 64 envs: read only when an episode begins or ends
+        rows = self._games.get_info()
         levels = {key: np.array([row[key] for row in rows]) for key in ("level_seed", "prev_level_seed")}
         return {**levels, "prev_level_complete": np.array([row["prev_level_complete"] for row in rows], bool)}
 
     def scripted(self) -> Array:
-        """Run right and jump all the time: in CoinRun many levels fall to it.
+        """Actions that run right and jump all the time, which solve many levels of CoinRun.
 
         Raises:
             UsageError: any other game.
@@ -254,58 +254,59 @@ class ProcgenVectorEnv(VectorEnv):
         return np.full(self.num_envs, RIGHT_AND_JUMP)
 
     def render(self) -> tuple[Array, ...] | None:
-        """The last observations, where ``render_mode`` is "rgb_array"."""
+        """The newest frames, where ``render_mode`` is "rgb_array"."""
         return tuple(self._frames.copy()) if self.render_mode == "rgb_array" else None
 
     def close_extras(self, **kwargs: Any) -> None:
-        for world in (self._world, self._spawner):
-            if world is not None:
-                world.close()
-        self._world = self._spawner = None
+        for game in (self._games, self._spawner):
+            if game is not None:
+                game.close()
+        self._games = self._spawner = None
 
-    # -- state ---------------------------------------------------------------------------------------------------
+    # state --------------------------------------------------------------------------------------------------------
 
     def _respawn(self, rows: Array) -> Array:
-        """Put ``rows`` at the start of the next level of *their own* order, leave the others as they are; all frames.
+        """Begin the next level of *their own* order in ``rows``, leave the others as they are; all frames.
 
         Procgen steps all envs or none, so the reset happens in an object of one env that borrows the row's state.
         """
         if self._spawner is None:
             self._spawner = self._build(1, 0, 0)
         for i in rows.tolist():
-            self._put(self._spawner, 0, self._get(self._world, i))
+            self._put(self._spawner, 0, self._get(self._games, i))
             self._spawner.act(np.array([FORCE_RESET], np.int32))
             self._spawner.observe()
-            self._put(self._world, i, self._get(self._spawner, 0))
-        return self._world.observe()[1]["rgb"]
+            self._put(self._games, i, self._get(self._spawner, 0))
+        return self._games.observe()[1]["rgb"]
 
-    def _get(self, world: Any, row: int) -> bytes:
+    def _get(self, games: Any, row: int) -> bytes:
         if self._buffer is None:
             from cffi import FFI
 
             self._buffer = bytearray(STATE_BYTES)
             self._pointer = FFI().from_buffer(self._buffer)
-        return bytes(self._buffer[: world.call_c_func("get_state", row, self._pointer, STATE_BYTES)])
+        return bytes(self._buffer[: games.call_c_func("get_state", row, self._pointer, STATE_BYTES)])
 
-    def _put(self, world: Any, row: int, blob: bytes) -> None:
-        world.call_c_func("set_state", row, blob, len(blob))
+    def _put(self, games: Any, row: int, blob: bytes) -> None:
+        games.call_c_func("set_state", row, blob, len(blob))
 
     def blobs(self) -> list[bytes]:
-        """Procgen's own state of every env, for ``envs.procgen.state``. Raises UsageError where there is none."""
+        """Procgen's own state of every env, for ``envs.procgen.state``. UsageError where it cannot be read."""
         if not self.exact_state:
             raise UsageError("procgen cannot read its state with use_generated_assets=True; such a run cannot continue")
-        if self._world is None:
-            raise UsageError("procgen: there is no state before the first reset(); call reset()")
-        return self._world.callmethod("get_state")
+        if self._games is None:
+            raise UsageError("procgen: no state before the first reset(); call reset()")
+        blobs: list[bytes] = self._games.callmethod("get_state")
+        return blobs
 
     def levels(self) -> Array:
-        """The level (N,) that each env is playing."""
+        """Level (N,) of each env's present episode."""
         return self._levels()["level_seed"]
 
     def show(self, blobs: list[bytes]) -> Array:
         """Take over ``blobs`` of an env of the same game, one for each env; all frames."""
-        self._world.callmethod("set_state", blobs)
-        return self._world.observe()[1]["rgb"]
+        self._games.callmethod("set_state", blobs)
+        return self._games.observe()[1]["rgb"]
 
     def factors(self) -> dict[str, Array]:
         """Ground truth behind the current frames, see ``envs.procgen.state.factors``; CoinRun only."""
@@ -314,7 +315,7 @@ class ProcgenVectorEnv(VectorEnv):
         return factors(self.blobs())
 
     def _settings(self) -> dict[str, Any]:
-        """What two objects must share for the state of one to be a state of the other."""
+        """Options that two objects must share for the state of one to be a state of the other."""
         return {**asdict(self.options), "num_envs": self.num_envs, "max_episode_steps": self.max_episode_steps}
 
     def _identity(self) -> Array:
@@ -345,12 +346,12 @@ class ProcgenVectorEnv(VectorEnv):
             differing = ", ".join(
                 f"{key}: {theirs.get(key)} -> {mine[key]}" for key in mine if mine[key] != theirs.get(key)
             )
-            raise UsageError(f"procgen: this state belongs to another world ({differing}); use its options")
-        if self._world is None:
+            raise UsageError(f"procgen: this state belongs to an env with other options ({differing}); use those")
+        if self._games is None:
             self._rebuild(int(state["seed"]))
         ends = np.cumsum(state["lengths"])
         data = np.ascontiguousarray(state["blob"]).tobytes()
-        self._world.callmethod("set_state", [data[e - n : e] for e, n in zip(ends, state["lengths"], strict=True)])
+        self._games.callmethod("set_state", [data[e - n : e] for e, n in zip(ends, state["lengths"], strict=True)])
         self.seed = int(state["seed"])
         self._steps = np.array(state["steps"], np.int64)
         self._frames = np.array(state["frames"], np.uint8)
@@ -360,7 +361,7 @@ class ProcgenEnv(gym.Env):
     """One Procgen env for ``gymnasium.make("Procgen/CoinRun-v0", num_levels=200)``; arguments as ProcgenVectorEnv's.
 
     Every ``reset`` draws its level from ``np_random``. The observation of an episode's last step is the frame before
-    (info ``final_obs_is_previous``), because Procgen does not show the last one.
+    (info ``final_obs_is_previous``), because Procgen does not show the final one.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 15}

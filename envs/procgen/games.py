@@ -17,7 +17,7 @@ LARGEST_SEED = 2**31 - 1
 
 @dataclass(frozen=True)
 class Game:
-    """What differs from game to game."""
+    """Constants of one game."""
 
     title: str
     """The name in ids such as ``Procgen/CoinRun-v0``."""
@@ -53,7 +53,7 @@ GAMES: dict[str, Game] = {
 
 @dataclass(frozen=True)
 class Options:
-    """Options of one Procgen world, checked. All envs of the world share them; defaults are Procgen's easy protocol."""
+    """Options of one Procgen vector env, checked. All envs share them; defaults are Procgen's easy protocol."""
 
     game: str = "coinrun"
     """One of ``GAMES``."""
@@ -76,7 +76,7 @@ class Options:
     center_agent: bool = True
     """False: the whole level in the frame."""
     use_sequential_levels: bool = False
-    """True: a solved level goes on to seed + 997 in the same episode, so play leaves [start, start + num)."""
+    """True: a solved level goes on to seed + 997 in the same episode, so levels leave [start, start + num)."""
     debug_mode: int = 0
     """CoinRun only, a sum of 2 = no pits, 4 = no crates, 8 = flat ground (1 has no effect)."""
 
@@ -115,7 +115,7 @@ class Options:
             )
         if self.distribution_mode == "exploration" and (count, start) != (1, 0):
             raise UsageError(
-                "procgen: distribution_mode=exploration plays one fixed level; give num_levels=1 and start_level=0"
+                "procgen: distribution_mode=exploration has one fixed level; give num_levels=1 and start_level=0"
             )
 
     @classmethod
@@ -141,5 +141,5 @@ class Options:
         for name in ("num_levels", "start_level", "debug_mode"):
             keywords[name] = int(keywords[name])
         if self.distribution_mode == "exploration":
-            del keywords["num_levels"], keywords["start_level"]  # procgen sets both and refuses to be told
+            del keywords["num_levels"], keywords["start_level"]  # procgen sets both itself and refuses them
         return keywords

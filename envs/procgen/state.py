@@ -1,8 +1,8 @@
-"""The state of one Procgen env, read and changed as bytes: options, themes, and the ground truth behind a frame.
+"""State of one Procgen env, read and changed as bytes: options, themes, and the ground truth behind a frame.
 
 Procgen 0.10.7 writes a level, its generators *and its visual options* into one blob; ``set_state`` takes all of it
-back. So one state can be shown under another look by changing a few integers (``patch``), and everything that moves
-can be read (``factors``). Positions are in cells: x to the right, y up, a level is 64 x 64, CoinRun's view 13 x 13
+back. So changing a few integers (``patch``) shows one state as another visual variant, and everything that moves can be
+read (``factors``). Positions are in cells: x to the right, y up, a level is 64 x 64, CoinRun's view 13 x 13
 with the agent in its centre. Velocities are cells a step.
 
 Layout, little-endian, four bytes a number. Text and generators (flag, text) begin with their length in bytes::
@@ -14,7 +14,7 @@ Layout, little-endian, four bytes a number. Text and generators (flag, text) beg
     the end mark 0xCAFECAFE
 
 Every blob is walked and checked before it is used: another build of Procgen is an error of one line, not a wrong frame.
-Source: serialize() in openai/procgen 0.10.7, and blobs looked at.
+Source: serialize() in openai/procgen 0.10.7, and inspected blobs.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ OPTIONS = (
 )
 """The first six of the 17 option numbers, in their order."""
 VISUAL = tuple(name for name in OPTIONS if name != "use_generated_assets")
-"""Options that change what a state looks like and nothing else. Generated assets change the level."""
+"""Options that change the pixels of a state and nothing else. Generated assets change the level."""
 THEMES = {"wall_theme": 6, "agent_theme": 5, "background_index": 62}
 """CoinRun's themes and how many there are. Grounds: dirt, grass, planet, sand, snow, stone; agents: beige, blue, green,
 pink, yellow."""
@@ -54,44 +54,44 @@ HALF_VIEW = 6.5
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things stand in one blob, in bytes; found by walking it, as no two blobs are equally long."""
+    """Byte offsets in one blob, computed by walking it, as no two blobs are equally long."""
 
     game: str
     """Name of the game."""
     options: int
-    """The first of the option numbers."""
+    """First of the option numbers."""
     level_seed: int
-    """The level being played."""
+    """Level of the present episode."""
     entities: int
-    """The first entity."""
+    """First entity."""
     num_entities: int
-    """How many there are."""
+    """Number of entities."""
     background: int
-    """background_index."""
+    """Number of the background image."""
     grid: int
-    """The first of width x height cells, row y = 0 first."""
+    """First of width x height cells, row y = 0 first."""
     shape: tuple[int, int]
-    """(height, width) of the grid."""
+    """Height and width of the grid."""
     tail: int
-    """What follows the grid: the game's own fields."""
+    """The game's own fields, which follow the grid."""
 
     def option(self, name: str) -> int:
-        """Where option ``name`` stands."""
+        """Offset of option ``name``."""
         return self.options + 4 * OPTIONS.index(name)
 
 
 def walk(blob: bytes, level_seed: int | None = None) -> Layout:
-    """The layout of ``blob``.
+    """Layout of ``blob``.
 
     Raises:
-        UsageError: the blob is not what procgen 0.10.7 writes, or its level is not ``level_seed``.
+        UsageError: procgen 0.10.7 does not write such a blob, or its level is not ``level_seed``.
     """
     try:
         layout = _walk(blob)
     except (struct.error, UnicodeDecodeError):
         raise _foreign("it breaks off") from None
-    if level_seed is not None and (found := _int(blob, layout.level_seed)) != level_seed:
-        raise _foreign(f"its level is {found} where the env says {level_seed}")
+    if level_seed is not None and (stored := _int(blob, layout.level_seed)) != level_seed:
+        raise _foreign(f"its level is {stored}, the env's is {level_seed}")
     return layout
 
 
@@ -125,7 +125,7 @@ def _foreign(reason: str) -> UsageError:
 
 
 def _int(blob: bytes, place: int) -> int:
-    return struct.unpack_from("<i", blob, place)[0]
+    return int(struct.unpack_from("<i", blob, place)[0])
 
 
 def _after_generator(blob: bytes, place: int) -> int:
@@ -136,7 +136,7 @@ def _after_generator(blob: bytes, place: int) -> int:
 
 
 def check_patch(changes: Mapping[str, Any], game: str) -> dict[str, Any]:
-    """``changes`` as they are; UsageError where a name is unknown, a value out of range, or a theme not CoinRun's."""
+    """Return ``changes``; UsageError where a name is unknown, a value out of range, or a theme not CoinRun's."""
     for name, value in changes.items():
         if name in VISUAL:
             if not isinstance(value, (bool, np.bool_)):
@@ -154,14 +154,14 @@ def check_patch(changes: Mapping[str, Any], game: str) -> dict[str, Any]:
 
 
 def patch(blob: bytes, level_seed: int | None = None, **changes: Any) -> bytes:
-    """``blob`` with some of ``VISUAL`` and ``THEMES`` changed; the level, its generators and all motion stay.
+    """Copy of ``blob`` with some of ``VISUAL`` and ``THEMES`` changed; the level, its generators and all motion stay.
 
     A game keeps each sprite as it was first drawn, so a change of ``restrict_themes`` shows only in an object that was
     built with that value.
 
     Raises:
         UsageError: an unknown name, a value out of range, or center_agent=True where the state was drawn without it:
-            Procgen then forgot how much the view held.
+            Procgen then has no record of the view's size.
     """
     layout = walk(blob, level_seed)
     check_patch(changes, layout.game)
@@ -183,23 +183,23 @@ def _entities(blob: bytes, layout: Layout) -> Array:
 
 
 def _agent(entities: Array) -> int:
-    found = np.flatnonzero(entities[:, 6] == AGENT)
-    if not len(found):
+    agents = np.flatnonzero(entities[:, 6] == AGENT)
+    if not len(agents):
         raise _foreign("it has no agent")
-    return int(found[-1])
+    return int(agents[-1])
 
 
 def factors(blobs: Sequence[bytes]) -> dict[str, Array]:
-    """The ground truth of N CoinRun states, each (N,) or (N, 2).
+    """Ground truth of N CoinRun states, (N,) or (N, 2) each.
 
-    agent_x, agent_y, agent_vx, agent_vy; has_support, on_crate, facing_right (bool; has_support as the last step saw
-    it); to_coin, to_saw, to_enemy, to_crate: (x, y) from the agent to the coin and to the nearest of each kind, NaN
+    agent_x, agent_y, agent_vx, agent_vy; has_support, on_crate, facing_right (bool; has_support as of the last step);
+    to_coin, to_saw, to_enemy, to_crate: (x, y) from the agent to the coin and to the nearest of each kind, NaN
     where the level has none; num_saws, ... in the level and saws_in_view, ... with their centre in the 13 x 13 cells
     around the agent; wall_theme, agent_theme, background_index, level_seed. Floats are float32, counts and names int64.
     """
     rows = [_factors_of(blob) for blob in blobs]
-    found = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    return {name: value.astype(np.float32) if value.dtype.kind == "f" else value for name, value in found.items()}
+    columns: dict[str, Array] = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    return {name: value.astype(np.float32) if value.dtype.kind == "f" else value for name, value in columns.items()}
 
 
 def _factors_of(blob: bytes) -> dict[str, Any]:
@@ -208,25 +208,28 @@ def _factors_of(blob: bytes) -> dict[str, Any]:
         raise UsageError(f"procgen: the ground truth is read in coinrun alone, not in {layout.game}; use coinrun")
     entities = _entities(blob, layout)
     motion, kinds, me = entities.view("<f4")[:, :4], entities[:, 6], _agent(entities)
-    here = motion[me, :2]
+    agent_position = motion[me, :2]
     _, wall_theme, support, right, crate = struct.unpack_from("<f4i", blob, layout.tail)
-    told: dict[str, Any] = dict(zip(("agent_x", "agent_y", "agent_vx", "agent_vy"), motion[me].tolist(), strict=True))
-    told |= {"has_support": bool(support), "on_crate": bool(crate), "facing_right": bool(right)}
+    names = ("agent_x", "agent_y", "agent_vx", "agent_vy")
+    values: dict[str, Any] = dict(zip(names, motion[me].tolist(), strict=True))
+    values |= {"has_support": bool(support), "on_crate": bool(crate), "facing_right": bool(right)}
     cells = np.frombuffer(blob, "<i4", layout.shape[0] * layout.shape[1], layout.grid)
     rows, columns = np.divmod(np.flatnonzero(cells == COIN), layout.shape[1])
-    told["to_coin"], _ = _nearest(np.stack([columns, rows], 1) + 0.5 - here)
+    values["to_coin"], _ = _nearest(np.stack([columns, rows], 1) + 0.5 - agent_position)
     for name, plural, kind in (("saw", "saws", SAW), ("enemy", "enemies", ENEMY), ("crate", "crates", CRATE)):
-        offsets = motion[kinds == kind, :2] - here
-        told[f"num_{plural}"] = len(offsets)
-        told[f"to_{name}"], told[f"{plural}_in_view"] = _nearest(offsets)
+        offsets = motion[kinds == kind, :2] - agent_position
+        values[f"num_{plural}"] = len(offsets)
+        values[f"to_{name}"], values[f"{plural}_in_view"] = _nearest(offsets)
     themes = {"wall_theme": wall_theme, "agent_theme": int(entities[me, 8])}
     return (
-        told | themes | {"background_index": _int(blob, layout.background), "level_seed": _int(blob, layout.level_seed)}
+        values
+        | themes
+        | {"background_index": _int(blob, layout.background), "level_seed": _int(blob, layout.level_seed)}
     )
 
 
 def _nearest(offsets: Array) -> tuple[Array, int]:
-    """The shortest of (K, 2) offsets, NaN if there is none, and how many lie in the view."""
+    """Shortest of (K, 2) offsets, NaN if K is 0, and the number that lie in the view."""
     if not len(offsets):
         return np.full(2, np.nan), 0
     return offsets[np.argmin((offsets**2).sum(1))], int((np.abs(offsets) <= HALF_VIEW).all(1).sum())

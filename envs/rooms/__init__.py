@@ -1,4 +1,6 @@
-"""Rooms with objects, seen by cameras with known poses. Files in reading order:
+"""Rooms with objects, seen by cameras with known poses.
+
+Files in reading order:
 
 * ``raycast``  views of a room by ray casting
 * ``scenes``   rooms and cameras drawn from seeds

@@ -1,13 +1,14 @@
-"""Rooms as a world: an agent turns and walks to the object of a named colour, seen by a camera whose pose is told.
+"""Rooms: an agent turns and walks to the object of a named colour, observed by a camera whose pose is given.
 
 Each level is a room with two or three objects of different hues (``envs.rooms.scenes``) and a goal hue. Actions: 0 turn
-left, 1 turn right (30 degrees), 2 walk 0.3 m, at most 2.3 m from the middle along each axis. Touching the goal pays 1,
-touching another object costs 1, and either ends the episode. Observation: ``image`` uint8 (64, 64, 3), ``pose`` float32
-(7,) of the camera (x, y, z, cos yaw, sin yaw, cos pitch, sin pitch), ``goal`` float32 (6,) one-hot over ``HUES``.
+left, 1 turn right (30 degrees), 2 walk 0.3 m, at most 2.3 m from the middle along each axis. Reward: 1 for touching the
+goal, -1 for touching another object; either ends the episode. Observation: ``image`` uint8 (64, 64, 3), ``pose``
+float32 (7,) of the camera (x, y, z, cos yaw, sin yaw, cos pitch, sin pitch), ``goal`` float32 (6,) one-hot over
+``HUES``.
 
-Cameras: *fixed* stands on one side of the room, always the same; *moving* wanders along a circle around the room, up to
-15 degrees a step, so that the same place looks different at every moment; both see the agent from outside, a white body
-with a black nose that points ahead. *first_person* sees what the agent sees, and its pose is the agent's.
+Cameras: *fixed* stands on one side of the room, always the same. *moving* wanders along a circle around the room, up to
+15 degrees a step, so that one place has another image at every moment. Both show the agent from outside, a white body
+with a black nose that points ahead. *first_person* is the agent's own view, with the agent's pose.
 
 After the reaching tasks of Eslami et al. 2018 (GQN), where scene codes helped with a moving camera; rooms, actions and
 rewards are our own.
@@ -34,11 +35,11 @@ CAMERAS = ("fixed", "moving", "first_person")
 HEADINGS = 12
 """Directions the agent can face, 30 degrees apart."""
 STRIDE, BODY, MARGIN = 0.3, 0.25, 0.1
-"""Metres: a step, the agent's radius, and how near counts as touching."""
+"""Metres: a step, the agent's radius, and the gap that counts as touching."""
 FENCE = 2.3
-"""Metres: the agent's |x| and |y| stay below, where every outer camera sees it."""
+"""Metres: the agent's |x| and |y| stay below, inside the view of every outer camera."""
 RING, EYE, PITCH = 3.4, 2.8, -0.72
-"""Metres from the middle, metres above the floor, radians: cameras that look from outside."""
+"""Metres from the middle, metres above the floor, radians: outer cameras."""
 VIEW_EYE, VIEW_PITCH = 0.6, -0.15
 SWING = np.radians(15)
 OBJECTS = 3
@@ -58,7 +59,7 @@ class RoomsVectorEnv(BatchedEnv):
         seed: of a ``reset()`` that names none itself, and of the moving camera.
         num_levels: levels are drawn from [start_level, start_level + num_levels).
         start_level: first level.
-        max_episode_steps: steps after which an episode is cut; the far corner is 25 steps and turns away.
+        max_episode_steps: steps after which an episode is truncated; the far corner is 25 steps and turns away.
         render_mode: "rgb_array" lets ``render()`` return the frames.
 
     Raises:
@@ -126,25 +127,25 @@ class RoomsVectorEnv(BatchedEnv):
         self.angle[rows] = -np.pi / 2
         if self.camera == "moving":
             self.angle[rows] = 2 * np.pi * uniform(self.level_bits(rows, _CAMERA))
-        self._show_agent(rows)
+        self._place_agent(rows)
 
     def _furnish(self, rows: Array) -> None:
-        """Room, objects and goal, which follow from the level."""
+        """Draw room, objects and goal, which follow from the level."""
         scene = _with_agent(draw_scenes(self.level[rows], self.config), self.camera != "first_person")
         colours = palettes(scene)
         for field in fields(Scenes):
             getattr(self.scene, field.name)[rows] = getattr(scene, field.name)
-        for whole, part in zip(self.colours, colours, strict=True):
-            whole[rows] = part
+        for all_colours, new_colours in zip(self.colours, colours, strict=True):
+            all_colours[rows] = new_colours
         self.goal[rows] = below(counter_hash(self.level[rows], _GOAL), (scene.shape[:, :OBJECTS] > 0).sum(axis=1))
 
     def _reach(self, rows: Array) -> Array:
-        """(n, OBJECTS) distance of centres below which the agent touches an object; -1 for an empty slot."""
-        there = self.scene.shape[rows, :OBJECTS] > 0
-        return np.where(there, self.scene.radius[rows, :OBJECTS] + BODY + MARGIN, -1.0)
+        """Distance of centres (n, OBJECTS) below which the agent touches an object; -1 for an empty slot."""
+        present = self.scene.shape[rows, :OBJECTS] > 0
+        return np.where(present, self.scene.radius[rows, :OBJECTS] + BODY + MARGIN, -1.0)
 
-    def _show_agent(self, rows: Array) -> None:
-        """Body and nose where the agent is."""
+    def _place_agent(self, rows: Array) -> None:
+        """Move the body and the nose to the agent's place."""
         ahead = _direction(self.heading[rows])
         self.scene.place[rows, OBJECTS] = self.agent[rows]
         self.scene.place[rows, OBJECTS + 1] = self.agent[rows] + BODY * ahead
@@ -159,14 +160,14 @@ class RoomsVectorEnv(BatchedEnv):
         if self.camera == "moving":
             swing = below(self.step_bits(self.rows, _SWING), 3) - 1
             self.angle[:] = (self.angle + SWING * swing) % (2 * np.pi)
-        self._show_agent(self.rows)
+        self._place_agent(self.rows)
         touched = self._gaps(self.agent) < self._reach(self.rows)
         won = touched[self.rows, self.goal]
         reward = np.where(won, 1.0, -1.0 * touched.any(axis=1))
         return reward, touched.any(axis=1), np.zeros(self.num_envs, bool)
 
     def _ahead(self, heading: Array) -> Array:
-        """Where a step in ``heading`` (N, ...) would lead (N, ..., 2)."""
+        """Place (N, ..., 2) after a step in ``heading`` (N, ...)."""
         start = self.agent.reshape(self.num_envs, *(1,) * (heading.ndim - 1), 2)
         return np.clip(start + STRIDE * _direction(heading), -FENCE, FENCE)
 
@@ -174,10 +175,10 @@ class RoomsVectorEnv(BatchedEnv):
         """Metres from places (N, 2) to the centres of the objects, (N, OBJECTS)."""
         return np.linalg.norm(self.scene.place[:, :OBJECTS] - places[:, None], axis=2)
 
-    # what is seen -------------------------------------------------------------------------------------------------
+    # observations -------------------------------------------------------------------------------------------------
 
     def poses(self, rows: Array) -> Array:
-        """(n, 7) float32, of the camera."""
+        """Pose of the camera, (n, 7) float32."""
         if self.camera == "first_person":
             x, y = self.agent[rows].T
             return poses_of(x, y, VIEW_EYE, self.heading[rows] * (2 * np.pi / HEADINGS), VIEW_PITCH)
@@ -185,7 +186,7 @@ class RoomsVectorEnv(BatchedEnv):
         return poses_of(RING * np.cos(angle), RING * np.sin(angle), EYE, angle + np.pi, PITCH)
 
     def views(self, count: int) -> dict[str, Array]:
-        """The present moment from ``count`` cameras: the policy's own, then others anywhere on the outer circle.
+        """Views of the present moment from ``count`` cameras: the policy's own, then others on the outer circle.
 
         Returns:
             ``image`` uint8 (N, count, 64, 64, 3) and ``pose`` float32 (N, count, 7).
@@ -197,46 +198,52 @@ class RoomsVectorEnv(BatchedEnv):
             angle[:, other] = 2 * np.pi * uniform(self.step_bits(self.rows, _VIEWS + other))
         others = poses_of(RING * np.cos(angle), RING * np.sin(angle), EYE, angle + np.pi, PITCH)
         poses = np.concatenate([self.poses(self.rows)[:, None], others], 1)
-        seen = render(self.scene, poses, size=SIZE, fov=FOV, depth=False, masks=False, colours=self.colours)
-        return {"image": seen.images, "pose": poses}
+        views = render(self.scene, poses, size=SIZE, fov=FOV, depth=False, masks=False, colours=self.colours)
+        return {"image": views.images, "pose": poses}
 
     def _observe(self, rows: Array) -> dict[str, Array]:
-        poses, everyone = self.poses(rows), len(rows) == self.num_envs
-        scene = self.scene if everyone else self.scene.take(rows)
-        colours = self.colours if everyone else Palettes(*(part[rows] for part in self.colours))
+        poses, all_rows = self.poses(rows), len(rows) == self.num_envs
+        scene = self.scene if all_rows else self.scene.take(rows)
+        colours = self.colours if all_rows else Palettes(*(palette[rows] for palette in self.colours))
         image = render(scene, poses[:, None], size=SIZE, fov=FOV, depth=False, masks=False, colours=colours).images
         hues = self.scene.hue[rows, self.goal[rows]]
         return {"image": image[:, 0], "pose": poses, "goal": np.eye(len(HUES), dtype=np.float32)[hues]}
 
     def _rebuild_derived(self) -> None:
         self._furnish(self.rows)
-        self._show_agent(self.rows)
+        self._place_agent(self.rows)
 
     # ground truth -------------------------------------------------------------------------------------------------
 
     def masks(self) -> Array:
-        """(N, 64, 64) uint8: 0 the room, 1..3 objects, 4 the agent's body, 5 its nose."""
-        seen = render(self.scene, self.poses(self.rows)[:, None], size=SIZE, fov=FOV, depth=False, colours=self.colours)
-        assert seen.masks is not None
-        return seen.masks[:, 0]
+        """Instance masks (N, 64, 64) uint8: 0 the room, 1..3 objects, 4 the agent's body, 5 its nose."""
+        views = render(
+            self.scene, self.poses(self.rows)[:, None], size=SIZE, fov=FOV, depth=False, colours=self.colours
+        )
+        assert views.masks is not None
+        masks: Array = views.masks[:, 0]
+        return masks
 
     def factors(self) -> dict[str, Array]:
-        """agent, goal_place (N, 2), objects (N, 3, 2), metres, nan where there is none; facing (N, 2) cos and sin;
-        distance (N,) from the agent to the goal's centre; shape and hue (N, 3), -1 where there is none."""
-        there = self.scene.shape[:, :OBJECTS] > 0
+        """Ground truth of the present moment.
+
+        agent, goal_place (N, 2), objects (N, 3, 2), metres, nan for an empty slot; facing (N, 2) cos and sin; distance
+        (N,) from the agent to the goal's centre; shape and hue (N, 3), -1 for an empty slot.
+        """
+        present = self.scene.shape[:, :OBJECTS] > 0
         places = self.scene.place[:, :OBJECTS].astype(np.float64)
         return {
             "agent": self.agent.copy(),
             "facing": _direction(self.heading),
             "goal_place": places[self.rows, self.goal],
-            "objects": np.where(there[:, :, None], places, np.nan),
+            "objects": np.where(present[:, :, None], places, np.nan),
             "distance": self._gaps(self.agent)[self.rows, self.goal],
-            "shape": np.where(there, self.scene.shape[:, :OBJECTS], -1),
-            "hue": np.where(there, self.scene.hue[:, :OBJECTS], -1),
+            "shape": np.where(present, self.scene.shape[:, :OBJECTS], -1),
+            "hue": np.where(present, self.scene.hue[:, :OBJECTS], -1),
         }
 
     def scripted(self) -> Array:
-        """Face the direction whose next step is nearest to the goal, other objects pushing away, then walk."""
+        """Actions that face the direction whose next step is nearest to the goal, others repelling, then walk."""
         headings = np.broadcast_to(np.arange(HEADINGS), (self.num_envs, HEADINGS))
         after = self._ahead(headings)
         gap = np.linalg.norm(after[:, :, None] - self.scene.place[:, None, :OBJECTS], axis=3)
@@ -251,13 +258,13 @@ class RoomsVectorEnv(BatchedEnv):
 
 
 def _direction(heading: Array) -> Array:
-    """(..., 2) unit vectors."""
+    """Unit vectors (..., 2)."""
     angle = heading * (2 * np.pi / HEADINGS)
     return np.stack([np.cos(angle), np.sin(angle)], axis=-1)
 
 
 def _with_agent(scene: Scenes, shown: bool) -> Scenes:
-    """Two more slots: the agent's body, a white cylinder, and its nose, a black box; empty where not ``shown``."""
+    """Add two slots: the agent's body, a white cylinder, and its nose, a black box; empty if not ``shown``."""
     n = len(scene)
     cylinder_and_box = np.array([2, 3]) * shown
     added: dict[str, Any] = {
@@ -269,11 +276,11 @@ def _with_agent(scene: Scenes, shown: bool) -> Scenes:
         "hue": np.zeros((n, 2), np.int64),
         "colour": np.broadcast_to(np.array([[1, 1, 1], [0.05, 0.05, 0.05]], np.float32), (n, 2, 3)),
     }
-    whole = {field.name: getattr(scene, field.name) for field in fields(Scenes)}
-    return Scenes(**{name: np.concatenate([v, added[name]], 1) if name in added else v for name, v in whole.items()})
+    values = {field.name: getattr(scene, field.name) for field in fields(Scenes)}
+    return Scenes(**{name: np.concatenate([v, added[name]], 1) if name in added else v for name, v in values.items()})
 
 
 class RoomsEnv(SingleEnv):
-    """One room."""
+    """One room for ``gymnasium.make``."""
 
     vector_class = RoomsVectorEnv

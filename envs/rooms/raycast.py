@@ -1,4 +1,4 @@
-"""What a room with objects looks like from a pose: analytic ray casting in numpy, all views of all scenes in one pass.
+"""Views of a room with objects from given poses: analytic ray casting in numpy, all views of all scenes in one pass.
 
 A square room, |x|, |y| <= 3.5 m and 0 <= z <= 3 m (z up), with up to K objects on its floor. A pose is (x, y, z,
 cos yaw, sin yaw, cos pitch, sin pitch): yaw from the x axis to the y axis, pitch up. A pinhole camera without roll:
@@ -9,7 +9,7 @@ cos yaw, sin yaw, cos pitch, sin pitch): yaw from the x axis to the y axis, pitc
 Without roll a ray splits into a part of the row and a part of the column: in the axes (forward on the floor, right,
 z) it is (cos p - Y_r sin p, X_c, sin p + Y_r cos p). So most of the work is a sum of two vectors.
 
-The room is seen from inside, so each axis has one wall that a ray can hit, and objects always hide walls. Light:
+The camera is inside the room, so each axis has one wall that a ray can hit, and objects always hide walls. Light:
 0.6 + 0.4 n.L for the unit normal n and the unit direction L to the light (Lambert's cosine, wrapped round so that
 every wall differs). Depth is the distance from the camera along the ray, in metres.
 
@@ -39,9 +39,9 @@ AMBIENT, DIFFUSE = 0.6, 0.4
 LEVELS = 128
 """Shades of an object's colour."""
 NEAR = 0.05
-"""Metres: an object that reaches nearer than this to the camera's plane gets the whole image searched."""
+"""Metres: for an object nearer than this to the camera's plane the whole image is searched."""
 VIEWS, CHUNK = 256, 16
-"""Views at a time, and of them those whose full-size arrays stay together in the second-level cache."""
+"""Views at a time, and views whose full-size arrays fit together into the second-level cache."""
 WINDOWS = (8, 12, 16, 24, 32, 48)
 """Sides in pixels of the square windows in which objects are searched; the last is the whole image."""
 WALL, FLOOR, ROOF = range(3)
@@ -49,10 +49,10 @@ WALL, FLOOR, ROOF = range(3)
 
 @dataclass(frozen=True)
 class Scenes:
-    """S rooms with up to K objects each; what is seen follows from this alone."""
+    """S rooms with up to K objects each; all pixels follow from this and a pose."""
 
     seeds: Array
-    """(S,) int64, what each was drawn from."""
+    """(S,) int64, the seed each was drawn from."""
     shape: Array
     """(S, K) int64, index into SHAPES; 0 is an empty slot."""
     place: Array
@@ -78,12 +78,12 @@ class Scenes:
         return len(self.seeds)
 
     def take(self, rows: Array) -> Scenes:
-        """Copies of some of them."""
+        """Copies of the scenes ``rows``."""
         return Scenes(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
 class Palettes(NamedTuple):
-    """Shaded colours as 0x00BBGGRR: what must be worked out once per scene, not once per view."""
+    """Shaded colours as 0x00BBGGRR, computed once per scene, not once per view."""
 
     surfaces: Array
     """(S, 6 * 64) uint32, by face (+x, -x, +y, -y, floor, ceiling) and texture cell."""
@@ -91,7 +91,7 @@ class Palettes(NamedTuple):
     """(S, K, LEVELS) uint32."""
 
 
-class Seen(NamedTuple):
+class Views(NamedTuple):
     """Views: images (S, V, H, W, 3) uint8, depth (S, V, H, W) float32 metres, masks (S, V, H, W) uint8, 0 the room."""
 
     images: Array
@@ -100,7 +100,7 @@ class Seen(NamedTuple):
 
 
 def _bitmaps() -> Array:
-    """(wall styles + floor styles, 64) bool: which cells (u * 8 + v) of a texture have its second tone.
+    """Textures, (wall styles + floor styles, 64) bool: the cells (u * 8 + v) with the second tone.
 
     u runs along the wall or along x, v along z or y; cell 0 is centred on 0 and every texture equals its mirror image.
     """
@@ -115,35 +115,36 @@ BITMAPS = _bitmaps()
 
 
 def _pack(rgb: Array) -> Array:
-    """RGB in [0, 1], (..., 3) -> uint32."""
-    whole = (np.clip(rgb, 0, 1) * 255 + 0.5).astype(np.uint32)
-    return whole[..., 0] | whole[..., 1] << np.uint32(8) | whole[..., 2] << np.uint32(16)
+    """Colours (..., 3) in [0, 1] as uint32."""
+    levels = (np.clip(rgb, 0, 1) * 255 + 0.5).astype(np.uint32)
+    packed: Array = levels[..., 0] | levels[..., 1] << np.uint32(8) | levels[..., 2] << np.uint32(16)
+    return packed
 
 
 def palettes(scenes: Scenes) -> Palettes:
-    """The colours of ``scenes`` under their light."""
+    """Colours of ``scenes`` under their light."""
     light = scenes.light
     # inward normals of +x, -x, +y, -y, floor, ceiling
     cosines = np.stack([-light[:, 0], light[:, 0], -light[:, 1], light[:, 1], light[:, 2], -light[:, 2]], axis=1)
     wall = BITMAPS[scenes.style[:, 0]].astype(np.int64)
     floor = BITMAPS[len(WALL_STYLES) + scenes.style[:, 1]].astype(np.int64)
     tone = np.stack([wall] * 4 + [floor, np.zeros_like(floor)], axis=1)
-    rows, part = np.arange(len(scenes))[:, None, None], np.array([WALL] * 4 + [FLOOR, ROOF])[:, None]
-    colours = scenes.tones[rows, part, tone] * (AMBIENT + DIFFUSE * cosines)[:, :, None, None]
+    rows, surface = np.arange(len(scenes))[:, None, None], np.array([WALL] * 4 + [FLOOR, ROOF])[:, None]
+    colours = scenes.tones[rows, surface, tone] * (AMBIENT + DIFFUSE * cosines)[:, :, None, None]
     shades = np.arange(LEVELS, dtype=np.float32)[:, None] / (LEVELS - 1)
     return Palettes(_pack(colours).reshape(len(scenes), -1), _pack(scenes.colour[:, :, None] * shades))
 
 
 @lru_cache(maxsize=16)
 def _grid(size: int, fov: float) -> tuple[Array, Array]:
-    """X_c (size,), and the length of each ray (size, size)."""
-    x = (np.tan(np.radians(fov) / 2) * (2 * np.arange(size) + 1 - size) / size).astype(np.float32)
+    """Ray offsets X_c (size,), and the length of each ray (size, size)."""
+    x: Array = (np.tan(np.radians(fov) / 2) * (2 * np.arange(size) + 1 - size) / size).astype(np.float32)
     return x, np.sqrt(1 + x[:, None] ** 2 + x**2)
 
 
 def _room(poses: Array, grid: Array) -> tuple[Array, Array]:
-    """Where the rays of ``poses`` (C, 7) meet the room: face * 64 + cell int32, and t of ray * t, each (C, H, W)."""
-    eye_x, eye_y, eye_z, cos, sin, cos_p, sin_p = (part[:, None] for part in poses.T)
+    """Hits of the rays of ``poses`` (C, 7) on the room: face * 64 + cell int32, and t of ray * t, (C, H, W) each."""
+    eye_x, eye_y, eye_z, cos, sin, cos_p, sin_p = (column[:, None] for column in poses.T)
     flat, dz = cos_p + grid * sin_p, sin_p - grid * cos_p  # Y_r = -X_r
     dx = (flat * cos)[:, :, None] + (grid * sin)[:, None]
     dy = (flat * sin)[:, :, None] - (grid * cos)[:, None]
@@ -159,7 +160,7 @@ def _room(poses: Array, grid: Array) -> tuple[Array, Array]:
     t = 1 / np.maximum(wall, near_z)
 
     def cells(eye: Array, step: Array) -> Array:
-        """Cells count from -4 m, so that cutting off the fraction rounds down; 0 m is the middle of cell 8."""
+        """Texture cells from -4 m on, so that cutting off the fraction rounds down; 0 m is the middle of cell 8."""
         eye = ((eye + 4) / CELL + 0.5).reshape(eye.shape + (1,) * (t.ndim - 2))
         return (step * t * np.float32(1 / CELL) + eye).astype(np.uint8) & 7
 
@@ -171,7 +172,7 @@ def _room(poses: Array, grid: Array) -> tuple[Array, Array]:
 
 
 class _Bodies(NamedTuple):
-    """n (view, object) pairs, floor axes of their own camera; columns (n, 1, 1) float32 beside the first five."""
+    """Pairs of a view and an object, n, in floor axes of their own camera; columns (n, 1, 1) after the first six."""
 
     view: Array
     slot: Array
@@ -193,11 +194,11 @@ class _Bodies(NamedTuple):
     sin_p: Array
 
     def take(self, rows: Array) -> _Bodies:
-        return _Bodies(*(part[rows] for part in self))
+        return _Bodies(*(column[rows] for column in self))
 
 
 def _bodies(scenes: Scenes, which: Array, poses: Array, size: int, tangent: float) -> _Bodies:
-    """All objects that may be visible, with the window of the image that surely holds them."""
+    """Objects that may be visible, with a window of the image that surely holds each."""
     view, slot = np.nonzero(scenes.shape[which])
     at = which[view], slot
     eye_x, eye_y, eye, cos, sin, cos_p, sin_p = poses[view].T
@@ -214,8 +215,8 @@ def _bodies(scenes: Scenes, which: Array, poses: Array, size: int, tangent: floa
     rise = (up * cos_p[:, None, None] - far * sin_p[:, None, None])[:, :, None]
     cut, safe = depth.min((1, 2, 3)) < NEAR, np.maximum(depth, NEAR)
     low, high = [], []
-    for part in (-rise / safe, across / safe):
-        pixel = (part / tangent + 1) * (size / 2) - 0.5
+    for slope in (-rise / safe, across / safe):
+        pixel = (slope / tangent + 1) * (size / 2) - 0.5
         low.append(np.where(cut, 0, np.floor(pixel.min((1, 2, 3)))).clip(0, size))
         high.append(np.where(cut, size, np.ceil(pixel.max((1, 2, 3))) + 1).clip(0, size))
     extent = np.maximum(high[0] - low[0], high[1] - low[1])
@@ -243,12 +244,12 @@ def _bodies(scenes: Scenes, which: Array, poses: Array, size: int, tangent: floa
 
 
 def _sphere(b: _Bodies, flat: Array, x: Array, dz: Array) -> tuple[Array, Array, Array]:
-    """t of ray * t where it enters, n.L there, and whether it does; (n, side, side) each."""
+    """Distance t of ray * t where it enters, n.L at that point, and whether it enters; (n, side, side) each."""
     up = b.radius - b.eye
     square = (flat**2 + dz**2) + x**2
     along = (flat * b.ahead + dz * up) + x * b.right
-    rest = b.ahead**2 + b.right**2 + up**2 - b.radius**2
-    under = along**2 - square * rest
+    outside = b.ahead**2 + b.right**2 + up**2 - b.radius**2
+    under = along**2 - square * outside
     t = (along - np.sqrt(np.maximum(under, 0))) / square
     lit = (flat * b.light_ahead + dz * b.light_up) + x * b.light_right
     centre = b.ahead * b.light_ahead + b.right * b.light_right + up * b.light_up
@@ -257,14 +258,14 @@ def _sphere(b: _Bodies, flat: Array, x: Array, dz: Array) -> tuple[Array, Array,
 
 def _cylinder(b: _Bodies, flat: Array, x: Array, dz: Array) -> tuple[Array, Array, Array]:
     square, along = flat**2 + x**2, flat * b.ahead + x * b.right
-    rest = b.ahead**2 + b.right**2 - b.radius**2
-    under = along**2 - square * rest
+    outside = b.ahead**2 + b.right**2 - b.radius**2
+    under = along**2 - square * outside
     t = (along - np.sqrt(np.maximum(under, 0))) / square
     z = b.eye + t * dz
     side = (under > 0) & (t > 0) & (z >= 0) & (z <= b.height)
     # a ray that enters through the top does not enter through the side, and the other way round
     lid = (b.height - b.eye) / dz
-    top = (b.height < b.eye) & (lid > 0) & (lid * (lid * square - 2 * along) + rest < 0)
+    top = (b.height < b.eye) & (lid > 0) & (lid * (lid * square - 2 * along) + outside < 0)
     lit = flat * b.light_ahead + x * b.light_right
     cosine = (t * lit - (b.ahead * b.light_ahead + b.right * b.light_right)) / b.radius
     return np.where(top, lid, t), np.where(top, b.light_up, cosine), side | top
@@ -305,7 +306,7 @@ ENTER = {SHAPES.index("sphere"): _sphere, SHAPES.index("cylinder"): _cylinder, S
 
 
 class _Hits(NamedTuple):
-    """One entry per ray and object that it enters."""
+    """Entries per ray and object that it enters."""
 
     pixel: Array
     """Place in the flat (B, size, size) images."""
@@ -320,10 +321,10 @@ def _hits(bodies: _Bodies, slots: int, grid: Array) -> Iterator[_Hits]:
     size = len(grid)
     for shape, enter in ENTER.items():
         for side in np.unique(bodies.side[bodies.shape == shape]):
-            alike = np.flatnonzero((bodies.shape == shape) & (bodies.side == side))
+            same_kind = np.flatnonzero((bodies.shape == shape) & (bodies.side == side))
             batch = max(1, CHUNK * 4096 // int(side) ** 2)
-            for start in range(0, len(alike), batch):
-                b = bodies.take(alike[start : start + batch])
+            for start in range(0, len(same_kind), batch):
+                b = bodies.take(same_kind[start : start + batch])
                 window = np.arange(side)
                 x, minus_y = grid[b.col[:, None] + window][:, None], grid[b.row[:, None] + window][:, :, None]
                 flat: Array = b.cos_p + minus_y * b.sin_p
@@ -336,18 +337,18 @@ def _hits(bodies: _Bodies, slots: int, grid: Array) -> Iterator[_Hits]:
 
 
 def _views(scenes: Scenes, which: Array, poses: Array, grid: Array, colours: Palettes) -> tuple[Array, Array, Array]:
-    """Colours uint32, t of the nearest thing, and its slot + 1 or 0, each (B, size, size)."""
+    """Colours uint32, t of the nearest object or wall, and the object's slot + 1 or 0, (B, size, size) each."""
     size, slots = len(grid), scenes.shape.shape[1]
     frame = np.empty((len(poses), size, size), np.uint32)
     t, owner = np.empty(frame.shape, np.float32), np.zeros(frame.shape, np.uint8)
     for start in range(0, len(poses), CHUNK):
-        part = slice(start, start + CHUNK)
-        surface, t[part] = _room(poses[part], grid)
-        surface += (which[part] * colours.surfaces.shape[1]).astype(np.int32)[:, None, None]
-        np.take(colours.surfaces.reshape(-1), surface, out=frame[part], mode="clip")
-    found = list(_hits(_bodies(scenes, which, poses, size, float(-grid[0] * size / (size - 1))), slots, grid))
-    if found:
-        pixel, far, body, shade = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        chunk = slice(start, start + CHUNK)
+        surface, t[chunk] = _room(poses[chunk], grid)
+        surface += (which[chunk] * colours.surfaces.shape[1]).astype(np.int32)[:, None, None]
+        np.take(colours.surfaces.reshape(-1), surface, out=frame[chunk], mode="clip")
+    hits = list(_hits(_bodies(scenes, which, poses, size, float(-grid[0] * size / (size - 1))), slots, grid))
+    if hits:
+        pixel, far, body, shade = (np.concatenate(columns) for columns in zip(*hits, strict=True))
         np.minimum.at(t.reshape(-1), pixel, far)
         front = np.flatnonzero(t.reshape(-1)[pixel] == far)
         pixel, (view, slot) = pixel[front], np.divmod(body[front], slots)
@@ -365,16 +366,16 @@ def render(
     depth: bool = True,
     masks: bool = True,
     colours: Palettes | None = None,
-) -> Seen:
-    """All views of all scenes.
+) -> Views:
+    """Render all views of all scenes.
 
     Args:
         scenes: S scenes.
         poses: (S, V, 7), inside the room.
         size: H = W, pixels.
         fov: degrees, across and up.
-        depth, masks: whether they are wanted; None comes in their place.
-        colours: ``palettes(scenes)``, where it is at hand.
+        depth, masks: whether to compute them; None comes in their place.
+        colours: ``palettes(scenes)``, where it is known.
 
     Raises:
         UsageError: poses of another shape, or a camera outside the room.
@@ -393,15 +394,15 @@ def render(
     grid, length = _grid(size, float(fov))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # rays along a plane never meet it
         for start in range(0, len(flat), VIEWS):
-            part = slice(start, start + VIEWS)
-            frame, t, slot = _views(scenes, which[part], flat[part], grid, colours)
-            images[part] = frame.view(np.uint8).reshape(*frame.shape, 4)[..., :3]
+            chunk = slice(start, start + VIEWS)
+            frame, t, slot = _views(scenes, which[chunk], flat[chunk], grid, colours)
+            images[chunk] = frame.view(np.uint8).reshape(*frame.shape, 4)[..., :3]
             if far is not None:
-                far[part] = t * length
+                far[chunk] = t * length
             if owner is not None:
-                owner[part] = slot
+                owner[chunk] = slot
 
-    def whole(array: Array | None) -> Array | None:
+    def by_scene(array: Array | None) -> Array | None:
         return None if array is None else array.reshape(*count, *array.shape[1:])
 
-    return Seen(images.reshape(*count, size, size, 3), whole(far), whole(owner))
+    return Views(images.reshape(*count, size, size, 3), by_scene(far), by_scene(owner))

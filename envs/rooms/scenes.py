@@ -1,4 +1,4 @@
-"""Rooms with objects, drawn from seeds alone, and cameras that look at them: many views a scene, with ground truth.
+"""Rooms with objects and cameras, drawn from seeds alone: many views a scene, with ground truth.
 
     record = scenes(range(36), views=10)        36 rooms, 10 ring views each, as a scene encoder (GQN) trains on
     record.images, record.poses, record.depth, record.masks, record.scene
@@ -8,8 +8,8 @@ scenes are two ranges of seeds. Held-out *combinations* are (shape, colour) pair
 box 2 and six hues red 0, yellow 1, green 2, cyan 3, blue 4, magenta 5, those where 3 divides shape + hue. Training
 then still shows every shape in four hues and every hue on two shapes.
 
-Cameras: ``ring`` stands 2.6-3.2 m from the middle and looks there; ``free`` stands and looks anywhere, and views with
-less than 1 % object pixels are mostly drawn again; ``trajectory`` is one walk through the room.
+Cameras: ``ring`` stands 2.6-3.2 m from the middle and points at it; ``free`` has any place and direction, and views
+with less than 1 % object pixels are mostly drawn again; ``trajectory`` is one walk through the room.
 
 Setting: Eslami et al. 2018, rooms_ring_camera: 10 views of 64x64, room 7x7, 1-3 objects. Ours: three shapes, not seven.
 """
@@ -37,14 +37,14 @@ TRIES = 32
 STEP, TURN, CLEARANCE = 0.3, np.radians(20), 0.3
 """A trajectory's steps in metres, its largest turn, and its distance from walls and objects in metres."""
 INTERESTING, KEEP = 0.01, 0.3
-"""Free camera: least share of object pixels, and the probability that a view with less stays."""
-_LOOK, _BODY, _PLACE, _CAMERA = range(4)
+"""Free camera: least fraction of object pixels, and the probability that a view with fewer stays."""
+_ROOM, _BODY, _PLACE, _CAMERA = range(4)
 """First keys of the draws."""
 
 
 @dataclass(frozen=True)
 class SceneConfig:
-    """What scenes are drawn from."""
+    """Distribution of scenes."""
 
     least: int = 1
     """Fewest objects."""
@@ -101,34 +101,35 @@ class RoomRecord(NamedTuple):
 
 
 def is_heldout(shape: Array, hue: Array) -> Array:
-    """Whether pairs of shape (1 sphere, 2 cylinder, 3 box) and hue (0..5) are kept out of training."""
+    """True for pairs of shape (1 sphere, 2 cylinder, 3 box) and hue (0..5) that are kept out of training."""
     return (np.asarray(shape) - 1 + hue) % 3 == 0
 
 
 def hsv_to_rgb(hue: Array, saturation: Array, value: Array | float) -> Array:
-    """(..., 3) in [0, 1]; hue in turns."""
+    """Colours (..., 3) in [0, 1]; hue in turns."""
     sector = (np.asarray(hue)[..., None] * 6 + np.array([5, 3, 1])) % 6
     ramp = np.clip(np.minimum(sector, 4 - sector), 0, 1)
     return np.asarray(value)[..., None] * (1 - np.asarray(saturation)[..., None] * ramp)
 
 
 def _unit(seeds: Array, *keys: int | Array) -> Array:
-    """float64 in [0, 1), by counter."""
+    """Draws in [0, 1), float64, by counter."""
     return uniform(counter_hash(seeds, *keys))
 
 
-def _between(low: float | Array, high: float | Array, share: Array) -> Array:
-    return low + (np.asarray(high) - low) * share
+def _between(low: float | Array, high: float | Array, fraction: Array) -> Array:
+    value: Array = low + (np.asarray(high) - low) * fraction
+    return value
 
 
 def apart(seeds: Array, key: int, others: Array, distance: Array, spread: float) -> Array:
-    """(S, 2) places within +-spread, at least ``distance`` (S, J) from ``others`` (S, J, 2), drawn evenly.
+    """Places (S, 2) within +-spread, at least ``distance`` (S, J) from ``others`` (S, J, 2), drawn uniformly.
 
-    After 32 vain draws a corner is taken, and of these the freest if none is free.
+    After 32 rejected draws a corner is taken; if none is free, the freest.
     """
     tries = np.arange(TRIES)
-    shares = [_unit(seeds[:, None], _PLACE, key, tries, axis) for axis in range(2)]
-    drawn = _between(-spread, spread, np.stack(shares, axis=-1))
+    fractions = [_unit(seeds[:, None], _PLACE, key, tries, axis) for axis in range(2)]
+    drawn = _between(-spread, spread, np.stack(fractions, axis=-1))
     corners = spread * np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]], float)
     drawn = np.concatenate([drawn, np.broadcast_to(corners, (len(seeds), 4, 2))], axis=1)
     if others.shape[1] == 0:
@@ -138,20 +139,20 @@ def apart(seeds: Array, key: int, others: Array, distance: Array, spread: float)
 
 
 def draw_scenes(seeds: Sequence[int] | Array, config: SceneConfig | None = None) -> Scenes:
-    """One scene a seed, (S,) integers; the same seed and config give the same scene in any company."""
+    """One scene a seed, (S,) integers; a scene depends on its own seed and the config alone."""
     config = config or SceneConfig()
     seeds = np.asarray(seeds, np.int64)
     if seeds.ndim != 1 or len(seeds) == 0:
         raise UsageError(f"rooms: seeds of shape {seeds.shape}; give a list of at least one integer")
-    one, slots = seeds[:, None], np.arange(config.most)
+    by_slot, slots = seeds[:, None], np.arange(config.most)
 
     def body(tag: int) -> Array:
-        return _unit(one, _BODY, tag, slots)
+        return _unit(by_slot, _BODY, tag, slots)
 
-    present = slots < (config.least + (_unit(seeds, _LOOK, 0) * (config.most - config.least + 1)).astype(int))[:, None]
+    present = slots < (config.least + (_unit(seeds, _ROOM, 0) * (config.most - config.least + 1)).astype(int))[:, None]
     hue = (body(0) * 6).astype(np.int64)
     if config.named:
-        hue = np.argsort(_unit(one, _BODY, 1, np.arange(6)), axis=1)[:, : config.most]
+        hue = np.argsort(_unit(by_slot, _BODY, 1, np.arange(6)), axis=1)[:, : config.most]
     radius = _between(*config.radius, body(2))
     place = np.zeros((len(seeds), config.most, 2))
     for k in range(config.most):
@@ -169,43 +170,43 @@ def draw_scenes(seeds: Sequence[int] | Array, config: SceneConfig | None = None)
         yaw=(body(8) * np.pi / 2).astype(np.float32),
         hue=hue,
         colour=hsv_to_rgb((hue + shade) / 6, np.broadcast_to(saturation, hue.shape), value).astype(np.float32),
-        **_looks(seeds),
+        **_room_colours(seeds),
     )
 
 
-def _shapes(hue: Array, share: Array, combinations: str) -> Array:
+def _shapes(hue: Array, fraction: Array, combinations: str) -> Array:
     """Shapes 1..3 that ``combinations`` allows for these hues: a hue has one held-out shape."""
-    heldout = (-hue) % 3
+    heldout: Array = (-hue) % 3
     if combinations == "heldout":
         return heldout + 1
     if combinations == "train":
-        return (heldout + 1 + (share * 2).astype(np.int64)) % 3 + 1
-    return (share * 3).astype(np.int64) + 1
+        return (heldout + 1 + (fraction * 2).astype(np.int64)) % 3 + 1
+    return (fraction * 3).astype(np.int64) + 1
 
 
-def _looks(seeds: Array) -> dict[str, Array]:
+def _room_colours(seeds: Array) -> dict[str, Array]:
     """Walls, floor, ceiling and light. Their colours are pale or dull, so that objects stand out."""
-    part = np.arange(3)
-    hue = _unit(seeds[:, None], _LOOK, 1, part)
-    saturation = _between(np.array([0.15, 0.1, 0.0]), np.array([0.4, 0.4, 0.1]), _unit(seeds[:, None], _LOOK, 2, part))
-    value = _between(np.array([0.6, 0.5, 0.8]), np.array([0.85, 0.8, 0.9]), _unit(seeds[:, None], _LOOK, 3, part))
+    surfaces = np.arange(3)
+    hue, more_saturated, brighter = (_unit(seeds[:, None], _ROOM, tag, surfaces) for tag in (1, 2, 3))
+    saturation = _between(np.array([0.15, 0.1, 0.0]), np.array([0.4, 0.4, 0.1]), more_saturated)
+    value = _between(np.array([0.6, 0.5, 0.8]), np.array([0.85, 0.8, 0.9]), brighter)
     tone = np.array([1, 0.78])
     tones = hsv_to_rgb(hue[..., None] * np.ones(2), saturation[..., None] * np.ones(2), value[..., None] * tone)
     styles = (len(WALL_STYLES), len(FLOOR_STYLES))
-    style = np.stack([(_unit(seeds, _LOOK, 4, i) * n).astype(np.int64) for i, n in enumerate(styles)], axis=1)
-    angle = 2 * np.pi * _unit(seeds, _LOOK, 5)
+    style = np.stack([(_unit(seeds, _ROOM, 4, i) * n).astype(np.int64) for i, n in enumerate(styles)], axis=1)
+    angle = 2 * np.pi * _unit(seeds, _ROOM, 5)
     light = np.stack([0.6 * np.cos(angle), 0.6 * np.sin(angle), np.full(len(seeds), 0.8)], axis=1)
     return {"tones": tones.astype(np.float32), "style": style, "light": light.astype(np.float32)}
 
 
 def poses_of(x: Array, y: Array, z: Array | float, yaw: Array, pitch: Array | float) -> Array:
-    """(..., 7) float32 of metres and radians that broadcast."""
-    parts = np.broadcast_arrays(x, y, z, np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch))
-    return np.stack(parts, axis=-1).astype(np.float32)
+    """Poses (..., 7) float32 of metres and radians that broadcast."""
+    columns = np.broadcast_arrays(x, y, z, np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch))
+    return np.stack(columns, axis=-1).astype(np.float32)
 
 
 def extent(scene: Scenes) -> Array:
-    """(S,) metres from the middle of the room to the farthest point of an object."""
+    """Metres (S,) from the middle of the room to the farthest point of an object."""
     return np.where(scene.shape > 0, np.hypot(*np.moveaxis(scene.place, -1, 0)) + scene.radius, 0).max(axis=1)
 
 
@@ -220,11 +221,11 @@ def ring_cameras(scene: Scenes, views: int) -> Array:
 
 
 def _clear(scene: Scenes, x: Array, y: Array, z: Array, margin: float) -> Array:
-    """(S, V): whether the points (S, V) are ``margin`` metres from every object, or above it."""
+    """True (S, V) where points (S, V) are ``margin`` metres from every object, or above it."""
     apart = np.hypot(x[..., None] - scene.place[:, None, :, 0], y[..., None] - scene.place[:, None, :, 1])
     top = np.maximum(scene.height, 2 * scene.radius)[:, None]
-    beside = (apart > scene.radius[:, None] + margin) | (z[..., None] > top + margin)
-    return (beside | (scene.shape[:, None] == 0)).all(axis=-1)
+    clear = (apart > scene.radius[:, None] + margin) | (z[..., None] > top + margin)
+    return (clear | (scene.shape[:, None] == 0)).all(axis=-1)
 
 
 def free_cameras(scene: Scenes, views: int, size: int = 64, fov: float = 60.0) -> Array:
@@ -236,11 +237,12 @@ def free_cameras(scene: Scenes, views: int, size: int = 64, fov: float = 60.0) -
         draw = [_unit(scene.seeds[row], _CAMERA, 16 + tag, view, attempt)[:, None] for tag in range(6)]
         wide = HALF - CLEARANCE
         x, y, z = _between(-wide, wide, draw[0]), _between(-wide, wide, draw[1]), _between(0.4, 2.0, draw[2])
-        tried, some = poses_of(x, y, z, 2 * np.pi * draw[3], _between(-0.35, 0.15, draw[4])), scene.take(row)
-        masks = render(some, tried, size=size, fov=fov, depth=False).masks
+        tried = poses_of(x, y, z, 2 * np.pi * draw[3], _between(-0.35, 0.15, draw[4]))
+        pending_scenes = scene.take(row)
+        masks = render(pending_scenes, tried, size=size, fov=fov, depth=False).masks
         assert masks is not None
-        shown = (masks > 0).mean(axis=(2, 3))[:, 0]
-        stays = _clear(some, x, y, z, 0.2)[:, 0] & ((shown >= INTERESTING) | (draw[5][:, 0] < KEEP))
+        object_pixels = (masks > 0).mean(axis=(2, 3))[:, 0]
+        stays = _clear(pending_scenes, x, y, z, 0.2)[:, 0] & ((object_pixels >= INTERESTING) | (draw[5][:, 0] < KEEP))
         poses[row[stays], view[stays]] = tried[stays, 0]
         pending[row[stays], view[stays]] = False
         attempt += 1
@@ -277,16 +279,16 @@ def scenes(
     depth: bool = True,
     masks: bool = True,
 ) -> RoomRecord:
-    """S scenes from their seeds with ``views`` views each.
+    """Draw S scenes from their seeds with ``views`` views each.
 
     Args:
         seeds: (S,) integers.
         views: V.
         camera: ring, free or trajectory.
-        config: what scenes are drawn from; ``SceneConfig(combinations="heldout")`` for unseen pairs.
+        config: distribution of scenes; ``SceneConfig(combinations="heldout")`` for unseen pairs.
         size: H = W, pixels.
         fov: degrees, across and up.
-        depth, masks: whether they are wanted.
+        depth, masks: whether to compute them.
 
     Raises:
         UsageError: an unknown camera or combination, or numbers out of range.
@@ -302,5 +304,5 @@ def scenes(
         poses = free_cameras(scene, views, size, fov)
     else:
         poses = trajectory_cameras(scene, views)
-    seen = render(scene, poses, size=size, fov=fov, depth=depth, masks=masks)
-    return RoomRecord(seen.images, poses, seen.depth, seen.masks, scene)
+    rendered = render(scene, poses, size=size, fov=fov, depth=depth, masks=masks)
+    return RoomRecord(rendered.images, poses, rendered.depth, rendered.masks, scene)

@@ -1,4 +1,6 @@
-"""Simple shapes with exact masks. Files in reading order:
+"""Simple shapes with exact masks.
+
+Files in reading order:
 
 * ``renderer``       the painter, colours and held-out pairs
 * ``env``            the vector env and the single env

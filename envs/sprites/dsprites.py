@@ -1,15 +1,14 @@
-"""DSprites: one sprite, every combination of a few factors; the data on which disentanglement is measured.
+"""One sprite over every combination of a few factors: the data on which disentanglement is measured.
 
 The factor grid is that of dSprites (Matthey et al. 2017): 3 shapes, 6 scales in [0.5, 1], 40 orientations over the full
 turn, 32 x 32 places: 737,280 white sprites on black, painted on demand. The coloured set adds 8 hues of the sprite and
-8 of the background, the same saturation throughout; a shift of domain is a part of the hues never shown before.
+8 of the background, the same saturation throughout; a domain shift is a subset of the hues never shown before.
 
     data = DSprites()
     factors = data.sample_factors(64, seed=0)        (64, 5) indices
     images = data.images(factors)                    (64, 64, 64, 1) uint8
 
-Differs from dSprites: own painter (``envs.sprites.renderer``), so pixels at a sprite's edge differ. Its orientations
-are
+Differs from dSprites: own painter (``envs.sprites.renderer``), so pixels at a sprite's edge differ. Orientations are
 kept with their symmetries: a square repeats itself every 90 degrees, an ellipse every 180 (``orientation_period``).
 """
 
@@ -37,7 +36,7 @@ HELDOUT_HUES = (2, 5)
 
 @dataclass(frozen=True)
 class DSprites:
-    """The grid. Factors are indices (N, F) int64 in the order of ``names``.
+    """Grid of factors, which are indices (N, F) int64 in the order of ``names``.
 
     Raises:
         UsageError: an unknown split, or factors outside the grid.
@@ -72,7 +71,7 @@ class DSprites:
         return (SIZES[2] // 4, SIZES[2] // 2, SIZES[2])
 
     def values(self, name: str) -> Array:
-        """Indices that the split shows of a factor."""
+        """Indices of a factor that occur in the split."""
         size = self.factor_sizes[self.names.index(name)]
         if name not in ("hue", "background") or self.split == "all":
             return np.arange(size)
@@ -80,33 +79,33 @@ class DSprites:
         return heldout if self.split == "heldout" else np.setdiff1d(np.arange(size), heldout)
 
     def sample_factors(self, n: int, seed: int) -> Array:
-        """(n, F) independent uniform factors; row i depends on (seed, i) alone."""
+        """Independent uniform factors (n, F); row i depends on (seed, i) alone."""
         rows = np.arange(n)
         columns = []
-        for place, name in enumerate(self.names):
+        for position, name in enumerate(self.names):
             values = self.values(name)
-            columns.append(values[below(counter_hash(seed, rows, place), len(values))])
+            columns.append(values[below(counter_hash(seed, rows, position), len(values))])
         return np.stack(columns, axis=1)
 
     def fix_factor(self, name: str, n: int, seed: int) -> Array:
-        """(n, F) factors that agree in ``name`` alone: a batch of the beta-VAE and FactorVAE scores."""
+        """Factors (n, F) that agree in ``name`` alone: a batch of the beta-VAE and FactorVAE scores."""
         if name not in self.names:
-            raise UsageError(f"dsprites: no factor '{name}'; there are {', '.join(self.names)}")
+            raise UsageError(f"dsprites: no factor '{name}'; known: {', '.join(self.names)}")
         factors = self.sample_factors(n, seed)
         factors[:, self.names.index(name)] = factors[0, self.names.index(name)]
         return factors
 
     def index(self, factors: Array) -> Array:
-        """(N,) place in the grid, the last factor running fastest."""
+        """Place (N,) in the grid, the last factor running fastest."""
         self._check(factors)
         return np.ravel_multi_index(tuple(np.asarray(factors).T), self.factor_sizes)
 
     def factors(self, index: Array) -> Array:
-        """(N, F); the inverse of ``index``."""
+        """Factors (N, F) of places (N,), the inverse of ``index``."""
         return np.stack(np.unravel_index(np.asarray(index), self.factor_sizes), axis=1)
 
     def images(self, factors: Array) -> Array:
-        """(N, 64, 64, C) uint8, C = 1, or 3 in the coloured set. Plain sprites are 0 or 255, coloured ones smoothed."""
+        """Images (N, 64, 64, C) uint8, C = 1 (0 or 255), or 3 in the coloured set (smoothed edges)."""
         factors = np.asarray(factors)
         self._check(factors)
         sprites = self._sprites(factors)

@@ -1,12 +1,12 @@
-"""Sprites: go to the red heart and touch nothing else; a world for representations that see objects.
+"""Sprites: go to the red heart and touch nothing else; an environment for representations of objects.
 
 The agent is a white square of 7x7 pixels that moves 3 pixels a step: 0 stay, 1 left, 2 right, 3 up, 4 down. Touching
-the target, a red heart, pays 1 and ends the episode; touching a distractor costs 1 and ends it. Every distractor shares
-either the target's colour or its shape, so that neither alone tells the two apart. Trained with one distractor and
-tested with two and three, it asks whether a policy has learnt of objects or of pictures.
+the target, a red heart, gives reward 1, touching a distractor -1; either ends the episode. Every distractor shares
+either the target's colour or its shape, so that neither alone identifies the target. Training has one distractor, tests
+two and three: did a policy learn of objects or of whole frames?
 
-What stands where follows from the level; the game itself is without chance. Shapes, colours and held-out (shape,
-colour) pairs are those of ``envs.sprites.renderer``. Units: pixels, x to the right, y down. Our own.
+All places follow from the level; the game itself has no chance in it. Shapes, colours and held-out (shape, colour)
+pairs are those of ``envs.sprites.renderer``. Units: pixels, x to the right, y down. Our own.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ AGENT_SIDE = 7
 """Pixels; odd, as the agent's centre is a pixel."""
 TARGET = (SHAPES.index("heart"), COLOURS.index("red"))
 MOST = 5
-"""Distractors that find a place for sure."""
+"""Most distractors for which a place surely exists."""
 GROUND = 40
 """Grey level of the plain background."""
 BACKGROUNDS = ("plain", "gradient", "noise")
@@ -48,7 +48,7 @@ class SpritesVectorEnv(BatchedEnv):
         seed: of a ``reset()`` that names none itself.
         num_levels: levels are drawn from [start_level, start_level + num_levels).
         start_level: first level.
-        max_episode_steps: steps after which an episode is cut; crossing the frame takes 19.
+        max_episode_steps: steps after which an episode is truncated; crossing the frame takes 19.
         render_mode: "rgb_array" lets ``render()`` return the frames.
 
     Raises:
@@ -76,7 +76,7 @@ class SpritesVectorEnv(BatchedEnv):
         self.distractors = check_int("sprites", "distractors", distractors, 0, MOST)
         if not isinstance(radius, (int, float)) or not 3 <= radius <= 8:
             raise UsageError(
-                f"sprites: radius={radius!r} must lie in 3..8 pixels, so that {MOST + 2} things find place"
+                f"sprites: radius={radius!r} must lie in 3..8 pixels, so that {MOST + 2} sprites have a place"
             )
         if background not in BACKGROUNDS:
             raise UsageError(
@@ -96,7 +96,7 @@ class SpritesVectorEnv(BatchedEnv):
             render_mode=render_mode,
         )
         self.agent = np.zeros((self.num_envs, 2), np.int64)
-        """x and y of the agent's middle pixel."""
+        """Agent's middle pixel, x and y."""
         slots = 1 + self.distractors
         self.place = np.zeros((self.num_envs, slots, 2))
         """Centres of the target and of the distractors, as pixel coordinates of the agent."""
@@ -107,7 +107,7 @@ class SpritesVectorEnv(BatchedEnv):
 
     @property
     def reach(self) -> float:
-        """Distance of centres, pixels, below which two things touch."""
+        """Distance of centres, pixels, below which the agent touches a sprite."""
         return 0.75 * (AGENT_SIDE / 2 + self.radius)
 
     # episodes -----------------------------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ class SpritesVectorEnv(BatchedEnv):
         self.agent[rows] = self._start(rows)
 
     def _furnish(self, rows: Array) -> None:
-        """Everything that follows from the level and stays."""
+        """Draw everything that the level decides for the whole episode."""
         slots = 1 + self.distractors
         self.place[rows] = self._places(rows)[:, :slots]
         order = np.arange(self.distractors)
@@ -141,21 +141,21 @@ class SpritesVectorEnv(BatchedEnv):
         self.canvas[rows], self.mask[rows] = canvas, mask
 
     def _places(self, rows: Array) -> Array:
-        """(n, 2 + distractors, 2) whole pixels, far enough apart that nothing touches at the start; the agent last.
+        """Places (n, 2 + distractors, 2) in whole pixels, far enough apart for a start without touch; the agent last.
 
-        Of the candidates drawn for each thing the first that is far from all before it is taken, else the farthest.
+        Of the candidates drawn for each sprite the first that is far from all before it is taken, else the farthest.
         """
         count = 2 + self.distractors
         tries = np.arange(CANDIDATES)
         edge = int(np.ceil(self.radius)) + 1
-        found = np.zeros((len(rows), count, 2))
+        places = np.zeros((len(rows), count, 2))
         for k in range(count):
             bits = (self.level_bits(rows[:, None], _PLACES, k, tries, axis) for axis in range(2))
-            spots = edge + np.stack([below(each, SIDE - 2 * edge) for each in bits], axis=-1)
-            gap = np.linalg.norm(spots[:, :, None] - found[:, None, :k], axis=-1).min(axis=2, initial=np.inf)
+            spots = edge + np.stack([below(axis_bits, SIDE - 2 * edge) for axis_bits in bits], axis=-1)
+            gap = np.linalg.norm(spots[:, :, None] - places[:, None, :k], axis=-1).min(axis=2, initial=np.inf)
             least = 2 * self.radius + 1 if k < count - 1 else self.reach + 2 * STEP
-            found[:, k] = spots[np.arange(len(rows)), np.minimum(gap, least).argmax(axis=1)]
-        return found
+            places[:, k] = spots[np.arange(len(rows)), np.minimum(gap, least).argmax(axis=1)]
+        return places
 
     def _start(self, rows: Array) -> Array:
         return self._places(rows)[:, -1].astype(np.int64)
@@ -164,8 +164,8 @@ class SpritesVectorEnv(BatchedEnv):
         ground = np.full((len(rows), SIDE, SIDE, 3), GROUND, np.uint8)
         ends = below(self.level_bits(rows[:, None, None], _BACK, np.arange(2)[:, None], np.arange(3)), 100)
         if self.background == "gradient":
-            share = np.linspace(0, 1, SIDE)[None, :, None]
-            shade = ends[:, None, 0] * (1 - share) + ends[:, None, 1] * share
+            fraction = np.linspace(0, 1, SIDE)[None, :, None]
+            shade = ends[:, None, 0] * (1 - fraction) + ends[:, None, 1] * fraction
             ground[:] = shade.astype(np.uint8)[:, :, None]
         elif self.background == "noise":
             cells = np.arange(16)
@@ -185,7 +185,8 @@ class SpritesVectorEnv(BatchedEnv):
 
     def _moved(self, way: Array) -> Array:
         half = AGENT_SIDE // 2
-        return np.clip(self.agent + way, half, SIDE - 1 - half)
+        moved: Array = np.clip(self.agent + way, half, SIDE - 1 - half)
+        return moved
 
     def _observe(self, rows: Array) -> Array:
         frames = self.canvas[rows]
@@ -198,7 +199,7 @@ class SpritesVectorEnv(BatchedEnv):
         return frames
 
     def _paint_agent(self, canvas: Array, rows: Array, value: int) -> None:
-        """Onto ``canvas`` (n, H, W, ...)."""
+        """Write ``value`` onto the agent's pixels of ``canvas`` (n, H, W, ...)."""
         windows = sliding_window_view(canvas, (AGENT_SIDE, AGENT_SIDE), axis=(1, 2), writeable=True)  # type: ignore[call-overload]
         left, upper = (self.agent[rows] - AGENT_SIDE // 2).T
         windows[np.arange(len(rows)), upper, left] = value
@@ -209,21 +210,21 @@ class SpritesVectorEnv(BatchedEnv):
     # ground truth -------------------------------------------------------------------------------------------------
 
     def masks(self) -> Array:
-        """(N, 64, 64) uint8: 0 background, 1 the target, 1 + j distractor j = 1.., 2 + distractors the agent."""
+        """Instance masks (N, 64, 64) uint8: 0 background, 1 target, 1 + j distractor j, 2 + distractors the agent."""
         mask = self.mask.copy()
         self._paint_agent(mask, self.rows, 2 + self.distractors)
         return mask
 
     def factors(self) -> dict[str, Array]:
-        """agent, target (N, 2) and distractors (N, D, 2), x and y in pixels; shape and colour (N, D) of distractors."""
-        told = {"agent": self.agent.copy(), "target": self.place[:, 0].copy()}
+        """Ground truth: agent, target (N, 2), distractors (N, D, 2), x and y; the distractors' shape, colour (N, D)."""
+        truth = {"agent": self.agent.copy(), "target": self.place[:, 0].copy()}
         if self.distractors:
-            told["distractors"] = self.place[:, 1:].copy()
-            told |= {"shape": self.kind[:, 1:, 0].copy(), "colour": self.kind[:, 1:, 1].copy()}
-        return told
+            truth["distractors"] = self.place[:, 1:].copy()
+            truth |= {"shape": self.kind[:, 1:, 0].copy(), "colour": self.kind[:, 1:, 1].copy()}
+        return truth
 
     def scripted(self) -> Array:
-        """The move that leads nearest to the target, distractors pushing away."""
+        """Actions that lead nearest to the target, distractors repelling."""
         after = np.stack([self._moved(way) for way in MOVES], axis=1)
         gap = np.linalg.norm(after[:, :, None] - self.place[:, None], axis=3)
         push = np.exp((self.reach + 1 - gap[:, :, 1:]) / 2).sum(axis=2) * 4
@@ -232,13 +233,14 @@ class SpritesVectorEnv(BatchedEnv):
 
 
 def _distractor_pairs(combinations: str) -> Array:
-    """(P, 2) pairs of shape and colour that share exactly one of the two with the target."""
+    """Pairs (P, 2) of shape and colour that share exactly one of the two with the target."""
     shape, colour = np.nonzero(allowed(combinations))
-    alike = (shape == TARGET[0]).astype(int) + (colour == TARGET[1])
-    return np.stack([shape, colour], axis=1)[alike == 1]
+    shared = (shape == TARGET[0]).astype(int) + (colour == TARGET[1])
+    pairs: Array = np.stack([shape, colour], axis=1)[shared == 1]
+    return pairs
 
 
 class SpritesEnv(SingleEnv):
-    """One scene."""
+    """One scene for ``gymnasium.make``."""
 
     vector_class = SpritesVectorEnv

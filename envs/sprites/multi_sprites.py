@@ -3,7 +3,7 @@
 Follows multi-dSprites of deepmind/multi_object_datasets (Kabra et al. 2019): binarised, coloured on gray, coloured on
 coloured. Differs: own ranges of size and colour; no two colours that may touch are nearly equal, no sprite is nearly
 hidden; (shape, colour class) pairs can be held out; sprites can move and bounce off the walls. Units as in
-``sprites_scene``. Scene i is drawn by counter from (seed, i) alone.
+``envs.sprites.renderer``. Scene i is drawn by counter from (seed, i) alone.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class MultiSprites:
     shapes: tuple[str, ...] = ("square", "ellipse", "heart")
     """Of SHAPES; the default is dSprites' set."""
     combinations: str = "all"
-    """"train", "heldout" or "all": which (shape, colour class) pairs occur, see ``allowed``."""
+    """"train", "heldout" or "all": allowed (shape, colour class) pairs, see ``allowed``."""
     min_distance: float = 0.25
     """Least Euclidean distance in the RGB unit cube of colours that may touch (circles meet), ground included."""
     min_visible: float = 0.25
@@ -135,8 +135,8 @@ class MultiSprites:
         speed = self.speed[0] + (self.speed[1] - self.speed[0]) * uniform(mix(bits, 0))
         angle = 2 * np.pi * uniform(mix(bits, 1))
         flights = [
-            _bounce(start, speed * part(angle), sprites.radius, self.size, steps)
-            for start, part in ((sprites.x, np.cos), (sprites.y, np.sin))
+            _bounce(start, speed * component(angle), sprites.radius, self.size, steps)
+            for start, component in ((sprites.x, np.cos), (sprites.y, np.sin))
         ]
         (x, vx), (y, vy) = flights
         flat = replace(
@@ -145,11 +145,11 @@ class MultiSprites:
             y=y.reshape(-1, y.shape[2]),
         )
         painted = self._painted(flat, background.repeat(steps, 0))
-        image, mask, visibility = (part.reshape(len(ids), steps, *part.shape[1:]) for part in painted)
+        image, mask, visibility = (array.reshape(len(ids), steps, *array.shape[1:]) for array in painted)
         return self._record(sprites, background, colour, image, mask, visibility, x, y, np.stack([vx, vy], -1))
 
     def _bits(self, ids: Array, attempt: int, kind: int) -> Array:
-        """uint64 (N, K)."""
+        """Bits of every slot, uint64 (N, K)."""
         return counter_hash(self.seed, ids[:, None], attempt, kind, np.arange(self.limits[1]))
 
     def _drawn(self, ids: Array, moving: bool) -> tuple[Sprites, Array, Array]:
@@ -159,7 +159,7 @@ class MultiSprites:
         present = np.arange(high) < n[:, None]
         sprites = self._placed(ids, 0, present)
         rows, attempt = np.arange(len(ids)), 0
-        while len(rows := rows[~self._well_seen(sprites.take(rows))]):
+        while len(rows := rows[~self._well_visible(sprites.take(rows))]):
             attempt = self._again(attempt, "min_visible")
             sprites.put(rows, self._placed(ids[rows], attempt, present[rows]))
         background, colour, rgb = self._coloured(ids, 0, sprites.shape)
@@ -205,18 +205,19 @@ class MultiSprites:
             background = below(counter_hash(self.seed, ids[:, None], attempt, 3, np.arange(3)), 256).astype(np.uint8)
         return background, colour, class_rgb(colour, bits)
 
-    def _well_seen(self, sprites: Sprites) -> Array:
+    def _well_visible(self, sprites: Sprites) -> Array:
         _, visibility = self._stamped(sprites)
-        return ((visibility >= self.min_visible) | ~sprites.present).all(1)
+        visible: Array = ((visibility >= self.min_visible) | ~sprites.present).all(1)
+        return visible
 
     def _stamped(self, sprites: Sprites) -> tuple[Array, Array]:
         mask = np.zeros((len(sprites.shape), self.size, self.size), np.uint8)
-        whole = stamp(mask, sprites)
-        seen = [(mask == k + 1).sum((1, 2)) for k in range(whole.shape[1])]
-        return mask, (np.stack(seen, 1) / np.maximum(whole, 1)).astype(np.float32)
+        unoccluded = stamp(mask, sprites)
+        visible = [(mask == k + 1).sum((1, 2)) for k in range(unoccluded.shape[1])]
+        return mask, (np.stack(visible, 1) / np.maximum(unoccluded, 1)).astype(np.float32)
 
     def _distinct(self, sprites: Sprites, background: Array, moving: bool) -> Array:
-        """bool (N,): whether all colours that may touch lie ``min_distance`` apart."""
+        """True (N,) where all colours that may touch lie ``min_distance`` apart."""
         if self.mode == "binary":
             return np.ones(len(background), bool)
         colours = np.concatenate([background[:, None], sprites.rgb], 1) / 255
@@ -225,8 +226,8 @@ class MultiSprites:
         gap = np.linalg.norm(centres[:, :, None] - centres[:, None], axis=-1)
         meet = moving | (gap <= sprites.radius[:, :, None] + sprites.radius[:, None] + 1)
         apart[:, 1:, 1:] |= ~meet | np.eye(meet.shape[1], dtype=bool)
-        there = np.concatenate([np.ones((len(background), 1), bool), sprites.present], 1)
-        apart |= ~(there[:, :, None] & there[:, None])
+        present = np.concatenate([np.ones((len(background), 1), bool), sprites.present], 1)
+        apart |= ~(present[:, :, None] & present[:, None])
         apart[:, 0, 0] = True
         return apart.all((1, 2))
 

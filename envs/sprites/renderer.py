@@ -1,9 +1,9 @@
-"""Sprites: one painter of simple shapes with exact masks, and the colours and pairs they come in.
+"""Painter of simple shapes with exact masks, and their colours and held-out pairs.
 
 Units: pixels; x to the right, y down; pixel (row i, column j) has its centre at (j + 0.5, i + 0.5). A sprite is given
 by its centre, the ``radius`` of the circle around it and its orientation in radians (clockwise on the screen). Inside
 the unit circle: square of side sqrt(2), ellipse of half-axes 1 and 0.6, heart (u^2 + v^2 - 0.7)^3 - u^2 v^3 < 0 shrunk
-to fit, equilateral triangle. A pixel belongs to a sprite if its centre does; only the sprite's window is looked at.
+to fit, equilateral triangle. A pixel belongs to a sprite if its centre does; only the sprite's window is tested.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ SHAPES = tuple(_TESTS)
 
 @dataclass(frozen=True)
 class Sprites:
-    """K slots of M scenes, back to front. Arrays (M, K, ...)."""
+    """Sprites of M scenes in K slots, back to front. Arrays (M, K, ...)."""
 
     present: Array
     """bool; the other values of an absent slot mean nothing."""
@@ -78,17 +78,17 @@ class Sprites:
     """uint8 (M, K, 3)."""
 
     def take(self, rows: Array) -> Sprites:
-        """The scenes ``rows``."""
-        return Sprites(*(getattr(self, part.name)[rows] for part in fields(self)))
+        """Copies of the scenes ``rows``."""
+        return Sprites(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     def put(self, rows: Array, others: Sprites) -> None:
         """Overwrite the scenes ``rows``."""
-        for part in fields(self):
-            getattr(self, part.name)[rows] = getattr(others, part.name)
+        for field in fields(self):
+            getattr(self, field.name)[rows] = getattr(others, field.name)
 
 
 def inside(shape: Array, u: Array, v: Array) -> Array:
-    """bool of the shape of ``u``: whether points (first axis M, in units of the radius) lie in ``shape`` (M,)."""
+    """True where points (first axis M, in units of the radius) lie in ``shape`` (M,); bool of the shape of ``u``."""
     kinds = np.unique(shape)
     if len(kinds) == 1:
         return _TESTS[SHAPES[kinds[0]]](u, v)
@@ -100,7 +100,7 @@ def inside(shape: Array, u: Array, v: Array) -> Array:
 
 
 def stamp(mask: Array, sprites: Sprites) -> Array:
-    """Write slot k as k + 1 into ``mask`` (M, S, S), back to front; pixels (M, K) each sprite has when unoccluded."""
+    """Write slot k as k + 1 into ``mask`` (M, S, S), back to front; returns each sprite's unoccluded pixels (M, K)."""
     pixels = np.zeros(sprites.shape.shape, np.int64)
     for k in range(pixels.shape[1]):
         rows = np.flatnonzero(sprites.present[:, k])
@@ -140,13 +140,14 @@ def _windows(sprites: Sprites, rows: Array, k: int, size: int) -> tuple[tuple[Ar
 
 def _views(canvas: Array, side: int) -> Array:
     """All windows of ``canvas`` (M, S, S, ...): [m, upper, left] is a view (..., side, side) into it."""
-    return sliding_window_view(canvas, (side, side), axis=(1, 2), writeable=True)  # type: ignore[call-overload]
+    windows: Array = sliding_window_view(canvas, (side, side), axis=(1, 2), writeable=True)  # type: ignore[call-overload]
+    return windows
 
 
 def _hits(
     sprites: Sprites, rows: Array, k: int, place: tuple[Array, Array], side: int, samples: tuple[float, ...]
 ) -> Array:
-    """bool (R, side * s, side * s) at the sample points ``samples`` (s of them) of every pixel and axis."""
+    """Hits, bool (R, side * s, side * s), at the s sample points ``samples`` of every pixel and axis."""
     steps = (np.arange(side)[:, None] + np.array(samples)).ravel()
     radius = sprites.radius[rows, k, None]
     dx = (place[0][:, None] + steps - sprites.x[rows, k, None]) / radius
@@ -161,7 +162,7 @@ def _hits(
 
 
 def hsv(hue: Array, saturation: Array | float, value: Array | float) -> Array:
-    """uint8 (..., 3) from arrays in [0, 1]."""
+    """Colours, uint8 (..., 3), from arrays in [0, 1]."""
     turn = (np.asarray(hue)[..., None] * 6 + np.array([0.0, 4.0, 2.0])) % 6
     pure = np.clip(np.abs(turn - 3) - 1, 0, 1)
     shade = 1 - np.asarray(saturation)[..., None] * (1 - pure)
@@ -169,14 +170,14 @@ def hsv(hue: Array, saturation: Array | float, value: Array | float) -> Array:
 
 
 def class_rgb(colour: Array, bits: Array) -> Array:
-    """uint8 (..., 3): a colour of the classes ``colour``, drawn by ``bits`` (uint64)."""
+    """Colours of the classes ``colour``, uint8 (..., 3), drawn by ``bits`` (uint64)."""
     hue = (colour + 0.6 * (uniform(mix(bits, 0)) - 0.5)) / len(COLOURS)
     saturation, value = (0.7 + 0.3 * uniform(mix(bits, key)) for key in (1, 2))
     return hsv(hue % 1, saturation, value)
 
 
 def allowed(combinations: str) -> Array:
-    """bool (shapes, colour classes): which pairs occur. Held out is a third: (shape + colour) % 3 == 1.
+    """Allowed pairs, bool (shapes, colour classes). Held out is a third: (shape + colour) % 3 == 1.
 
     Every shape and every colour class keeps pairs on both sides. Raises UsageError for an unknown name.
     """

@@ -1,4 +1,6 @@
-"""Wrappers of vector envs. Files in reading order:
+"""Wrappers of vector envs.
+
+Files in reading order:
 
 * ``sb3``            stable-baselines3's ``VecEnv`` interface
 * ``frame_stack``    the last k frames in the channels

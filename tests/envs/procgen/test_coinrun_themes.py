@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 from envs import ENVIRONMENTS
-from envs.procgen.coinrun_themes import PARTS, CoinRunThemesVectorEnv, Themes
+from envs.procgen.coinrun_themes import SUBSETS, CoinRunThemesVectorEnv, Themes
 from envs.procgen.env import ProcgenVectorEnv
 from envs.registry import UsageError
 from envs.wrappers.sb3 import Sb3VecEnv
@@ -44,7 +44,7 @@ def actions_of(steps, num_envs=4, seed=0):
     return np.random.default_rng(seed).choice([7, 8], (steps, num_envs))  # run right, jump
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", SUBSETS)
 def test_the_draw_takes_every_allowed_theme_and_no_other(part):
     drawn = Themes(part, part, part).draw(np.arange(2000))
     for name, allowed in ALLOWED[part].items():
@@ -175,7 +175,7 @@ def test_easy_levels_take_the_themes_that_easy_never_shows(make):
         ({"restrict_themes": True}, "restrict_themes=True leaves no themes"),
         ({"use_generated_assets": True}, "use_generated_assets=True"),
         ({"use_sequential_levels": True}, "use_sequential_levels=True"),
-        ({"game": "maze"}, "this world is coinrun"),
+        ({"game": "maze"}, "the game is coinrun"),
         ({"num_levels": 0}, "num_levels=0"),
     ],
 )

@@ -206,5 +206,5 @@ def test_a_blob_of_another_build_is_refused(make):
     ]:
         with pytest.raises(UsageError, match=message):
             walk(bad)
-    with pytest.raises(UsageError, match=f"its level is {level} where the env says {level + 1}"):
+    with pytest.raises(UsageError, match=f"its level is {level}, the env's is {level + 1}"):
         walk(blob, level + 1)
