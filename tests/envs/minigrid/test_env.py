@@ -150,7 +150,7 @@ def test_fewer_actions():
     [
         ({"env_id": "MiniGrid-DorKey-5x5-v0"}, "family"),
         ({"env_id": "MiniGrid-DoorKey-7x7-v0"}, "did you mean"),
-        ({"env_id": "MiniGrid-Dynamic-Obstacles-5x5-v0"}, "play it through minigrid itself"),
+        ({"env_id": "MiniGrid-Dynamic-Obstacles-5x5-v0"}, "make it with minigrid itself"),
         ({"actions": "walk"}, "actions='walk'"),
         ({"palette": "swaped"}, "did you mean 'swapped'"),
         ({"view": "rgbd"}, "view 'rgbd'"),
