@@ -13,7 +13,8 @@ from agents import checkpoint
 from envs.counting import CountingVectorEnv
 from envs.registry import UsageError
 from envs.steps import flatten
-from envs.suites import World, build
+from envs.suites import build
+from envs.tasks import World
 from representations.base import Phase, Representation, Unfit
 from representations.darla import Darla
 from representations.gqn import Gqn, GqnConfig
