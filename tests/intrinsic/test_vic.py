@@ -129,6 +129,15 @@ def test_an_episode_with_an_unknown_first_or_last_frame_earns_0(numbered_score):
     assert numbered_score.start[1, 0] == 1
 
 
+def test_an_environment_that_hides_last_frames_is_warned_about(fixed_q):
+    obs, next_obs = numbered(0)
+    done, option = places((1, 0), (4, 2)), options_of(torch.zeros(5, 3, dtype=torch.int64))
+    hidden = make_steps(obs, next_obs, done=done, valid=~done, context=option)
+    with pytest.warns(UserWarning, match="vic: the environment does not show the last frame of an episode.*take diayn"):
+        fixed_q.update(hidden, torch.Generator())
+    fixed_q.update(make_steps(obs, next_obs, context=option), torch.Generator())  # nothing ended: no warning
+
+
 def test_q_learns_from_all_of_the_newest_episodes(fixed_q, monkeypatch):
     steps = one_step_episodes("features")
     met = []
