@@ -66,7 +66,7 @@ def _optimizers(module: nn.Module) -> dict[str, torch.optim.Optimizer]:
 
 
 class PerRank:
-    """Wraps a component of which each rank has its own, so that a checkpoint holds that of all ranks."""
+    """Wrapper of a component that every rank has its own of; a checkpoint holds those of all ranks."""
 
     def __init__(self, component: Any, ranks: Ranks):
         self.component, self.ranks = component, ranks

@@ -58,7 +58,7 @@ class Config:
     bonus_gamma: float = 0.99
     """Discount of the bonuses under their own head, and of the sum that scales them in any case."""
     bonus_episodic: bool = False
-    """Whether the end of an episode ends the bonuses' stream, too, under their own head."""
+    """End the bonuses' stream, too, where an episode ends; under their own head only."""
 
     epochs = 1  # not fields: an algorithm that makes one step on each rollout has no such settings
     minibatches = 1

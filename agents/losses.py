@@ -55,7 +55,7 @@ class ActorCriticLoss:
         self.policy_loss, self.value_loss, self.ranks = policy_loss, value_loss, ranks
         self.frozen = policy.mode == "frozen"
         self.all_advantages = ranks.gather_streams(targets.advantage).flatten()
-        """Of all ranks' environments, by t * N + i."""
+        """Advantages in all ranks' environments, by t * N + i."""
 
     def micro_batches(self, indices: Int[Tensor, " B"], chunk_size: Callable[[int], int]) -> list[Loss]:
         """Losses whose sum over all ranks is that of the minibatch.
@@ -140,7 +140,7 @@ class AuxiliaryLoss:
 
     @property
     def ready(self) -> bool:
-        """Whether History is long enough for a window."""
+        """True once History is long enough for a window."""
         return self.history.length >= self.policy.representation.window
 
     def micro_batches(self, indices: Int[Tensor, " B"], size: int) -> list[Loss]:

@@ -20,11 +20,9 @@ import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import gymnasium as gym
 import torch
 from jaxtyping import Float, Int
 from stable_baselines3.common import on_policy_algorithm as sb3
@@ -41,15 +39,13 @@ from agents.metrics import MetricMeans, explained_variance
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
 from agents.parallel.threads import must_run_serially
 from agents.policy import Policy, Precision
-from agents.rewards import RewardPipeline, Targets
-from agents.rollout import RolloutCollector
-from envs.history import History
+from agents.rewards import RewardPipeline, Targets, make_first_visits
+from agents.rollout import RolloutCollector, make_history
 from envs.registry import UsageError
 from envs.rng_streams import Streams, stream_seed
-from envs.spaces import FEATURES, keyed_space
+from envs.spaces import FEATURES
 from envs.steps import Steps
 from intrinsic.base import IntrinsicBonus
-from intrinsic.state_hash import FirstVisits
 from representations.base import Mode, Representation, check_mode, warn_if_collapsed
 from representations.malloc import keep_freed_memory
 
@@ -70,7 +66,7 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
         representation: built by the caller, pre-trained where its mode asks for it.
         config: of the subclass; None takes its defaults.
         mode: "frozen", "finetune" or "online"; None takes the representation's default.
-        seed: of this agent's own random streams; the environment is seeded by who makes it.
+        seed: of this agent's own random streams; the environment is seeded where it is made.
         precision: "bfloat16" autocasts representation and hidden layers.
         bonuses: intrinsic rewards, at most one of each class, built for ``bonus_spec``.
         ranks: the processes that train this agent; ``env`` holds the environments of this one.
@@ -166,12 +162,17 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
         if self.compiled:
             minibatch = config.n_steps * self.n_envs // config.minibatches
             self.policy.compile_for(self.n_envs, min(minibatch, micro_batch))
-        self.history = self._make_history(auxiliary)
+        bonus_frames = any(key != FEATURES for bonus in self.bonuses.values() for key in bonus.keys)
+        self.history = make_history(self.policy, config, self.n_envs, self.total_envs, bonus_frames, auxiliary)
         self.rollout_buffer = self.history  # type: ignore[assignment]  # SB3's learn passes it to collect_rollouts
         self.collector = RolloutCollector(self.policy, self.history, config, self.streams, bool(self.bonuses), ranks)
         for bonus in self.bonuses.values():
             bonus.to(self.device)
-        visits = self._make_visits() if config.bonus_once and self.bonuses else None
+        visits = None
+        if config.bonus_once and self.bonuses:
+            assert self.env is not None
+            spec = bonus_spec(self.env, self.representation, self.mode, self.gamma)
+            visits = make_first_visits(spec, self.history.keys, self.seed or 0).to(self.device)
         self.reward_pipeline = RewardPipeline(config, self.bonuses, self.n_envs, visits, ranks)
         self.auxiliary_loss = (
             AuxiliaryLoss(self.policy, self.history, config.window_streams, self.streams, ranks) if auxiliary else None
@@ -203,29 +204,6 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
                 find_context_source(list(self.bonuses.values())),
             )
         return policy.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def _make_history(self, auxiliary: bool) -> History:
-        config, representation, distribution = self.config, self.representation, self.policy.distribution
-        window = max(representation.window, -(-representation.memory // self.total_envs))
-        return History(
-            keyed_space(self.observation_space),
-            config.n_steps,
-            self.n_envs,
-            frames=not self.frozen or any(key != FEATURES for bonus in self.bonuses.values() for key in bonus.keys),
-            features_dim=representation.features_dim if self.frozen else 0,
-            extra=max(0, window - config.n_steps) if auxiliary else 0,
-            action_shape=distribution.shape,
-            action_dtype=distribution.dtype,
-            device=self.device,
-        )
-
-    def _make_visits(self) -> FirstVisits:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(stream_seed(self.seed or 0, "init", "visits"))
-            assert self.env is not None
-            spec = bonus_spec(self.env, self.representation, self.mode, self.gamma)
-            kept = {key: box for key, box in spec.space.spaces.items() if key in self.history.keys}
-            return FirstVisits(replace(spec, space=gym.spaces.Dict(kept))).to(self.device)
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
         before = self._last_obs
@@ -393,7 +371,7 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
 
 
 class Position:
-    """Where training stands, as a component: counts, the newest observations, the runner's state, recent episodes."""
+    """Position of training, as a component: counts, the newest observations, the runner's state, recent episodes."""
 
     COUNTS = ("num_timesteps", "_n_updates", "_episode_num", "_current_progress_remaining")
 

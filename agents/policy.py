@@ -140,7 +140,7 @@ class Policy(BasePolicy):
         return layers, width
 
     def train(self, mode: bool = True) -> Policy:
-        """As in torch, but a frozen representation stays in eval mode: its BatchNorm must not move."""
+        """Set the mode as in torch, but keep a frozen representation in eval mode: its BatchNorm must not move."""
         super().train(mode)
         if self.mode == "frozen":
             self.representation.eval()

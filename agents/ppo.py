@@ -32,9 +32,9 @@ class PPOConfig(Config):
     minibatches: int = 8
     """Optimizer steps per pass; steps x environments must divide by it."""
     clip_range: float = 0.2
-    """e, how far the probability ratio may leave 1."""
+    """e, largest distance of the probability ratio from 1 that is still rewarded."""
     value_clip: float | None = 0.2
-    """How far a value may leave the one it had when acting, in units of return; None does not clip."""
+    """Largest change of a value from the one it had when acting, in units of return; None does not clip."""
     value_loss: Literal["procgen", "sb3"] = "procgen"
     """The published form, 0.5 max(unclipped, clipped), or stable-baselines3's, the clipped one without the half."""
     adam_epsilon: float = 1e-5

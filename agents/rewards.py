@@ -15,10 +15,11 @@ bonus_gamma, runs on through the ends of episodes unless bonus_episodic, and its
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
+import gymnasium as gym
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -26,7 +27,8 @@ from torch import Tensor
 from agents.config import Config
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
 from agents.rollout import RolloutData
-from envs.rng_streams import Streams
+from envs.rng_streams import Streams, stream_seed
+from envs.spaces import EnvSpec
 from envs.steps import Steps
 from intrinsic.base import IntrinsicBonus
 from intrinsic.normalise import DiscountedReturnStd
@@ -37,7 +39,7 @@ REWARD_CLIP = 10.0  # of the normalised reward; baselines' VecNormalize
 
 @dataclass(frozen=True)
 class Targets:
-    """What the policy and its values are trained on; T steps of N environments."""
+    """Training targets of the policy and its values; T steps of N environments."""
 
     reward: Float[Tensor, "T N"]
     """Shaped reward: normalised, with bootstraps, and with bonuses unless they have a head of their own."""
@@ -64,6 +66,14 @@ def gae(
     return advantage, advantage + value[:-1]
 
 
+def make_first_visits(spec: EnvSpec, stored: Collection[str], seed: int) -> FirstVisits:
+    """Finder of first visits in an episode, by the stored observations of ``spec``; the seed draws its hash."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(seed, "init", "visits"))
+        kept = {key: box for key, box in spec.space.spaces.items() if key in stored}
+        return FirstVisits(replace(spec, space=gym.spaces.Dict(kept)))
+
+
 class RewardPipeline:
     """Normalisation, bonuses and advantages; holds the running scales.
 
@@ -75,7 +85,7 @@ class RewardPipeline:
         config: settings of the agent.
         bonuses: by name, on the agent's device.
         n_envs: N, environments of this rank.
-        visits: tells first visits of an episode, for ``bonus_once``; None: every step counts.
+        visits: finds first visits of an episode, for ``bonus_once``; None: every step counts.
         ranks: processes that train the agent; the reward's scale is that of all their environments.
     """
 
@@ -145,7 +155,7 @@ class RewardPipeline:
     def _scaled_bonus(
         self, name: str, bonus: IntrinsicBonus, steps: Steps, first_visit: Bool[Tensor, "T N"] | None
     ) -> Float[Tensor, "T N"]:
-        """What a bonus adds to the reward; only at first visits, if those are given."""
+        """A bonus as it is added to the reward; only at first visits, if those are given."""
         raw, scale = bonus.compute(steps), self.bonus_scales[name]
         if first_visit is not None:
             raw = raw * first_visit

@@ -23,7 +23,7 @@ from agents.policy import Policy
 from agents.runner import Action, PolicyRunner
 from envs.history import History
 from envs.rng_streams import Streams
-from envs.spaces import FEATURES, keyed
+from envs.spaces import FEATURES, keyed, keyed_space
 from envs.steps import Obs, Steps
 
 Observation = np.ndarray | dict[str, np.ndarray]
@@ -32,7 +32,7 @@ Observation = np.ndarray | dict[str, np.ndarray]
 
 @dataclass
 class RolloutData:
-    """What a rollout holds beside History, in the dtype of the policy's heads; written anew by each rollout."""
+    """Data of a rollout that History does not hold, in the dtype of the policy's heads; overwritten by the next one."""
 
     log_probs: Float[Tensor, "T N"]
     """log pi(a|s) when acting."""
@@ -43,9 +43,9 @@ class RolloutData:
     bootstrap: Float[Tensor, "T N"]
     """gamma V(final observation) at truncated steps, else 0; added to the reward."""
     contexts: Float[Tensor, "T N K"] | None
-    """What the policy was shown beside each observation (a skill)."""
+    """Context (a skill) that the policy read with each observation."""
     states: tuple[Tensor, ...]
-    """What the representation carried into each step, each (T, N, ...): an update encodes from there, one step back.
+    """State that the representation carried into each step, (T, N, ...) each: an update encodes from it, one step back.
     Empty for a frozen representation, which an update does not run."""
 
     @classmethod
@@ -64,6 +64,32 @@ class RolloutData:
             contexts=zeros(n_steps, n_envs, policy.context_dim, dtype=torch.float32) if policy.context_dim else None,
             states=tuple(zeros(n_steps, *tensor.shape, dtype=torch.float32) for tensor in carried),
         )
+
+
+def make_history(
+    policy: Policy, config: Config, n_envs: int, total_envs: int, bonus_frames: bool, auxiliary: bool
+) -> History:
+    """Storage of rollouts by ``policy``, and of the older steps that its auxiliary loss draws from.
+
+    Args:
+        n_envs: environments of this rank.
+        total_envs: environments of all ranks.
+        bonus_frames: keep frames for a bonus even where the representation is frozen.
+        auxiliary: whether there is an auxiliary loss.
+    """
+    representation, distribution, frozen = policy.representation, policy.distribution, policy.mode == "frozen"
+    wanted = max(representation.window, -(-representation.memory // total_envs))
+    return History(
+        keyed_space(policy.observation_space),
+        config.n_steps,
+        n_envs,
+        frames=not frozen or bonus_frames,
+        features_dim=representation.features_dim if frozen else 0,
+        extra=max(0, wanted - config.n_steps) if auxiliary else 0,
+        action_shape=distribution.shape,
+        action_dtype=distribution.dtype,
+        device=policy.device,
+    )
 
 
 class RolloutCollector:

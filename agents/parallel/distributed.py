@@ -39,7 +39,7 @@ TIMEOUT = timedelta(days=1)
 
 
 class Ranks:
-    """This process, number ``index`` of ``count``. With one process every method is the identity and sends nothing.
+    """Process number ``index`` of ``count``. With one process every method is the identity and sends nothing.
 
     All methods but ``local_envs``, ``local_indices`` and ``require_single_process`` are collective: every rank must
     call them, in the same order.
@@ -61,7 +61,7 @@ class Ranks:
         return range(self.index * size, (self.index + 1) * size)
 
     def local_indices(self, indices: Tensor, envs: int) -> Tensor:
-        """This rank's of the steps t * N + i (B,), as t * n + i over its n = ``envs`` environments."""
+        """Those of the steps t * N + i (B,) that are this rank's, as t * n + i over its n = ``envs`` environments."""
         if self.count == 1:
             return indices
         total = envs * self.count

@@ -74,7 +74,7 @@ def test_tensors_and_arrays_keep_dtype_shape_and_bits(tmp_path):
 
 
 class Bonus(nn.Module):
-    """As a newcomer writes it: parameters, a buffer, an optimizer as attribute; no saving code."""
+    """A bonus as a newcomer writes it: parameters, a buffer, an optimizer as attribute; no saving code."""
 
     def __init__(self):
         super().__init__()
