@@ -1,6 +1,6 @@
 """The contract of every intrinsic bonus: score the whole rollout, then learn from it, once per rollout each.
 
-A bonus of one's own, whole (README.md beside this file runs one):
+A bonus of one's own, whole (README.md in this folder runs one):
 
     class Surprise(IntrinsicBonus):
         def __init__(self, spec, config=None):
@@ -70,7 +70,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Transitions:
-    """B steps with a known successor, flat, as a bonus sees them."""
+    """B steps with a known successor, flat, as inputs of a bonus."""
 
     obs: Tensor
     """(B, C, H, W) uint8 newest frames, or (B, D) features, where the action was taken."""
@@ -81,7 +81,7 @@ class Transitions:
     index: Int[Tensor, " B"]
     """(B,) int64, t * N + stream."""
     context: Float[Tensor, "B K"] | None = None
-    """(B, K) what the policy saw beside the observation."""
+    """(B, K) context of the policy, given with the observation."""
 
 
 def gradient_step(optimizer: torch.optim.Optimizer, loss: Float[Tensor, ""]) -> None:
@@ -99,7 +99,7 @@ class IntrinsicBonus(nn.Module, ABC):
     after the policy update. Everything that must survive a restart is a parameter, a buffer, or a ``torch.optim``
     optimizer held as an attribute: all three are checkpointed without further code.
 
-    Most bonuses write ``score`` and ``learn`` alone; one that rewards an episode as a whole overrides ``compute``.
+    Most bonuses write only ``score`` and ``learn``; one that rewards an episode as a whole overrides ``compute``.
 
     Args:
         spec: the environment as Steps hold it: images (C, H, W) uint8, perhaps "features" (D,).
@@ -133,7 +133,7 @@ class IntrinsicBonus(nn.Module, ABC):
 
     @property
     def context_dim(self) -> int:
-        """K, size of the context (a skill) that the policy must see beside the observation; 0 for most."""
+        """K, size of the context (a skill) that the policy must get with the observation; 0 for most."""
         return 0
 
     def draw_context(self, count: int, generator: torch.Generator | None) -> Float[Tensor, "count K"]:

@@ -1,6 +1,6 @@
 """ICM (Pathak et al. 2017, "Curiosity-driven exploration by self-supervised prediction").
 
-Features phi keep what tells which action was taken, and a forward model predicts them; the bonus is its error:
+Features phi keep what identifies the action taken, and a forward model predicts them; the bonus is its error:
 
     a_hat = g(phi(x_t), phi(x_{t+1})),                        L_I = -log softmax(a_hat)[a_t],  in nats
     phi_hat = f(phi(x_t), a_t),     bonus = L_F = 1/2 sum over features of (phi_hat - phi(x_{t+1}))^2

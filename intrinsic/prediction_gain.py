@@ -13,7 +13,7 @@ that opens an episode is not counted.
 
 Differs from the papers: exact counts of hashes stand for the CTS density; 16x16 grey frames, where they were 42x42; PG
 is to first order what a step on x alone would gain, the sum over weights of rate * (d log rho / d weight)^2. A real
-step a frame, as published, cannot be batched, and a step on a batch tells little: on six toys (8 or 16 frames, shares
+step a frame, as published, cannot be batched, and a step on a batch says little: on six toys (8 or 16 frames, shares
 over a factor of 256, 300 batches of 64) the gain of one in a mixture followed the counts by a Spearman correlation of
 -0.05, by x's own gradient of 0.75, and over one of each frame of 0.97.
 """

@@ -220,7 +220,7 @@ def test_a_restored_bonus_continues_to_the_bit(case, kind):
 
 
 @pytest.mark.parametrize("name", BONUSES)
-def test_a_bonus_is_named_as_it_is_registered_and_refuses_what_it_cannot_use(name):
+def test_a_bonus_has_its_registered_name_and_refuses_wrong_spaces(name):
     cls = BONUSES.resolve(name)
     bonus = build(cls, spec(), **SMALL.get(name, {}))
     assert bonus.name == name

@@ -21,7 +21,7 @@ def batch_of(obs, next_obs, action):
 
 @pytest.fixture
 def by_hand():
-    """phi = relu of the first two features; everything else 0 but the last biases."""
+    """A bonus with phi = relu of the first two features; everything else 0 but the last biases."""
     bonus = build(Icm, spec("features", actions=3), on="features", width=2, hidden=2)
     with torch.no_grad():
         for parameter in bonus.parameters():
