@@ -140,7 +140,7 @@ def env_metrics(runs: Iterable[Run]) -> list[str]:
 
 
 def is_count(values: Iterable[float]) -> bool:
-    """Whether a metric counts, rather than being a rate in 0..1."""
+    """True for a metric that counts, False for a rate in 0..1."""
     return any(value > 1 for value in values)
 
 

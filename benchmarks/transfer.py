@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Args(ExperimentArgs):
-    """Train each representation's agent on a few levels, then compare its return on the training levels, on levels
-    never seen, and on visual variants of the training levels."""
+    """Train each representation's agent on a few levels; compare its return on these, on unseen levels, on targets.
+
+    Targets are visual variants of the training levels, and other rules.
+    """
 
     repr: tuple[str, ...] = ("darla",)
     """Representations to compare: names of the registry, or your own as package.module:Class."""

@@ -27,7 +27,7 @@ class Preempted(Exception):
 
 
 class Progress(Protocol):
-    """Display of how far a stage is."""
+    """Display of a stage's progress."""
 
     def stage(self, name: str, total: int, done: int) -> None: ...
     def update(self, done: int, note: str = "") -> None: ...

@@ -57,5 +57,5 @@ class RunContext:
         return policy_world(self.config, self.task, world)
 
     def shared_components(self) -> dict[str, Any]:
-        """What every checkpoint holds beside the stage's own components."""
+        """Components of every checkpoint, beside those of its stage."""
         return {"log": self.run, "clock": self.clock}

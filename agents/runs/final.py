@@ -49,10 +49,10 @@ def final_evaluation(context: RunContext, agent: OnPolicyAlgorithm) -> None:
     rows, record = evaluate_splits(context, agent)
     with context.clock.measure("eval"):
         agreements = action_agreement(context, agent)
-    record |= {f"final/agreement/{split}": found.argmax for split, found in agreements.items()}
+    record |= {f"final/agreement/{split}": compared.argmax for split, compared in agreements.items()}
     run.write_csv("eval.csv", rows)
     if agreements:
-        run.write_csv("agreement.csv", [{"split": split, **asdict(found)} for split, found in agreements.items()])
+        run.write_csv("agreement.csv", [{"split": split, **asdict(compared)} for split, compared in agreements.items()])
     for name, picture in pictures(context, agent.policy.representation).items():
         path = run.path / "pictures" / f"{name}.png"
         path.parent.mkdir(exist_ok=True)

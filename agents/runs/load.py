@@ -20,9 +20,9 @@ from representations.wrappers import FeatureStack, RepresentationWrapper
 
 
 def load_trained(run: Path, config: Mapping[str, Any]) -> tuple[Representation, dict[str, World]]:
-    """The representation of a finished run, in eval mode, and its worlds by split as that representation sees them.
+    """The representation of a finished run, in eval mode, and its environments by split, in frames as it takes them.
 
-    It is the method's own, without what was put around it for the policy.
+    It is the method's own, without the wrappers that the policy needs.
 
     Raises:
         UsageError: no whole checkpoint is there, or this version builds other networks.
@@ -36,7 +36,7 @@ def load_trained(run: Path, config: Mapping[str, Any]) -> tuple[Representation, 
 
 
 def load_trained_bonuses(run: Path, config: Mapping[str, Any]) -> tuple[Representation, World, list[IntrinsicBonus]]:
-    """The bonuses of a finished run, the representation as its policy holds it, and the world both were trained in.
+    """The bonuses of a finished run, the representation in its policy, and the environment both were trained in.
 
     Raises:
         UsageError: no whole checkpoint is there, or this version builds other networks.

@@ -157,7 +157,7 @@ class RunDir:
         self._metrics.flush()
 
     def state_dict(self) -> dict[str, int]:
-        """How much of metrics.jsonl belongs to the checkpoint being written."""
+        """Length of metrics.jsonl, bytes, of which all belongs to the checkpoint being written."""
         if not self.writes:
             return {}
         self._metrics.flush()

@@ -1,4 +1,4 @@
-"""Where a run's numbers come from: commit, command, versions, machine, and classes that are not of this toolkit."""
+"""Origin of a run's numbers: commit, command, versions, machine, and classes from outside the toolkit."""
 
 from __future__ import annotations
 

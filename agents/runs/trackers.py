@@ -1,4 +1,4 @@
-"""Trackers: sinks fed with the records of metrics.jsonl. They may fail; the run does not notice.
+"""Trackers: sinks fed with the records of metrics.jsonl. A sink that fails does not disturb the run.
 
 metrics.jsonl is the truth. A sink gets the same records, pictures and final table; the first thing that goes wrong in
 it prints one line and switches it off. Nothing of a run reads back from a sink, so its weights are the same with any.
@@ -18,11 +18,11 @@ from urllib.parse import urlparse
 from envs.registry import UsageError
 
 FINISH_SECONDS = 60.0
-"""How long a sink may take to flush at the end."""
+"""Longest time that a sink may take to flush at the end."""
 
 
 class Sink(Protocol):
-    """What a tracker's backend does; each method may raise."""
+    """Backend of a tracker; every method may raise."""
 
     def log(self, record: Mapping[str, float]) -> None: ...
     def picture(self, name: str, path: Path) -> None: ...

@@ -47,7 +47,7 @@ class PartsStore:
         return refused
 
     def representative(self, config: RunConfig) -> RunParts:
-        """Parts of the run that was checked for ``config`` and all like it; look at them, do not train them."""
+        """Parts of the run that was checked for ``config`` and all like it; to be read or copied, not trained."""
         return self._waiting[self._representatives[self._kind(config)]]
 
     def take(self, config: RunConfig) -> RunParts:
@@ -55,7 +55,7 @@ class PartsStore:
         return self._waiting.pop(run_id(config), None) or build_parts(config, self.specs)
 
     def drop(self, config: RunConfig) -> None:
-        """Forget the parts of a run that needs none any more."""
+        """Forget the parts of a run that will not be trained."""
         self._waiting.pop(run_id(config), None)
 
     def _check(self, config: RunConfig) -> None:

@@ -24,7 +24,7 @@ class ExperimentArgs:
     extrinsic: float | None = None
     """Weight of the environment's reward beside the bonuses; 0 trains without it. Default: 1."""
     mode: Literal["auto", "frozen", "finetune", "online"] = "auto"
-    """How RL and representation meet; auto takes each method's own default."""
+    """Training of the representation beside RL; auto takes each method's own default."""
     train_levels: tuple[int, ...] = ()
     """Numbers of training levels; several draw the gap against them. Default: the preset's."""
     pretrain_on: Literal["source", "all"] = "source"
@@ -47,7 +47,7 @@ class ExperimentArgs:
     precision: Precision = "auto"
     """Arithmetic of the networks; auto is bfloat16 where the processor has it."""
     device: Device = "auto"
-    """Where networks run; auto is the GPU where torch sees one. Only the CPU resumes to the bit."""
+    """Device of the networks; auto is the GPU where torch sees one. Only the CPU resumes to the bit."""
     compile: bool = False
     """Compile the representation (torch.compile): for a GPU; a CPU is slower with it."""
 

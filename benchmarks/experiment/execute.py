@@ -122,7 +122,7 @@ def finish_run(args: ExperimentArgs, out: Path, config: RunConfig, title: str, s
 
 
 def announce(configs: Sequence[RunConfig], out: Path, device: str, store: PartsStore) -> str:
-    """What will be done, roughly how long it takes here, and where results go."""
+    """Announcement: the runs, roughly how long they take here, and where results go."""
     from agents.runs.config import short_name
     from benchmarks.experiment.estimate import estimate_seconds
 
@@ -145,7 +145,7 @@ def announce(configs: Sequence[RunConfig], out: Path, device: str, store: PartsS
         [
             f"{len(configs)} run{'s' * (len(configs) > 1)}, suite {first.suite}, preset {first.preset}:",
             *rows,
-            f"each is then evaluated on {evaluation} of: {', '.join(first.splits)}",
+            f"evaluated on {evaluation} of: {', '.join(first.splits)}",
             f"{duration} if none is finished yet; results in {out}",
         ]
     )

@@ -1,4 +1,4 @@
-"""Fitting a representation to recorded scenes, without any agent: resumable, measured on the way, one folder a seed.
+"""Representations fitted to recorded frames, without any agent: resumable, measured on the way, one folder a seed.
 
 DIR/<name>/checkpoint/   weights, optimizer, draws and the measurements so far
            *.png         pictures of the last step
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 Measure = Callable[["Representation"], Mapping[str, float]]
 Row = dict[str, Any]
-PARTS = 10
+MEASUREMENTS = 10
 """Measurements, and checkpoints, of one fit."""
 
 
 class Measured:
-    """Measurements so far, and with what they were made, as a component of a checkpoint."""
+    """Measurements so far and the settings they were made with, as a component of a checkpoint."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self.settings = dict(settings)
@@ -34,16 +34,16 @@ class Measured:
 
     @property
     def seconds(self) -> float:
-        """What the fit has taken so far, over all the runs that it was stopped in."""
+        """Seconds of the fit so far, over all its starts."""
         return self.rows[-1].get("seconds", 0.0) if self.rows else 0.0
 
     def state_dict(self) -> dict[str, Any]:
         return {"settings": self.settings, "rows": self.rows}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        made = state.get("settings", self.settings)
-        for name in sorted({*made, *self.settings}):
-            before, now = made.get(name), self.settings.get(name)
+        stored = state.get("settings", self.settings)
+        for name in sorted({*stored, *self.settings}):
+            before, now = stored.get(name), self.settings.get(name)
             if before != now:
                 raise UsageError(
                     f"the fit was started with {name}={before}, now asked for {name}={now}; "
@@ -62,14 +62,14 @@ def fit(
     precision: str = "auto",
     settings: Mapping[str, Any] | None = None,
 ) -> list[Row]:
-    """Pre-train in place, or take up what ``folder`` holds; a row of what ``measure`` finds after each tenth.
+    """Pre-train in place, or continue what ``folder`` holds; a row of measurements after each tenth.
 
     The last row is of the last step: nothing is chosen by what it scores.
 
     Args:
         frames: the training frames, as ``representations.pretrain.collect`` gives them; asked for only if needed.
         samples: frames drawn from them in all.
-        settings: what else decides the outcome, plain data by name; kept beside the weights.
+        settings: everything else that decides the outcome, plain data by name; kept with the weights.
 
     Raises:
         UsageError: ``folder`` holds a fit with another budget or other settings.
@@ -84,29 +84,29 @@ def fit(
 
     measured = Measured(settings or {})
 
-    def taken_up(obs: Obs) -> tuple[Pretrainer, dict[str, Any]]:
+    def restored(obs: Obs) -> tuple[Pretrainer, dict[str, Any]]:
         draws = torch.Generator().manual_seed(stream_seed(seed, "pretraining"))
         pretrainer = Pretrainer(representation, obs, samples, generator=draws, precision=resolve_precision(precision))
         components = {"measured": measured, **pretrainer.components()}
         checkpoint.load(folder / "checkpoint", components)
         return pretrainer, components
 
-    pretrainer, components = taken_up({})
+    pretrainer, components = restored({})
     if not pretrainer.done:
-        pretrainer, components = taken_up(frames())
+        pretrainer, components = restored(frames())
     started = time.perf_counter() - measured.seconds
     bar = Bar(folder.name)
     bar.stage("fit", pretrainer.total, pretrainer.drawn)
     while not pretrainer.done:
-        losses = pretrainer.run(-(-pretrainer.total // PARTS))
+        losses = pretrainer.run(-(-pretrainer.total // MEASUREMENTS))
         pretrainer.watch()
         representation.eval()
-        found = measure(representation)
+        measurements = measure(representation)
         short = {name.rsplit("/", 1)[-1]: value for name, value in losses.items()}
         seconds = time.perf_counter() - started
-        measured.rows.append({"samples": pretrainer.drawn, "seconds": seconds, **found, **short})
+        measured.rows.append({"samples": pretrainer.drawn, "seconds": seconds, **measurements, **short})
         checkpoint.save(folder / "checkpoint", pretrainer.drawn, components)
-        bar.update(pretrainer.drawn, " ".join(f"{name}={value:.3g}" for name, value in found.items()))
+        bar.update(pretrainer.drawn, " ".join(f"{name}={value:.3g}" for name, value in measurements.items()))
     bar.close()
     representation.eval()
     return measured.rows

@@ -37,8 +37,8 @@ class Row:
     bonus: tuple[str, ...] = ()
     """NAME or NAME:COEFFICIENT each."""
     named: bool = True
-    """Whether the user named the representation. One added for comparison keeps its own mode where it lacks the mode
-    asked for."""
+    """True for a representation that the user named. One added for comparison falls back to its own mode where it lacks
+    the mode asked for."""
 
 
 def plan_runs(args: ExperimentArgs, rows: Iterable[Row], presets: Mapping[str, Preset] = PRESETS) -> list[RunConfig]:

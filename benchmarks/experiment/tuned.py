@@ -27,7 +27,7 @@ class Tuned:
     representations: Settings = field(default_factory=dict)
     """For every representation."""
     by_name: Mapping[str, Settings] = field(default_factory=dict)
-    """Of one algorithm, representation or bonus, over those above."""
+    """Settings of one algorithm, representation or bonus, over those above."""
 
 
 TUNED: dict[str, Tuned] = {

@@ -15,15 +15,15 @@ from benchmarks.reporting.runs import Run
 
 
 def run(seed=0, bonus="none", metrics=(), returns=(0.0, 0.5, 0.9), **config):
-    told = {
+    config_values = {
         **{"suite": "minigrid-ladder", "env": "doorkey-8x8", "repr": "cnn", "mode": "online", "algo": "ppo"},
         **{"bonus": bonus, "algo_settings": {"extrinsic": 0.5}, "seed": seed, "steps": 1000, "train_levels": 9},
         **{"splits": ["train", "heldout"], "normalise": None},
         **config,
     }
-    found = {"train": np.array(returns), "heldout": np.array([0.0, 0.1])}
+    run_returns = {"train": np.array(returns), "heldout": np.array([0.0, 0.1])}
     source = {"frames_per_second": 7.0, "commit": "abc"}
-    return Run(f"{bonus}-{seed}", Path("nowhere"), "finished", "", told, source, tuple(metrics), found)
+    return Run(f"{bonus}-{seed}", Path("nowhere"), "finished", "", config_values, source, tuple(metrics), run_returns)
 
 
 RECORDS = (
@@ -43,17 +43,17 @@ RECORDS = (
 
 
 def test_a_row_by_hand():
-    found = row(run(metrics=RECORDS, bonus="rnd:1"))
-    assert found["success"] == pytest.approx(2 / 3)  # 0.5 and 0.9 of three returns are above 0
-    assert found["heldout_success"] == 0.5
-    assert found["first_reward"] == 420
-    assert found["half_success"] == 750
-    assert found["success_area"] == pytest.approx(0.4)  # (0 + .25 + .5 + .75 + .5) / 5
-    assert found["coverage"] == pytest.approx(0.3)  # of the records from frame 900 on
-    assert found["states"] == 40
-    assert "tv_seen" not in found  # no record has it
-    assert found["extrinsic"] == 0.5
-    assert row(run())["extrinsic"] == 1.0  # without a bonus nothing else is paid
+    values = row(run(metrics=RECORDS, bonus="rnd:1"))
+    assert values["success"] == pytest.approx(2 / 3)  # 0.5 and 0.9 of three returns are above 0
+    assert values["heldout_success"] == 0.5
+    assert values["first_reward"] == 420
+    assert values["half_success"] == 750
+    assert values["success_area"] == pytest.approx(0.4)  # (0 + .25 + .5 + .75 + .5) / 5
+    assert values["coverage"] == pytest.approx(0.3)  # of the records from frame 900 on
+    assert values["states"] == 40
+    assert "tv_seen" not in values  # no record has it
+    assert values["extrinsic"] == 0.5
+    assert row(run())["extrinsic"] == 1.0  # without a bonus the reward has its full weight
     assert math.isnan(row(run())["first_reward"])
 
 
@@ -100,7 +100,7 @@ def test_the_table_leaves_out_columns_without_a_value():
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--bonus", "rdn"], "unknown bonus 'rdn'; did you mean 'rnd'?"),
         (["--bonus", "rnd:-1"], "give a coefficient of at least 0"),
@@ -109,13 +109,13 @@ def test_the_table_leaves_out_columns_without_a_value():
         (["--bonus", "rnd", "--set", "icm.beta=3"], "'icm' is not part of this command"),
         (["--bonus", "rnd", "--tasks", "doorkey-9x9"], "has no such task"),
         (["--bonus", "latent_error", "--set", "latent_error.on=features"], "finds only image here; take --mode frozen"),
-        (["--bonus", "vic+diayn"], "each show the policy a skill"),
+        (["--bonus", "vic+diayn"], "each give the policy a skill"),
     ],
 )
-def test_mistakes_are_one_line(words, said, tmp_path, capsys):
+def test_mistakes_are_one_line(words, message, tmp_path, capsys):
     assert main([*words, "--preset", "smoke", "--out", str(tmp_path / "new")]) == 2
     error = capsys.readouterr().err
-    assert said in error
+    assert message in error
     assert len(error.splitlines()) == 1
     assert not (tmp_path / "new").exists()
 

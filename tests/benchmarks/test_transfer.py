@@ -103,20 +103,20 @@ def test_the_plan_adds_the_baseline_and_spans_names_levels_and_seeds():
     assert len(plan(Args(repr=("cnn",), suite="counting"))) == 1  # the baseline is not added twice
 
 
-def test_a_method_that_cannot_see_this_suite_is_left_out_by_name_and_the_others_stay(capsys, monkeypatch):
+def test_a_method_that_lacks_its_observation_is_left_out_by_name(capsys, monkeypatch):
     monkeypatch.setattr(
         "benchmarks.experiment.estimate.estimate_seconds", lambda configs, parts: 60.0
     )  # it would time real networks
     argv = ["--suite", "breakout", "--repr", "gqn", "vae", "--preset", "smoke", "--dry-run"]
     assert main(argv) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert said[0] == (
+    output = capsys.readouterr().out.splitlines()
+    assert output[0] == (
         "left out: gqn (gqn needs obs key 'pose'; this environment gives ['image']; suites that give it: rooms, "
         "rooms-moving)"
     )
-    assert said[1].startswith("2 runs, suite breakout")
-    assert [line.split()[0] for line in said[2:4]] == ["vae", "cnn"]
-    assert not any("gqn" in line for line in said[1:])
+    assert output[1].startswith("2 runs, suite breakout")
+    assert [line.split()[0] for line in output[2:4]] == ["vae", "cnn"]
+    assert not any("gqn" in line for line in output[1:])
 
 
 def test_where_no_named_method_fits_it_is_an_error(capsys, tmp_path, monkeypatch):
@@ -131,15 +131,15 @@ def test_where_no_named_method_fits_it_is_an_error(capsys, tmp_path, monkeypatch
 
 def test_leaving_out_keeps_the_order_of_what_stays(capsys):
     configs = plan(Args(repr=("random", "vae", "darla"), suite="counting", seeds=(4, 2)))
-    left = runnable(configs, {"vae": "it is blind"})
+    left = runnable(configs, {"vae": "no pose"})
     assert [(c.repr, c.seed) for c in left] == [(n, s) for n in ("random", "darla", "cnn") for s in (4, 2)]
-    assert capsys.readouterr().out == "left out: vae (it is blind)\n"
+    assert capsys.readouterr().out == "left out: vae (no pose)\n"
     assert runnable(configs, {}) == configs
     assert capsys.readouterr().out == ""
     only = plan(Args(repr=("vae",), suite="counting"))
-    with pytest.raises(UsageError, match="it is blind"):
-        runnable(only, {"vae": "it is blind"})
-    assert {c.repr for c in runnable(only, {"vae": "it is blind"}, ("vae", "cnn"))} == {"cnn"}  # asked for by name
+    with pytest.raises(UsageError, match="no pose"):
+        runnable(only, {"vae": "no pose"})
+    assert {c.repr for c in runnable(only, {"vae": "no pose"}, ("vae", "cnn"))} == {"cnn"}  # asked for by name
 
 
 def test_tasks_are_chosen_by_name(capsys):
@@ -155,14 +155,14 @@ def test_tasks_are_chosen_by_name(capsys):
     assert all(name in text for name in everything)
 
 
-def test_the_mode_binds_named_methods_and_leaves_the_added_baseline_its_own():
+def test_the_mode_binds_named_methods_and_not_the_added_baseline():
     configs = plan(Args(repr=("vae",), suite="counting", mode="finetune"))
     assert {c.repr: c.mode for c in configs} == {"vae": "finetune", "cnn": "online"}
     with pytest.raises(UsageError, match="'cnn' has no mode 'frozen'"):
         plan(Args(repr=("vae", "cnn"), suite="counting", mode="frozen"))
 
 
-def test_pretrain_on_all_is_part_of_the_run_only_where_something_is_pretrained():
+def test_pretrain_on_is_part_of_a_run_only_where_something_is_pretrained():
     configs = plan(Args(repr=("vae",), suite="counting", pretrain_on="all"))
     assert {c.repr: c.pretrain_on for c in configs} == {"vae": "all", "cnn": "none"}
 
@@ -170,8 +170,8 @@ def test_pretrain_on_all_is_part_of_the_run_only_where_something_is_pretrained()
 def test_two_rows_from_plan_to_table_and_the_second_time_at_once(capsys, tmp_path):
     argv = ["--suite", "counting", "--repr", "vae", "--preset", "smoke", "--steps", "2048", "--out", str(tmp_path)]
     assert main(argv) == 0
-    said = capsys.readouterr().out
-    assert said.index("2 runs, suite counting") < said.index("vae")
+    output = capsys.readouterr().out
+    assert output.index("2 runs, suite counting") < output.index("vae")
     with open(tmp_path / "results.csv") as handle:
         rows = list(csv.DictReader(handle))
     assert list(rows[0]) == COLUMNS
@@ -210,7 +210,7 @@ def test_help_for_one_method_shows_its_settings(capsys):
     assert "--set darla.beta=" in capsys.readouterr().out
 
 
-def test_an_alien_package_of_the_same_name_is_found_and_named(tmp_path, monkeypatch):
+def test_another_package_of_the_same_name_is_named(tmp_path, monkeypatch):
     assert shadowed_packages(ROOT) == []
     alien = tmp_path / "agents"
     alien.mkdir()
@@ -229,7 +229,7 @@ def test_a_gpu_that_is_not_there_is_refused(capsys, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_stopped_by_hand_where_nothing_can_be_saved_it_says_so_without_a_traceback(capsys, tmp_path, monkeypatch):
+def test_an_interrupt_where_nothing_can_be_saved_leaves_no_traceback(capsys, tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""What happens between two rollouts, worked out on a schedule small enough to write down."""
+"""Work between two rollouts, on a schedule small enough to write down."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ class Log:
         self.shown.append((done, note))
 
 
-def play(steps, log, stop=None, start=0, metrics=None, episodes=()):
+def run_callback(steps, log, stop=None, start=0, metrics=None, episodes=()):
     """Run the callback over rollouts that end at ``steps``; returns where it saved and where it evaluated."""
     agent = SimpleNamespace(
         num_timesteps=start,
@@ -58,9 +58,9 @@ def play(steps, log, stop=None, start=0, metrics=None, episodes=()):
     return saved, evaluated
 
 
-def test_saving_and_evaluating_when_a_multiple_is_passed_and_at_the_end():
+def test_saves_and_evaluates_where_a_multiple_is_passed_and_at_the_end():
     log = Log()
-    saved, evaluated = play(list(range(100, 1001, 100)), log)
+    saved, evaluated = run_callback(list(range(100, 1001, 100)), log)
     # multiples of 250 are passed at 300, 500, 800, 1000; those of 300 at 300, 600, 900; the end evaluates in any case
     assert saved == [300, 500, 800, 1000]
     assert evaluated == [300, 600, 900, 1000]
@@ -71,12 +71,12 @@ def test_saving_and_evaluating_when_a_multiple_is_passed_and_at_the_end():
 
 
 def test_a_resumed_run_keeps_the_schedule_of_one_never_stopped():
-    assert play([600, 700, 800, 900, 1000], Log(), start=500) == ([800, 1000], [600, 900, 1000])
+    assert run_callback([600, 700, 800, 900, 1000], Log(), start=500) == ([800, 1000], [600, 900, 1000])
 
 
-def test_returns_are_the_mean_of_recent_episodes_and_what_is_not_finite_is_left_out():
+def test_returns_are_means_and_values_not_finite_are_left_out():
     log = Log()
-    play(
+    run_callback(
         [100, 200],
         log,
         metrics={"loss/policy": 0.25, "train/explained_variance": float("nan")},
@@ -90,7 +90,7 @@ def test_returns_are_the_mean_of_recent_episodes_and_what_is_not_finite_is_left_
     assert "train/explained_variance" not in log.records[0]
     assert log.shown[0] == (100, "return 5.00")
     nobody = Log()
-    play([100, 200], nobody)
+    run_callback([100, 200], nobody)
     assert "train/return" not in nobody.records[0]
     assert nobody.shown[0] == (100, "no episode has ended yet")
 
@@ -100,14 +100,14 @@ def test_returns_are_the_mean_of_recent_episodes_and_what_is_not_finite_is_left_
 def test_divergence_stops_the_run_before_anything_is_written(name, value):
     log = Log()
     with pytest.raises(UsageError, match=f"{name} is {value} at frame 100: training diverged"):
-        play([100, 200], log, metrics={name: value})
+        run_callback([100, 200], log, metrics={name: value})
     assert log.records == []
 
 
 def test_asked_to_stop_it_saves_first_though_nothing_is_due():
     stop = StopRequest()
     stop.asked = True
-    assert play([100, 200, 300], Log(), stop=stop) == ([100, "preempted"], [])
+    assert run_callback([100, 200, 300], Log(), stop=stop) == ([100, "preempted"], [])
 
 
 def test_a_first_signal_asks_and_a_second_is_the_usual_one():

@@ -93,7 +93,7 @@ def test_every_environment_counts_its_first_k_episodes(k, returns, lengths, leve
     assert policy.training  # as it was before
 
 
-def test_finished_environments_are_not_encoded_and_states_follow_their_rows():
+def test_finished_environments_are_not_encoded_and_states_keep_their_rows():
     policy = Uniform()
     first_episodes(policy, Script(), torch.Generator().manual_seed(0))
     rows = [asked[0] for asked in policy.asked]

@@ -19,7 +19,7 @@ CONFIG = {"repr": "cnn", "suite": "coinrun", "algo": "ppo", "preset": "smoke", "
 
 
 class Sink:
-    """Remembers what it got; raises where told."""
+    """Remembers what it got; raises at the call named ``broken``."""
 
     def __init__(self, broken=""):
         self.broken, self.got = broken, []
@@ -45,7 +45,7 @@ class Sink:
 
 def use(tracker, tmp_path):
     tracker.log({"global_step": 5, "eval/gap": 0.5})
-    tracker.picture("looks", tmp_path / "looks.png")
+    tracker.picture("splits", tmp_path / "splits.png")
     tracker.table("final", [{"repr": "cnn", "gap": 0.5}])
     tracker.finish()
 
@@ -56,7 +56,7 @@ def test_a_sink_gets_everything_in_order(tmp_path, capsys):
     assert sink.got == [
         ("init",),
         ("log", {"global_step": 5, "eval/gap": 0.5}),
-        ("picture", "looks"),
+        ("picture", "splits"),
         ("table", "final", [{"repr": "cnn", "gap": 0.5}]),
         ("finish",),
     ]
@@ -130,15 +130,15 @@ def test_wandb_without_a_key_writes_offline_and_can_be_read_back(no_key, tmp_pat
     np.random.seed(0)
     torch.manual_seed(0)
     before = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()
-    Image.new("RGB", (8, 6)).save(tmp_path / "looks.png")
+    Image.new("RGB", (8, 6)).save(tmp_path / "splits.png")
     tracker = open_tracker("wandb", CONFIG, "coinrun-cnn-s3", tmp_path)
     tracker.log({"global_step": 100, "eval/gap": 0.25})
     use(tracker, tmp_path)
-    said = capsys.readouterr()
-    assert said.err == ""
-    assert said.out.count("\n") == 1
-    assert "wandb leet" in said.out
-    assert "wandb sync" in said.out
+    output = capsys.readouterr()
+    assert output.err == ""
+    assert output.out.count("\n") == 1
+    assert "wandb leet" in output.out
+    assert "wandb sync" in output.out
     (folder,) = (tmp_path / "wandb").glob("offline-run-*")
     read = subprocess.run(["wandb", "leet", "inspect", "--json", str(folder)], capture_output=True, text=True)
     records = [json.loads(line) for line in read.stdout.splitlines()]
@@ -148,7 +148,7 @@ def test_wandb_without_a_key_writes_offline_and_can_be_read_back(no_key, tmp_pat
     text = read.stdout
     assert '"global_step"' in text
     assert "eval/gap" in text
-    assert "pictures/looks" in text
+    assert "pictures/splits" in text
     assert "tables/final" in text
     after = random.getstate(), np.random.get_state()[1], torch.get_rng_state()
     assert before[0] == after[0]
@@ -160,11 +160,11 @@ def test_tensorboard_gets_scalars_at_their_steps_and_the_picture(tmp_path):
     pytest.importorskip("tensorboard", reason="extra .[tensorboard]")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    Image.new("RGB", (8, 6)).save(tmp_path / "looks.png")
+    Image.new("RGB", (8, 6)).save(tmp_path / "splits.png")
     tracker = open_tracker("tensorboard", CONFIG, "x", tmp_path)
     tracker.log({"global_step": 100, "eval/gap": 0.25})
     use(tracker, tmp_path)
     read = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [(event.step, event.value) for event in read.Scalars("eval/gap")] == [(100, 0.25), (5, 0.5)]
-    assert read.Tags()["images"] == ["pictures/looks"]
-    assert read.Images("pictures/looks")[0].step == 5
+    assert read.Tags()["images"] == ["pictures/splits"]
+    assert read.Images("pictures/splits")[0].step == 5

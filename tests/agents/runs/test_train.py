@@ -36,7 +36,7 @@ def levels(out):
 
 
 @pytest.mark.procgen
-def test_killed_in_pretraining_and_in_training_ends_the_same_on_procgen(tmp_path):
+def test_a_run_killed_twice_by_a_signal_ends_the_same_on_procgen(tmp_path):
     config = run_config("darla", suite="coinrun", env="coinrun-easy", window=24, pretrain_samples=512)
     train_here(tmp_path / "whole", config)
     for reached in (pretraining, trained(384)):
@@ -76,10 +76,12 @@ def test_a_run_asked_to_stop_saves_first(tmp_path):
     step, _ = checkpoint.read(the_run(tmp_path) / "checkpoint" / "train")
     last = json.loads((the_run(tmp_path) / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["global_step"] == step == 384
+    source = json.loads((the_run(tmp_path) / "source.json").read_text())
+    assert (source["device"], source["precision"], source["threads"]) == ("cpu", "float32", torch.get_num_threads())
 
 
 class NoisySink:
-    """Draws from every global generator, and fails at the second record where told to."""
+    """Draws from every global generator, and fails at the second record if ``fails``."""
 
     def __init__(self, fails):
         self.fails, self.records = fails, 0

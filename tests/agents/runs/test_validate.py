@@ -66,7 +66,7 @@ def test_a_method_that_lacks_its_observation_is_refused_by_name():
     assert "needs obs key 'pose'" in refused["gqn"]
 
 
-def test_windows_longer_than_the_run_are_refused_whatever_the_run_before():
+def test_windows_longer_than_a_run_are_refused_though_others_fit():
     fits, short = run_config("cpc", steps=4 * 64), run_config("cpc", steps=4 * 16)
     store = PartsStore()
     assert store.validate([fits]) == {}

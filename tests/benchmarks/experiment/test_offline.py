@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.experiment.offline import PARTS, fit, write
+from benchmarks.experiment.offline import MEASUREMENTS, fit, write
 from envs.registry import UsageError
 from representations.monet import Monet, MonetConfig
 from tests.representations.toys import image_spec
@@ -28,22 +28,22 @@ def frames() -> dict[str, torch.Tensor]:
     return {"image": torch.randint(0, 256, (30, 3, 16, 16), dtype=torch.uint8, generator=draws)}
 
 
-def first_weight(found: Monet) -> dict[str, float]:
-    return {"weight": float(next(found.parameters()).detach().flatten()[0])}
+def first_weight(representation: Monet) -> dict[str, float]:
+    return {"weight": float(next(representation.parameters()).detach().flatten()[0])}
 
 
 def test_a_fit_is_measured_after_every_tenth_and_ends_in_eval_mode(tmp_path):
     one, modes = model(), []
 
-    def measure(found):
-        modes.append(found.training)
-        return first_weight(found)
+    def measure(representation):
+        modes.append(representation.training)
+        return first_weight(representation)
 
     rows = fit(tmp_path, one, frames, SAMPLES, 0, measure, "float32")
-    assert [row["samples"] for row in rows] == [8 * part for part in range(1, PARTS + 1)]
-    assert modes == [False] * PARTS
+    assert [row["samples"] for row in rows] == [8 * tenth for tenth in range(1, MEASUREMENTS + 1)]
+    assert modes == [False] * MEASUREMENTS
     assert rows[-1]["weight"] == first_weight(one)["weight"]
-    assert len({row["weight"] for row in rows}) == PARTS
+    assert len({row["weight"] for row in rows}) == MEASUREMENTS
     assert set(rows[0]) >= {"loss", "reconstruction", "kl", "mask_kl"}
     assert not one.training
     assert len(list((tmp_path / "checkpoint").glob("*.json"))) == 2
@@ -54,11 +54,11 @@ def test_a_stopped_fit_goes_on_to_the_bit(tmp_path):
     wanted = fit(tmp_path / "whole", whole, frames, SAMPLES, 0, first_weight, "float32")
     calls: list[int] = []
 
-    def stops(found):
+    def stops(representation):
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return first_weight(found)
+        return first_weight(representation)
 
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path / "cut", model(), frames, SAMPLES, 0, stops, "float32")
@@ -66,10 +66,10 @@ def test_a_stopped_fit_goes_on_to_the_bit(tmp_path):
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.add_(1)  # what it starts from does not matter: the folder decides
-    found = fit(tmp_path / "cut", other, frames, SAMPLES, 0, first_weight, "float32")
-    for row, as_whole in zip(found, wanted, strict=True):  # the first from the checkpoint
+    rows = fit(tmp_path / "cut", other, frames, SAMPLES, 0, first_weight, "float32")
+    for row, as_whole in zip(rows, wanted, strict=True):  # the first from the checkpoint
         assert {**row, "seconds": 0} == {**as_whole, "seconds": 0}
-    seconds = [row["seconds"] for row in found]
+    seconds = [row["seconds"] for row in rows]
     assert seconds == sorted(seconds)
     assert seconds[0] > 0
     assert all(torch.equal(a, b) for a, b in zip(other.parameters(), whole.parameters(), strict=True))

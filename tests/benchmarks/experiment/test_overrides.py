@@ -77,7 +77,7 @@ def test_help_shows_every_field_with_its_default_and_note():
 
 
 @pytest.mark.parametrize(("rank", "shown"), [(None, "error: so\n"), ("0", "error: so\n"), ("1", "")])
-def test_a_mistake_is_told_once_for_all_processes(rank, shown, capsys, monkeypatch):
+def test_a_mistake_is_printed_once_for_all_processes(rank, shown, capsys, monkeypatch):
     if rank is not None:
         monkeypatch.setenv("RANK", rank)
     assert report_error(UsageError("so")) == 2
