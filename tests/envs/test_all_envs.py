@@ -1,4 +1,4 @@
-"""What every world of our own owes its users, tried on every one that is registered: no world is left out by hand."""
+"""The contract of our own environments, tried on every one that is registered."""
 
 import pickle
 import subprocess
@@ -21,8 +21,8 @@ from envs.wrappers.sb3 import Sb3VecEnv
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def worlds():
-    """(world, variant, class, options) of everything built on BatchedEnv."""
+def cases():
+    """Parameters (class, options) of every variant of everything built on BatchedEnv."""
     found = []
     for name in ENVIRONMENTS:
         try:
@@ -34,7 +34,7 @@ def worlds():
     return found
 
 
-WORLDS_FOUND = worlds()
+CASES = cases()
 IDS = sorted(
     env_id
     for env_id, spec in gym.registry.items()
@@ -71,7 +71,7 @@ def test_both_libraries_accept_the_single_env(env_id):
 
 
 @pytest.mark.parametrize("env_id", IDS)
-def test_make_and_make_vec_show_the_same_space(env_id):
+def test_make_and_make_vec_have_the_same_space(env_id):
     one, many = gym.make(env_id, render_mode="rgb_array"), gym.make_vec(env_id, num_envs=3)
     assert one.observation_space == many.single_observation_space
     assert one.action_space == many.single_action_space
@@ -81,7 +81,7 @@ def test_make_and_make_vec_show_the_same_space(env_id):
     assert pickle.loads(pickle.dumps(gym.spec(env_id).entry_point)) == gym.spec(env_id).entry_point
 
 
-@pytest.mark.parametrize(("cls", "options"), WORLDS_FOUND)
+@pytest.mark.parametrize(("cls", "options"), CASES)
 def test_env_i_does_not_depend_on_how_many_there_are(cls, options):
     few, many = cls(2, seed=5, max_episode_steps=7, **options), cls(5, seed=5, max_episode_steps=7, **options)
     first, second = few.reset()[0], many.reset()[0]
@@ -95,7 +95,7 @@ def test_env_i_does_not_depend_on_how_many_there_are(cls, options):
             np.testing.assert_array_equal(mine, theirs[:2])
 
 
-@pytest.mark.parametrize(("cls", "options"), WORLDS_FOUND)
+@pytest.mark.parametrize(("cls", "options"), CASES)
 def test_a_seed_repeats_everything_and_another_does_not(cls, options):
     def told(seed):
         env = cls(3, seed=seed, max_episode_steps=9, **options)
@@ -108,8 +108,8 @@ def test_a_seed_repeats_everything_and_another_does_not(cls, options):
     assert not np.array_equal(one[2], other[2])
 
 
-@pytest.mark.parametrize(("cls", "options"), WORLDS_FOUND)
-def test_the_last_frame_is_the_one_an_env_without_the_limit_shows(cls, options):
+@pytest.mark.parametrize(("cls", "options"), CASES)
+def test_the_final_frame_is_that_of_an_env_without_the_limit(cls, options):
     limit = 6
     short, long = cls(3, seed=2, max_episode_steps=limit, **options), cls(3, seed=2, max_episode_steps=None, **options)
     short.reset()
@@ -121,7 +121,7 @@ def test_the_last_frame_is_the_one_an_env_without_the_limit_shows(cls, options):
         free, _, free_terminated, _, _ = long.step(actions)
         np.testing.assert_array_equal(terminated, free_terminated)
         if terminated.any():
-            return  # ended before the limit: that is tested on the other worlds
+            return  # ended before the limit: the other environments test it
     assert truncated.all()
     for i in range(3):
         equal(infos["final_obs"][i], {k: v[i] for k, v in free.items()} if isinstance(free, dict) else free[i])
@@ -129,8 +129,8 @@ def test_the_last_frame_is_the_one_an_env_without_the_limit_shows(cls, options):
     assert not any(np.array_equal(x, y) for x, y in zip(flat(shown), flat(free), strict=True) if x.ndim > 2)
 
 
-@pytest.mark.parametrize(("cls", "options"), WORLDS_FOUND)
-def test_reset_mask_leaves_the_other_rows_alone(cls, options):
+@pytest.mark.parametrize(("cls", "options"), CASES)
+def test_reset_mask_leaves_the_other_rows_unchanged(cls, options):
     env = cls(4, seed=3, **options)
     env.reset()
     before = play(env, 5, first=False)[-1][0]
@@ -144,7 +144,7 @@ def test_reset_mask_leaves_the_other_rows_alone(cls, options):
         env.reset(options={"reset_mask": np.zeros(4, bool)})
 
 
-@pytest.mark.parametrize(("cls", "options"), WORLDS_FOUND)
+@pytest.mark.parametrize(("cls", "options"), CASES)
 def test_state_goes_on_in_another_object(cls, options):
     first, second = cls(3, seed=1, max_episode_steps=11, **options), cls(3, seed=9, max_episode_steps=11, **options)
     second.reset()
@@ -160,7 +160,7 @@ def test_state_goes_on_in_another_object(cls, options):
         cls(2, **options).set_state(first.state())
 
 
-@pytest.mark.parametrize(("cls", "options"), WORLDS_FOUND)
+@pytest.mark.parametrize(("cls", "options"), CASES)
 def test_observations_are_fresh_in_their_space_and_taken_by_the_adapter(cls, options):
     env = cls(3, seed=4, max_episode_steps=8, render_mode="rgb_array", **options)
     seen, _ = env.reset()
@@ -178,7 +178,7 @@ def test_observations_are_fresh_in_their_space_and_taken_by_the_adapter(cls, opt
         assert all("terminal_observation" in rows[i] for i in np.flatnonzero(done))
 
 
-@pytest.mark.parametrize(("cls", "options"), WORLDS_FOUND)
+@pytest.mark.parametrize(("cls", "options"), CASES)
 def test_bad_use_is_one_line(cls, options):
     env = cls(2, **options)
     with pytest.raises(UsageError, match=r"reset\(\) first"):

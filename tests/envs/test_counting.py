@@ -1,4 +1,4 @@
-"""The counting world does what its docstring says: pixels, rewards and ends worked out by hand."""
+"""The counting environment: pixels, rewards and ends worked out by hand."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def test_final_frames_are_the_true_ones():
     assert "final_obs_is_previous" not in infos
 
 
-def test_red_tells_the_rewarded_action():
+def test_red_encodes_the_rewarded_action():
     env = CountingVectorEnv(5, num_actions=3, size=6)
     frames, _ = env.reset()
     for _ in range(20):

@@ -72,7 +72,7 @@ def test_rollout_is_views_of_what_was_written():
     assert steps.next_valid.int().tolist() == [[1, 1, 1], [1, 1, 1], [1, 1, 0], [1, 1, 1], [1, 1, 1]]
 
 
-def test_frames_for_a_gpu_are_staged_in_the_ring_s_own_layout_in_one_place():
+def test_frames_for_a_gpu_are_staged_in_the_ring_s_own_layout():
     history = History(SPACE, T, N)
     contiguous = frame(3)["image"].contiguous()
     first = history._staged("image", contiguous)

@@ -1,4 +1,4 @@
-"""Reference scores: who is counted, and how the table is kept."""
+"""Reference scores: episodes and windows counted, and rows replaced in the table."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def test_first_episodes_and_windows_by_hand():
     assert random.mean() == pytest.approx(5, abs=0.4)  # a quarter of 20; s.e. 0.1
 
 
-def test_a_world_without_a_script_says_so():
+def test_an_env_without_a_scripted_policy_is_refused():
     with pytest.raises(UsageError, match="maze has no scripted policy"):
         returns(World("procgen", {"game": "maze"}), "scripted", 2, 5)
 

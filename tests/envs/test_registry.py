@@ -1,4 +1,4 @@
-"""Registries resolve lazily and say what is wrong in one line."""
+"""Registries resolve lazily; errors are one line."""
 
 import sys
 
@@ -62,7 +62,7 @@ def test_entry_points_add_names_but_never_hide_ours(monkeypatch):
     assert dict(registry) == {"kiwi": "collections:Counter", "apple": "collections:OrderedDict"}
 
 
-def test_every_world_resolves():
+def test_every_environment_resolves():
     assert {name: ENVIRONMENTS.resolve(name).__name__ for name in ("procgen", "counting")} == {
         "procgen": "ProcgenVectorEnv",
         "counting": "CountingVectorEnv",

@@ -11,7 +11,7 @@ def draws(streams, name, count=5):
     return torch.rand(count, generator=streams[name]).tolist()
 
 
-def test_a_stream_depends_on_seed_and_name_alone():
+def test_a_stream_depends_on_nothing_but_seed_and_name():
     plain, other = Streams(3), Streams(3)
     draws(other, "bonus", 100)  # another stream, used first and much
     assert draws(plain, "policy") == draws(other, "policy")

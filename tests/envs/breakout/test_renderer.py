@@ -80,7 +80,7 @@ def test_tones_and_flips_are_those_of_the_standard_frame():
     assert not (plain == plain[:, :, ::-1]).all()
 
 
-def test_looks_follow_the_level_and_keep_the_ball_visible():
+def test_colours_follow_the_level_and_keep_the_ball_visible():
     env = BreakoutVectorEnv(150, variant="recolor", num_levels=10**6)
     frames = env.reset()[0]
     ink = env.painter.ink.astype(int)

@@ -1,4 +1,4 @@
-"""MiniGrid as arrays is minigrid: the same sight, rewards, ends and pictures, step for step, on every rung."""
+"""MiniGrid as arrays equals minigrid: views, rewards, ends and frames, step for step, on every rung."""
 
 import gymnasium as gym
 import numpy as np
@@ -26,7 +26,7 @@ def tilt(rng, n):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_sight_reward_and_ends_are_minigrids(name):
+def test_views_rewards_and_ends_are_minigrids(name):
     env_id = f"MiniGrid-{LADDER[name]}"
     env = MiniGridVectorEnv(6, env_id, view="symbolic", seed=3, num_levels=40)
     seen, _ = env.reset()
@@ -79,7 +79,7 @@ def test_pictures_are_minigrids_pixel_for_pixel(name, tile):
     assert not seen[:, 7 * tile :].any()  # the padding is black
 
 
-def test_the_whole_level_is_seen_on_request():
+def test_full_view_shows_the_whole_level():
     env = MiniGridVectorEnv(2, "MiniGrid-FourRooms-v0", full_view=True, view="symbolic", seed=1)
     seen, _ = env.reset()
     for i, other in enumerate(theirs("MiniGrid-FourRooms-v0", env.level)):

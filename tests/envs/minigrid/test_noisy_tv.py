@@ -1,4 +1,4 @@
-"""The TV is the only thing that differs, and only as its name says; nothing is ever paid."""
+"""The noisy TV: nothing but its picture differs from minigrid, and no reward is ever given."""
 
 import numpy as np
 import pytest
@@ -72,7 +72,7 @@ def test_all_but_the_tvs_cell_is_the_same_under_every_picture(view):
     assert met > 100  # of 24 * 150 steps
 
 
-def test_rooms_moves_and_sight_are_minigrids_but_for_the_goal():
+def test_rooms_moves_and_views_are_minigrids_but_for_the_goal():
     env = NoisyTVVectorEnv(N, tv="still", seed=3, view="symbolic")
     plain = MiniGridVectorEnv(N, "MiniGrid-FourRooms-v0", seed=3, view="symbolic")
     seen, shown = env.reset()[0], plain.reset()[0]
@@ -143,7 +143,7 @@ def test_the_remote_changes_the_picture_on_done_and_never_else():
     assert (env.pressed == 20).all()
 
 
-def test_nothing_is_paid_nothing_ends_early_and_nobody_walks_through():
+def test_no_reward_no_early_end_and_no_way_through_the_tv():
     env = NoisyTVVectorEnv(N, seed=1, max_steps=40)
     env.reset()
     rng = np.random.default_rng(0)
@@ -171,7 +171,7 @@ def test_walking_into_the_tv_or_using_it_changes_nothing():
     np.testing.assert_array_equal(env.grid, state["grid"])
 
 
-def test_the_world_by_name_and_its_mistakes():
+def test_the_env_by_name_and_its_mistakes():
     assert World("noisy-tv", {"tv": "remote"}).make(2, 0).tv == "remote"
     for options, message in [
         ({"tv": "noisy"}, "tv='noisy'; did you mean 'noise'"),

@@ -1,4 +1,4 @@
-"""Split themes: only allowed ones are seen, from the first frame on, and nothing but the look differs from CoinRun."""
+"""Split themes: only allowed ones occur, from the first frame on, and nothing but pixels differs from CoinRun."""
 
 import warnings
 
@@ -56,7 +56,7 @@ def test_the_draw_takes_every_allowed_theme_and_no_other(part):
     assert counts.min() > 0.5 * 2000 / pairs
 
 
-def test_a_level_looks_the_same_whoever_asks_and_kinds_shift_one_at_a_time():
+def test_themes_follow_the_level_and_one_kind_shifts_at_a_time():
     np.testing.assert_array_equal(
         Themes().draw(np.array([7, 3]))["wall_theme"][::-1], Themes().draw(np.array([3, 7]))["wall_theme"]
     )
@@ -67,7 +67,7 @@ def test_a_level_looks_the_same_whoever_asks_and_kinds_shift_one_at_a_time():
 
 
 @pytest.mark.parametrize("part", ["train", "heldout"])
-def test_every_episode_shows_the_themes_of_its_level_from_its_first_frame(make, part):
+def test_every_episode_has_its_level_s_themes_from_its_first_frame(make, part):
     env = make(themes=part, seed=2, max_episode_steps=60)
     seen = {}
     shown, infos = env.reset()
@@ -118,7 +118,7 @@ def test_the_final_frame_is_the_patched_one_before(make):
     assert ends > 5
 
 
-def test_a_split_that_is_allowed_everything_draws_the_native_frame_where_the_themes_agree(make):
+def test_all_themes_draw_the_native_frame_where_they_agree(make):
     env, native = make(themes="all", seed=1, num_envs=64), plain(make, seed=1, num_envs=64)
     mine, theirs = env.reset()[0], native.reset()[0]
     a, b = env.factors(), native.factors()
@@ -146,7 +146,7 @@ def test_it_goes_on_from_its_state_in_another_object(make):
         make(backgrounds="heldout", max_episode_steps=20).set_state(first.state())
 
 
-def test_env_i_does_not_depend_on_how_many_there_are_and_reset_mask_leaves_others_alone(make):
+def test_env_i_does_not_depend_on_the_others_nor_on_reset_mask(make):
     few, many = make(num_envs=2, seed=4), make(num_envs=5, seed=4)
     np.testing.assert_array_equal(few.reset()[0], many.reset()[0][:2])
     for actions in actions_of(60, 5):
@@ -159,7 +159,7 @@ def test_env_i_does_not_depend_on_how_many_there_are_and_reset_mask_leaves_other
     np.testing.assert_array_equal(many.factors()["wall_theme"], drawn)
 
 
-def test_easy_levels_take_the_themes_that_easy_never_shows(make):
+def test_easy_levels_take_themes_that_easy_lacks(make):
     env = make(themes="heldout", distribution_mode="easy", num_levels=200, actions="arrows")
     env.reset()
     assert set(env.factors()["wall_theme"].tolist()) <= {3, 4, 5}

@@ -84,7 +84,7 @@ def test_an_env_does_not_depend_on_their_number_or_on_threads(make):
     assert_same(play(few, 200), play(many, 200, columns=3))
 
 
-def test_level_seeds_stay_in_their_range_so_training_and_heldout_are_disjoint(make):
+def test_training_and_heldout_level_seeds_stay_in_their_ranges(make):
     seen = []
     for start, count in ((0, 5), (10**6, 10**5)):
         env = make(8, num_levels=count, start_level=start, distribution_mode="hard")
@@ -132,7 +132,7 @@ def test_the_time_limit_is_truncated_exactly_at_its_step(make):
     assert infos["final_obs_is_previous"].all()
 
 
-def test_the_limit_counts_the_steps_of_each_env_alone(make):
+def test_the_limit_counts_the_steps_of_each_env_by_itself(make):
     env = make(2, "maze", num_levels=50)
     env.reset()
     play(env, 60)
@@ -194,7 +194,7 @@ def test_the_final_frame_is_the_one_before_and_says_so(make):
     assert ends > 5
 
 
-def test_a_shorter_limit_shows_the_true_last_frame_and_moves_on_alone(make):
+def test_a_shorter_limit_gives_the_true_final_frame(make):
     free, short = make(3, num_levels=30, seed=6), make(3, num_levels=30, seed=6, max_episode_steps=12)
     free.reset()
     short.reset()
@@ -234,7 +234,7 @@ def test_a_limit_at_or_above_the_games_own_changes_nothing(make):
     assert make(1, "maze", max_episode_steps=499).max_episode_steps == 499
 
 
-def test_reset_mask_leaves_the_other_rows_alone(make):
+def test_reset_mask_leaves_the_other_rows_unchanged(make):
     masked, plain = make(3, num_levels=100_000, seed=5), make(3, num_levels=100_000, seed=5)
     masked.reset()
     plain.reset()
@@ -291,7 +291,7 @@ def test_state_carries_the_step_count_and_the_previous_frame(make):
     np.testing.assert_array_equal(infos["final_obs"][0], frames[0])
 
 
-def test_a_state_of_another_world_is_refused(make):
+def test_a_state_of_other_options_is_refused(make):
     first, second = make(2, num_levels=40), make(2, num_levels=41)
     first.reset()
     with pytest.raises(UsageError, match="num_levels: 40 -> 41"):
@@ -343,7 +343,7 @@ def test_no_state_before_reset_or_with_generated_assets(make):
         ({"seed_of_all": 3}, "unknown option 'seed_of_all'"),
     ],
 )
-def test_a_bad_value_is_an_error_in_python_never_the_end_of_the_process(options, message):
+def test_a_bad_value_is_an_error_in_python(options, message):
     with pytest.raises(UsageError, match=message) as caught:
         ProcgenVectorEnv(**options)
     assert "\n" not in str(caught.value)
@@ -477,7 +477,7 @@ def test_a_missing_procgen_names_the_wheel(monkeypatch):
         ("1.26.4", "ImportError('numpy.core.multiarray failed to import')", "reinstall procgen"),
     ],
 )
-def test_a_broken_import_is_blamed_on_numpy_only_where_numpy_broke_it(monkeypatch, tmp_path, version, failure, message):
+def test_a_broken_import_names_numpy_only_where_numpy_broke_it(monkeypatch, tmp_path, version, failure, message):
     (tmp_path / "procgen.py").write_text(f"raise {failure}")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "procgen", raising=False)

@@ -1,4 +1,4 @@
-"""The blob: what is found in it is what the picture shows, what is patched is what a native option draws."""
+"""The blob: factors agree with the frame, and a patch draws what the native option draws."""
 
 import struct
 
@@ -47,7 +47,7 @@ def test_the_walk_reaches_the_end_mark_of_every_game(make, game):
         assert struct.unpack_from("<i", blob, layout.option("restrict_themes"))[0] == 0
 
 
-def test_what_is_patched_is_found_there_and_nothing_else_changes(make):
+def test_a_patch_changes_its_bytes_and_nothing_else(make):
     blob = make(1).blobs()[0]
     other = patch(blob, wall_theme=5, agent_theme=4, background_index=61, use_backgrounds=False)
     told = factors([other])
@@ -86,7 +86,7 @@ def monochrome(kind, theme=0):
     return [64 * (digit + 1) - 1 for digit in (k // 16, k // 4 % 4, k % 4)]
 
 
-def test_the_factors_are_where_the_picture_shows_them(make):
+def test_factors_agree_with_the_frame(make):
     assert monochrome(1) == [255, 191, 191]  # the coin: k = 58, 322 in base 4: pink
     env = make(64, steps=130, use_monochrome_assets=True, use_backgrounds=False)
     told = env.factors()
@@ -170,7 +170,7 @@ def test_a_bad_patch_is_one_line(make, changes, message):
     assert "\n" not in str(caught.value)
 
 
-def test_themes_and_factors_are_coinruns_alone_and_a_lost_view_is_said(make):
+def test_themes_and_factors_of_other_games_are_refused(make):
     maze, wide = make(1, "maze", steps=0), make(1, center_agent=False, steps=0)
     with pytest.raises(UsageError, match="in coinrun alone, not in maze"):
         patch(maze.blobs()[0], wall_theme=1)

@@ -1,4 +1,4 @@
-"""The rooms as a world: walking, touching, cameras, and that the observation says what is there."""
+"""Rooms: walking, touching, cameras, and observations that agree with the ground truth."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_the_fence_stops_the_agent():
     np.testing.assert_allclose(env.agent, [(2.3, 1.0)] * 2)
 
 
-def test_touching_the_goal_pays_and_another_object_costs():
+def test_touching_the_goal_gives_1_and_another_object_minus_1():
     env = still()
     env.heading[1] = 6  # env 1 walks to (-1, 0)
     # touching is nearer than 0.4 + 0.25 + 0.1 = 0.75: not after one step (0.7 away? no: 1 - 0.3 = 0.7 < 0.75)
@@ -85,7 +85,7 @@ def test_pose_goal_and_image():
     assert checked > 30
 
 
-def test_the_moving_camera_wanders_and_the_first_person_looks_ahead():
+def test_the_moving_camera_wanders_and_first_person_faces_ahead():
     env = RoomsVectorEnv(50, seed=3, camera="moving", num_levels=1000)
     seen, _ = env.reset()
     angle = np.arctan2(seen["pose"][:, 1], seen["pose"][:, 0])
@@ -101,7 +101,7 @@ def test_the_moving_camera_wanders_and_the_first_person_looks_ahead():
     assert (eye.masks() < 4).all()  # the agent does not see itself
 
 
-def test_the_agent_is_seen_from_outside_where_it_is():
+def test_the_outer_cameras_show_the_agent_in_its_place():
     for camera in ("fixed", "moving"):
         env = RoomsVectorEnv(100, seed=4, camera=camera, num_levels=1000)
         env.reset()
@@ -179,7 +179,7 @@ def test_views_are_the_same_whatever_the_number_of_envs():
         np.testing.assert_array_equal(found[0][key], found[1][key][:2])
 
 
-def test_views_leave_the_world_as_it_is():
+def test_views_leave_the_state_unchanged():
     looked_at, left = (RoomsVectorEnv(3, seed=10, camera="moving", max_episode_steps=4) for _ in range(2))
     looked_at.reset()
     left.reset()

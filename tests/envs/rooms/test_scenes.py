@@ -1,4 +1,4 @@
-"""The ray caster against geometry worked out by hand, and what a seed promises."""
+"""The ray caster against geometry worked out by hand, and scenes that follow from their seeds."""
 
 import numpy as np
 import pytest
@@ -115,7 +115,7 @@ def test_light_from_above_brightens_tops():
     assert palettes(scene).surfaces.shape == (1, 6 * 64)
 
 
-def test_a_scene_and_its_views_depend_on_the_seed_alone():
+def test_a_scene_and_its_views_depend_on_nothing_but_the_seed():
     many, one = scenes([5, 9, 12], views=3), scenes([9], views=3)
     np.testing.assert_array_equal(many.images[1], one.images[0])
     np.testing.assert_array_equal(many.poses[1], one.poses[0])

@@ -1,4 +1,4 @@
-"""The factor grid: what a factor changes, by how much, and which images are the same."""
+"""The factor grid: the change by each factor, and images that are the same."""
 
 import numpy as np
 import pytest
@@ -58,7 +58,7 @@ def test_fixed_factor_batches_and_draws():
     np.testing.assert_allclose(np.bincount(drawn[:, 0]) / 6000, 1 / 3, atol=0.03)  # 5 s.e.
 
 
-def test_held_out_hues_are_never_shown_in_training():
+def test_training_never_has_held_out_hues():
     train, heldout = DSprites(True, "train").sample_factors(2000, 0), DSprites(True, "heldout").sample_factors(2000, 0)
     for column in (5, 6):
         assert set(train[:, column]) == {0, 1, 3, 4, 6, 7}

@@ -1,4 +1,4 @@
-"""The sprite world: what touches what, which distractors there are, and that nothing touches at the start."""
+"""Sprites: touching, the pairs of distractors, and starts without touch."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from envs.sprites.env import TARGET, SpritesVectorEnv
 from envs.sprites.renderer import COLOURS, SHAPES
 
 
-def test_touching_the_target_pays_one_and_a_distractor_costs_one():
+def test_touching_the_target_gives_1_and_a_distractor_minus_1():
     env = SpritesVectorEnv(3, seed=1, distractors=2)
     env.reset()
     # reach = 0.75 (3.5 + 6.5) = 7.5; from 9 pixels left a step of 3 leads to 6 < 7.5
@@ -70,7 +70,7 @@ def test_each_distractor_shares_exactly_one_thing_with_the_target():
     }
 
 
-def test_a_level_looks_the_same_whatever_the_seed_and_the_mask_is_exact():
+def test_a_level_is_the_same_for_every_seed_and_the_mask_is_exact():
     one, two = SpritesVectorEnv(2, seed=1, num_levels=1), SpritesVectorEnv(2, seed=9, num_levels=1)
     np.testing.assert_array_equal(one.reset()[0], two.reset()[0])
     mask = one.masks()

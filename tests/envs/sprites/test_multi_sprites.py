@@ -1,4 +1,4 @@
-"""Scenes of several sprites: masks, visibility and occlusion by hand, and what the options promise."""
+"""Scenes of several sprites: masks, visibility and occlusion by hand, and the limits of every option."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_edges_mix_in_quarters():
     assert image[0, 12, 7].tolist() == [0, 0, 0]
 
 
-def test_visibility_is_seen_over_unoccluded():
+def test_visibility_is_visible_over_unoccluded_pixels():
     data = MultiSprites(mode="coloured", counts=(4, 4), seed=2)
     scenes = data.scenes(np.arange(40))
     for i in range(40):
@@ -63,7 +63,7 @@ def test_visibility_is_seen_over_unoccluded():
     assert scenes.visibility.min() < 0.9  # some are hidden in part
 
 
-def test_a_scene_depends_on_its_number_alone():
+def test_a_scene_depends_on_nothing_but_its_number():
     data = MultiSprites(seed=5)
     many, one = data.scenes(np.array([3, 7, 11])), data.scenes(np.array([7]))
     np.testing.assert_array_equal(many.image[1], one.image[0])

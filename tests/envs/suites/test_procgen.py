@@ -45,7 +45,7 @@ def test_coinrun_visual_has_variants_twice_and_layouts_on_heldout():
     assert len(task.visual_variants) == 1 + len(variants)
 
 
-def test_coinrun_shifts_has_every_shift_on_training_and_unseen_levels():
+def test_coinrun_shifts_has_every_shift_on_both_kinds_of_levels():
     assert set(SHIFTS) == set(KNOWN_SHIFTS)
     (task,) = build("coinrun-shifts", 20)
     (plain,) = build("coinrun", 20)

@@ -1,4 +1,4 @@
-"""Stacked frames: which frame stands where, above all around the ends of episodes."""
+"""Stacked frames: the place of every frame, above all around the ends of episodes."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def test_oldest_first_and_an_episode_opens_with_copies_of_its_first_frame():
     assert steps(infos["final_obs"][1]) == [1, 2, 3, 4]
 
 
-def test_every_frame_is_the_one_the_world_shows():
+def test_every_stacked_frame_is_the_env_s_own():
     stacked, plain = make(frames=2, seed=6), CountingVectorEnv(3, size=8, episode_length=3, seed=6)
     before = plain.reset()[0]
     stacked.reset()
@@ -92,7 +92,7 @@ def test_a_reset_mask_opens_those_rows_only():
     assert steps(seen) == [[0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 1]]
 
 
-def test_a_world_of_data_stacks_where_it_is_told():
+def test_a_world_with_frames_makes_a_stack():
     world = World("counting", {"size": 40}).stacked(3)
     assert world.make(2, 0).single_observation_space.shape == (40, 40, 9)
     assert world.with_options(size=36).make(2, 0).single_observation_space.shape == (36, 36, 9)

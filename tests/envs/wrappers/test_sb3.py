@@ -62,7 +62,7 @@ def test_observations_are_never_aliased():
         np.testing.assert_array_equal(obs, copy)
 
 
-def test_a_world_that_reuses_its_array_is_refused():
+def test_an_env_that_reuses_its_array_is_refused():
     class Reusing(CountingVectorEnv):
         buffer = np.zeros((2, 8, 8, 3), np.uint8)
 
@@ -157,7 +157,7 @@ def test_a_dict_of_one_image_is_a_box():
     np.testing.assert_array_equal(infos[0]["terminal_observation"][:, 0, 0], [0, 0, 1])
 
 
-def test_state_dict_restores_world_and_running_statistics():
+def test_state_dict_restores_env_and_running_statistics():
     first, second = (Sb3VecEnv(CountingVectorEnv(2, seed=seed, size=8)) for seed in (1, 2))
     first.reset()
     second.reset()
@@ -173,7 +173,7 @@ def test_state_dict_restores_world_and_running_statistics():
             assert x.get("episode", {}).get("l") == y.get("episode", {}).get("l")
 
 
-def test_a_world_without_exact_state_says_so():
+def test_an_env_without_exact_state_is_refused():
     env = Sb3VecEnv(ProcgenVectorEnv(1, use_generated_assets=True))
     env.reset()
     with pytest.raises(UsageError, match="cannot give its exact state"):

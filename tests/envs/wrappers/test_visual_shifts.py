@@ -1,4 +1,4 @@
-"""Shifts by their values, and a shifted world that differs from its world in its pixels alone."""
+"""Shifts by their values, and a shifted env that differs from its env in nothing but pixels."""
 
 import gymnasium as gym
 import numpy as np
@@ -140,7 +140,7 @@ def image(seen):
 
 
 @pytest.mark.parametrize("cls", [CountingVectorEnv, Told])
-def test_a_shifted_world_differs_in_its_pixels_alone(cls):
+def test_a_shifted_env_differs_in_nothing_but_pixels(cls):
     plain, shifted = cls(3, seed=2), ShiftedVectorEnv(cls(3, seed=2), "hue", 1)
     seen, _ = plain.reset()
     other, _ = shifted.reset()
@@ -167,7 +167,7 @@ def test_a_shifted_world_differs_in_its_pixels_alone(cls):
     np.testing.assert_array_equal(shifted.scripted(), plain.scripted())
 
 
-def test_noise_is_new_each_step_repeats_with_the_seed_and_does_not_depend_on_the_number_of_envs():
+def test_noise_is_new_each_step_and_repeats_with_the_seed():
     few, many = (ShiftedVectorEnv(CountingVectorEnv(n, seed=3), "noise", 2) for n in (2, 5))
     first, _ = few.reset(seed=7)
     np.testing.assert_array_equal(first, many.reset(seed=7)[0][:2])
@@ -202,7 +202,7 @@ def test_it_goes_on_from_its_state_noise_included():
 
 
 @pytest.mark.procgen
-def test_a_last_frame_that_was_shown_before_keeps_the_noise_it_had():
+def test_a_final_frame_that_is_the_previous_one_keeps_its_noise():
     env = ShiftedVectorEnv(ProcgenVectorEnv(8, seed=2, num_levels=100), "noise", 3)
     before, _ = env.reset()
     rng, ends = np.random.default_rng(1), 0
@@ -216,7 +216,7 @@ def test_a_last_frame_that_was_shown_before_keeps_the_noise_it_had():
     env.close()
 
 
-def test_rendered_frames_are_those_shown():
+def test_rendered_frames_are_the_observations():
     env = ShiftedVectorEnv(CountingVectorEnv(2, render_mode="rgb_array"), "noise", 1)
     seen, _ = env.reset()
     np.testing.assert_array_equal(env.render(), seen)
@@ -253,7 +253,7 @@ def test_a_bad_shift_is_one_line(arguments, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_world_without_fitting_images_is_refused():
+def test_an_env_without_fitting_images_is_refused():
     env = CountingVectorEnv(2)
     env.single_observation_space = gym.spaces.Box(0, 255, (64, 64, 1), np.uint8)
     with pytest.raises(UsageError, match="needs images of 3 channels, these have 1"):
