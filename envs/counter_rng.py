@@ -21,7 +21,8 @@ def mix(bits: Array, key: int | Array) -> Array:
     value: Array = bits + np.asarray(key, np.int64).astype(np.uint64) + _GAMMA
     value = (value ^ (value >> _30)) * _FIRST
     value = (value ^ (value >> _27)) * _SECOND
-    return value ^ (value >> _31)
+    mixed: Array = value ^ (value >> _31)
+    return mixed
 
 
 def counter_hash(*keys: int | Array) -> Array:

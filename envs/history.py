@@ -17,6 +17,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from envs.registry import UsageError
@@ -94,7 +95,7 @@ class History:
         low, high = self._places(self._block)
         self._finals = {place: final for place, final in self._finals.items() if not low <= place < high}
 
-    def add_obs(self, obs: Mapping[str, Tensor], first: Tensor) -> Obs:
+    def add_obs(self, obs: Mapping[str, Tensor], first: Bool[Tensor, " N"]) -> Obs:
         """Put the newest observations (N, ...) into the next row; returns them as stored, on the device."""
         row = self._next_row()
         self.first[row].copy_(first)
@@ -119,19 +120,19 @@ class History:
             self._staging[key] = torch.empty_like(self._view(key)[0], device="cpu", pin_memory=pinned)
         return self._staging[key].copy_(value)
 
-    def add_features(self, features: Tensor) -> None:
-        """Put features (N, D) of the newest observations beside them."""
+    def add_features(self, features: Float[Tensor, "N D"]) -> None:
+        """Put features of the newest observations beside them."""
         self._raw[FEATURES][self._next_row()].copy_(features)
 
     def add_step(
         self,
-        action: Tensor,
-        reward: Tensor,
-        terminated: Tensor,
-        truncated: Tensor,
+        action: Shaped[Tensor, N * action],
+        reward: Float[Tensor, " N"],
+        terminated: Bool[Tensor, " N"],
+        truncated: Bool[Tensor, " N"],
         finals: Mapping[int, Mapping[str, Tensor]],
     ) -> None:
-        """Complete the newest row: the actions taken there and their results, (N,) each.
+        """Complete the newest row: the actions taken there and their results.
 
         ``finals`` maps a stream to its true final observation, every kept key. A stream that ended and is not in it
         gets ``next_valid`` False.
@@ -149,8 +150,8 @@ class History:
         if self._t == self.n_steps:
             self._complete += 1
 
-    def add_rewards(self, shaped_reward: Tensor) -> None:
-        """Store the reward (T, N) that the agent is trained on: normalised, with bonuses and bootstraps."""
+    def add_rewards(self, shaped_reward: Float[Tensor, "T N"]) -> None:
+        """Store the reward that the agent is trained on: normalised, with bonuses and bootstraps."""
         start = self._block * (self.n_steps + 1)
         self.shaped_reward[start : start + self.n_steps].copy_(shaped_reward)
 
@@ -177,7 +178,7 @@ class History:
             **{name: getattr(self, name)[rows] for name in _STEP_FIELDS},
         )
 
-    def minibatch(self, indices: Tensor, keys: Iterable[str] | None = None) -> Steps:
+    def minibatch(self, indices: Int[Tensor, " B"], keys: Iterable[str] | None = None) -> Steps:
         """Steps (1, B) of the newest rollout at ``indices`` (B,) = t * N + stream, observations ``keys`` or all."""
         return self._steps(indices.unsqueeze(0) + self._places(self._block)[0], keys)
 
@@ -201,8 +202,8 @@ class History:
         values: Tensor = getattr(self, name)[self._rows_of(steps)]
         return values
 
-    def sequences(self, start: Tensor, stream: Tensor, length: int) -> Steps:
-        """(length, B) consecutive steps from step ``start`` (B,) of ``stream`` (B,); step 0 is the oldest kept one."""
+    def sequences(self, start: Int[Tensor, " B"], stream: Int[Tensor, " B"], length: int) -> Steps:
+        """Consecutive steps (length, B) from step ``start`` of ``stream``; step 0 is the oldest kept one."""
         step = start + torch.arange(length, device=self.device).unsqueeze(1)
         return self._steps(self._rows_of(step) * self.n_envs + stream)
 

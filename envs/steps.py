@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 Obs = dict[str, Tensor]
@@ -22,24 +23,24 @@ class Steps:
 
     obs: Obs
     """(T, B, ...) observations that the policy acted on."""
-    action: Tensor
-    """(T, B) int64."""
-    reward: Tensor
-    """(T, B) float32, the environment's own reward: no bonus, no normalisation."""
-    terminated: Tensor
-    """(T, B) bool, the episode ended in a terminal state."""
-    truncated: Tensor
-    """(T, B) bool, the episode was cut off (a time limit)."""
-    next_valid: Tensor
-    """(T, B) bool, False where the env cannot show what truly followed; losses skip those pairs, a bonus is 0."""
-    first: Tensor
-    """(T, B) bool, obs_t opens an episode."""
+    action: Shaped[Tensor, "T B ..."]
+    """int64 where actions are Discrete."""
+    reward: Float[Tensor, "T B"]
+    """The environment's own reward: no bonus, no normalisation."""
+    terminated: Bool[Tensor, "T B"]
+    """The episode ended in a terminal state."""
+    truncated: Bool[Tensor, "T B"]
+    """The episode was cut off (a time limit)."""
+    next_valid: Bool[Tensor, "T B"]
+    """False where the env cannot show what truly followed; losses skip those pairs, a bonus is 0."""
+    first: Bool[Tensor, "T B"]
+    """obs_t opens an episode."""
     make_next_obs: Callable[[], Obs] = field(repr=False)
     """Builds ``next_obs``; called once, only if a loss or a bonus asks."""
-    shaped_reward: Tensor | None = None
-    """(T, B) reward the agent is trained on: normalised, with bonuses and bootstraps; known after its rollout."""
-    context: Tensor | None = None
-    """(T, B, K) vector a bonus gave the policy beside the observation (an option, a skill)."""
+    shaped_reward: Float[Tensor, "T B"] | None = None
+    """Reward the agent is trained on: normalised, with bonuses and bootstraps; known after its rollout."""
+    context: Float[Tensor, "T B K"] | None = None
+    """Vector that a bonus gave the policy beside the observation (an option, a skill)."""
 
     @cached_property
     def next_obs(self) -> Obs:
@@ -47,8 +48,8 @@ class Steps:
         return self.make_next_obs()
 
     @property
-    def done(self) -> Tensor:
-        """(T, B) bool, the episode ended here for either reason."""
+    def done(self) -> Bool[Tensor, "T B"]:
+        """True where the episode ended for either reason."""
         return self.terminated | self.truncated
 
     @property
@@ -67,8 +68,8 @@ class Steps:
         return cls(batched, zero.long(), zero, false, false, false, false, lambda: batched)
 
     @classmethod
-    def windows(cls, obs: Mapping[str, Tensor], first: Tensor) -> Steps:
-        """Windows (T, B, ...) of observations whose actions and rewards are not known; ``first`` (T, B) bool."""
+    def windows(cls, obs: Mapping[str, Tensor], first: Bool[Tensor, "T B"]) -> Steps:
+        """Windows (T, B, ...) of observations whose actions and rewards are not known."""
         done = torch.cat([first[1:], torch.zeros_like(first[:1])])
         known = ~done
         known[-1] = False

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-CHECKED = ["agents", "representations", "intrinsic"]
+CHECKED = ["agents", "representations", "intrinsic", "envs.steps", "envs.history"]
 CASES = {
     "darla": ("ppo", "darla", "online", "float32"),
     "random": ("ppo", "random", "frozen", "float32"),

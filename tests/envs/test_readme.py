@@ -27,5 +27,5 @@ def test_the_environment_and_the_suite_of_the_readme_work(tmp_path, monkeypatch)
     right = env.place.copy() == 6
     _, reward, terminated, _, infos = env.step(np.ones(40, int))
     assert right.any()
-    np.testing.assert_array_equal(reward, right | (infos["final_obs"] != None))  # noqa: E711
-    np.testing.assert_array_equal(terminated, reward == 1)
+    np.testing.assert_array_equal(reward, right | terminated)
+    np.testing.assert_array_equal(infos["_final_obs"], terminated)
