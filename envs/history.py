@@ -126,7 +126,7 @@ class History:
 
     def add_step(
         self,
-        action: Shaped[Tensor, N * action],
+        action: Shaped[Tensor, "N ..."],
         reward: Float[Tensor, " N"],
         terminated: Bool[Tensor, " N"],
         truncated: Bool[Tensor, " N"],

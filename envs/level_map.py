@@ -1,7 +1,7 @@
 """Maps over the cells of a level: the transitions they are drawn from.
 
 An env whose levels consist of cells may have a method ``level_map(make) -> LevelTransitions``, where ``make(n)`` gives
-a new vector env with n copies of one level. Whoever draws a quantity over the cells (as a bonus) looks for it.
+a new vector env with n copies of one level. Drawings of a quantity over the cells (as a bonus) use it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Observation spaces: key names, images and their memory order, and what a method is told about its environment.
+"""Observation spaces: key names, images and their memory order, and the facts a method is built for.
 
 Environments show images as uint8 (H, W, C); agents see them as (C, H, W), a view of the same memory. Observations are
 dicts by key. A bare image has the key "image", any other bare observation the key "state".

@@ -83,7 +83,7 @@ class Task:
     train_levels: int
     """K: training levels are [0, K)."""
     kind: str = ""
-    """Kind of environment, as "breakout", by which settings that suit it are found; "" has none."""
+    """Kind of environment, as "breakout": the key of settings that suit it; "" has none."""
     motion: int = 1
     """Frames an agent needs at once to know where things go; 1 where a single frame will do."""
     window: int = 0

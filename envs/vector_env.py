@@ -62,7 +62,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
     state_names: ClassVar[tuple[str, ...]] = ()
     """Attributes with one row an env that make up the state, beside the counters of this class."""
     metric_infos: ClassVar[dict[str, tuple[str, str]]] = {}
-    """Per-step infos worth a chart -> (name of the metric, how a rollout sums it up): "distinct", the number of
+    """Per-step infos worth a chart -> (name of the metric, summary over a rollout): "distinct", the number of
     different values since the start; "final", the mean over finished episodes of an episode's last value; "mean" over
     all steps."""
     first_env: int = 0

@@ -95,7 +95,7 @@ LIT, ABOVE = _shadows()
 def view_offsets(height: int) -> Array:
     """Offsets (4, 49) of the view's cells from the agent's own by direction, rows of the image first.
 
-    The agent stands at the bottom centre and looks up.
+    The agent stands at the bottom centre and faces up.
     """
     row, column = np.divmod(np.arange(VIEW * VIEW), VIEW)
     ahead, aside = VIEW - 1 - row, column - VIEW // 2

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from envs import ENVIRONMENTS
-from envs.registry import Registry, UsageError
+from envs.registry import Registry, UsageError, check_int
 
 
 @pytest.fixture
@@ -67,3 +67,31 @@ def test_every_environment_resolves():
         "procgen": "ProcgenVectorEnv",
         "counting": "CountingVectorEnv",
     }
+
+
+def test_an_old_entry_point_group_is_read_with_one_line(monkeypatch, capsys):
+    from importlib.metadata import EntryPoint
+
+    import envs.registry
+
+    points = {
+        "tests.new": [EntryPoint("kiwi", "collections:Counter", "tests.new")],
+        "tests.old": [
+            EntryPoint("kiwi", "evil:Kiwi", "tests.old"),
+            EntryPoint("fig", "collections:deque", "tests.old"),
+        ],
+    }
+    monkeypatch.setattr(envs.registry, "entry_points", lambda group: points[group])
+    registry = Registry("fruit", "tests.new", {}, old_group="tests.old")
+    assert dict(registry) == {"kiwi": "collections:Counter", "fig": "collections:deque"}
+    assert len(registry) == 2
+    assert capsys.readouterr().err == (
+        "fruit kiwi, fig: entry-point group 'tests.old' is now 'tests.new'; the old name is read for one more version\n"
+    )
+
+
+@pytest.mark.parametrize("value", [True, 3.0, "3", 0, 11, None])
+def test_integers_are_checked_with_one_line(value):
+    assert check_int("fruit", "count", 10, 1, 10) == 10
+    with pytest.raises(UsageError, match=r"^fruit: count=.* is not an integer in \[1, 10\]; peel it$"):
+        check_int("fruit", "count", value, 1, 10, "peel it")
