@@ -169,7 +169,7 @@ class RolloutCollector:
         finals = self._final_observations(finished, truncated, infos)
         ended, cut_off = torch.from_numpy(dones), torch.from_numpy(truncated)
         self.history.add_step(self._action.action, torch.from_numpy(rewards), ended & ~cut_off, cut_off, finals)
-        self.runner.episode_start = ended.to(self.policy.device)
+        self.runner.episode_start = ended.to(self.runner.device)
         self._t, self._action = self._t + 1, None
 
     @torch.no_grad()
@@ -205,7 +205,7 @@ class RolloutCollector:
         envs = sorted({*bootstrapped, *true})
         if not envs:
             return {}
-        device = self.policy.device
+        device = self.runner.device
         observations = [self._tensors(infos[i]["terminal_observation"]) for i in envs]
         finals = {key: torch.stack([obs[key] for obs in observations]).to(device) for key in observations[0]}
         if bootstrapped or self.frozen:

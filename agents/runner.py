@@ -47,12 +47,13 @@ class PolicyRunner:
 
     def __init__(self, policy: Policy, num_envs: int, generator: torch.Generator | None = None):
         self.policy, self.num_envs, self.generator = policy, num_envs, generator
+        self.device = policy.device  # which a policy looks up among its parameters each time it is asked
         self.reset()
 
     def reset(self) -> None:
         """Forget the past of all environments: every next observation opens an episode."""
         self.state = self.policy.initial_state(self.num_envs)
-        self.episode_start = torch.ones(self.num_envs, dtype=torch.bool, device=self.policy.device)
+        self.episode_start = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
         self._encoded: tuple[Tensor, State] | None = None  # of the observations that ``act`` gets next
 
     def act(
@@ -152,9 +153,8 @@ class PolicyRunner:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from ``state_dict()`` of an equal runner; the next observations are encoded anew."""
-        device = self.policy.device
-        self.state = tuple(torch.as_tensor(tensor).to(device) for tensor in state["state"])
-        self.episode_start = torch.as_tensor(state["episode_start"]).to(device)
+        self.state = tuple(torch.as_tensor(tensor).to(self.device) for tensor in state["state"])
+        self.episode_start = torch.as_tensor(state["episode_start"]).to(self.device)
         self._encoded = None
 
 
