@@ -1,11 +1,12 @@
-"""Representation modules: what turns an observation into the features the policy acts on.
+"""Representation modules: encoders from observations to the features that the policy acts on.
 
 Read in this order: ``base`` (the contract), ``nets`` (trunks and decoders that two or more methods use), ``cnn`` (the
 end-to-end baseline), ``random`` (a frozen random network), ``vae`` (VAE and beta-VAE), ``darla``, ``monet`` (slots),
-``gqn`` (scenes from several views), ``cpc`` (what comes next), ``unreal`` (auxiliary tasks of the agent), ``augment``
-(random changes of images) and what learns from them, ``simclr``, ``curl`` and ``drac``; then ``pretrain`` (offline
-fit), ``memory`` (what malloc is asked for), ``wrappers`` (motion, and numbers beside the image) and ``frozen`` (a
-frozen representation in front of any stable-baselines3 algorithm).
+``gqn`` (scenes from several views) and its ``gqn_networks``, ``cpc`` (contrastive prediction), ``unreal`` (auxiliary
+tasks of the agent), ``augment`` (random changes of images) and the methods that learn from them, ``simclr``, ``curl``
+and ``drac``; then ``pretrain`` (offline fit), ``malloc`` (settings of malloc for training), ``wrappers`` (stacked
+features, appended vectors) and ``frozen`` (a frozen representation in front of any stable-baselines3 algorithm).
+
 ``REPRESENTATIONS`` maps names to classes; third parties add to it through the entry-point group
 ``rl_transfer.representations``, or name a class as ``--repr mypkg.mine:Mine``.
 """

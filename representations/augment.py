@@ -1,4 +1,4 @@
-"""Random changes of images that leave a frame's meaning as it is: what contrastive losses and DrAC call augmentations.
+"""Augmentations: random changes of images that leave a frame's meaning as it is, for contrastive losses and DrAC.
 
     image uint8 (B, C, H, W) -> uint8 (B, C, H, W), channels-last, every draw from one generator
 
@@ -6,7 +6,7 @@ Each image of the batch has its own draw. The frames stacked in its channels sha
 ``channels`` says how many channels one frame has (3: colours, 1: grey).
 
 ``crop`` and the sizes of ``cutout`` and ``colour`` are those of DrAC (Raileanu et al. 2021) at 64x64. Which one helps
-is a question of the game: ``colour`` destroys what is told by colour alone (keys, goals).
+depends on the game: ``colour`` destroys what differs in colour alone (keys, goals).
 
 Differs from the paper: ``colour`` scales each channel where theirs turns the hue in HSV; ``cutout`` places its box
 anywhere, theirs on a diagonal.
@@ -18,6 +18,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from envs.registry import UsageError
@@ -25,11 +26,14 @@ from envs.registry import UsageError
 JITTER = 0.4
 """Brightness, contrast, saturation and channel gains are uniform in 1 - JITTER .. 1 + JITTER, as in DrAC."""
 BOX = (7 / 64, 22 / 64)
-"""Sides of the cut-out box as parts of the image's side; DrAC: 7 to 21 pixels of 64."""
+"""Sides of the cut-out box as fractions of the image's side; DrAC: 7 to 21 pixels of 64."""
 
 
-def shift(image: Tensor, dy: Tensor, dx: Tensor) -> Tensor:
-    """Output pixel (y, x) is input pixel (y + dy, x + dx), beyond the border the nearest one; dy, dx (B,) int64."""
+Images = UInt8[Tensor, "B C H W"]
+
+
+def shift(image: Images, dy: Int[Tensor, " B"], dx: Int[Tensor, " B"]) -> Images:
+    """Images whose pixel (y, x) is the input's (y + dy, x + dx), beyond the border the nearest one."""
     B, C, H, W = image.shape
     device = image.device
     row = (torch.arange(H, device=device) + dy[:, None]).clamp_(0, H - 1)
@@ -41,16 +45,22 @@ def shift(image: Tensor, dy: Tensor, dx: Tensor) -> Tensor:
     return pixels.view(B, H, W, C).permute(0, 3, 1, 2)
 
 
-def crop(image: Tensor, generator: torch.Generator, pad: int = 12, channels: int = 3) -> Tensor:
-    """Pad by repeating the border, cut back to size at a uniform offset: a shift by -pad..pad pixels each way."""
+def crop(image: Images, generator: torch.Generator, pad: int = 12, channels: int = 3) -> Images:
+    """Pad by repeating the border, then cut back to size at a uniform offset: a shift by -pad..pad pixels each way."""
     draws = torch.randint(-pad, pad + 1, (2, len(image)), generator=generator, device=image.device)
     return shift(image, draws[0], draws[1])
 
 
-def recolour(image: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor, gain: Tensor) -> Tensor:
-    """Scale channels, then saturation, contrast and brightness; 1 changes nothing.
+def recolour(
+    image: Images,
+    brightness: Float[Tensor, " B"],
+    contrast: Float[Tensor, " B"],
+    saturation: Float[Tensor, " B"],
+    gain: Float[Tensor, "B c"],
+) -> Images:
+    """Scale channels, then saturation, contrast and brightness; a factor of 1 changes nothing.
 
-    Factors (B,), and ``gain`` (B, c), c the channels of one frame:
+    c is the number of channels of one frame:
 
         x' = gain x,  x'' = grey + saturation (x - grey),  x''' = brightness (mean + contrast (x'' - mean)),
 
@@ -70,15 +80,15 @@ def recolour(image: Tensor, brightness: Tensor, contrast: Tensor, saturation: Te
     return result.clamp_(0, 255).to(torch.uint8).view(B, H, W, C).permute(0, 3, 1, 2)
 
 
-def colour(image: Tensor, generator: torch.Generator, pad: int = 12, channels: int = 3) -> Tensor:
-    """Another brightness, contrast, saturation and tint of the whole image."""
+def colour(image: Images, generator: torch.Generator, pad: int = 12, channels: int = 3) -> Images:
+    """Draw another brightness, contrast, saturation and tint for the whole image."""
     draws = torch.rand(len(image), 3 + max(3, channels), generator=generator, device=image.device)
     draws = draws * (2 * JITTER) + (1 - JITTER)
     return recolour(image, draws[:, 0], draws[:, 1], draws[:, 2], draws[:, 3 : 3 + channels])
 
 
-def cutout(image: Tensor, generator: torch.Generator, pad: int = 12, channels: int = 3) -> Tensor:
-    """A box of one random colour, wholly inside the image, its place and its sides uniform."""
+def cutout(image: Images, generator: torch.Generator, pad: int = 12, channels: int = 3) -> Images:
+    """Paint a box of one random colour, wholly inside the image, its place and its sides uniform."""
     B, C, H, W = image.shape
     device = image.device
     draws = torch.rand(B, 4, generator=generator, device=device)
@@ -88,8 +98,8 @@ def cutout(image: Tensor, generator: torch.Generator, pad: int = 12, channels: i
     return torch.where(inside, fill, image).contiguous(memory_format=torch.channels_last)
 
 
-def _span(length: Tensor, start: Tensor, side: int) -> Tensor:
-    """(B, side) bool: an interval of random length and place, from two draws (B,) in [0, 1)."""
+def _span(length: Float[Tensor, " B"], start: Float[Tensor, " B"], side: int) -> Bool[Tensor, "B side"]:
+    """Interval of random length and place, from two draws in [0, 1)."""
     low, high = max(1, round(BOX[0] * side)), max(1, round(BOX[1] * side) - 1)
     count = low + (length * (high - low + 1)).long()
     begin = (start * (side - count + 1)).long()
@@ -102,7 +112,7 @@ AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator, int, int], Tensor]] 
     "colour": colour,
     "cutout": cutout,
 }
-"""All take (image, generator, pad, channels); only ``crop`` reads ``pad``, in pixels, and it alone not ``channels``."""
+"""All take (image, generator, pad, channels). ``crop`` reads ``pad``, in pixels; the other two read ``channels``."""
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -112,8 +122,8 @@ def check_names(names: Sequence[str]) -> None:
             raise UsageError(f"unknown augmentation '{name}'; known: {', '.join(AUGMENTATIONS)}")
 
 
-def augment(image: Tensor, names: Sequence[str], pad: int, channels: int, generator: torch.Generator) -> Tensor:
-    """The named augmentations of uint8 images (B, C, H, W), one after the other; ``channels`` of one frame."""
+def augment(image: Images, names: Sequence[str], pad: int, channels: int, generator: torch.Generator) -> Images:
+    """Images after the named augmentations, one after the other; ``channels`` of one frame."""
     check_names(names)
     for name in names:
         image = AUGMENTATIONS[name](image, generator, pad, channels)

@@ -9,11 +9,11 @@ Negatives are the other frames of the batch of windows, of any time and stream, 
 context begins anew with every episode, and pairs with an episode's end between them are left out.
 
 ``encode`` returns z, the trunk's rectified dense layer (512 or 256 numbers): the network of ``cnn``. Offline it learns
-from windows of a random policy's steps; online, as in the paper's RL part, beside PPO or A2C, from windows of what the
-agent itself just did, 30 steps ahead, whatever the length of a rollout.
+from windows of a random policy's steps; online, as in the paper's RL section, with PPO or A2C, from windows of the
+agent's newest steps, 30 steps ahead, whatever the length of a rollout.
 
-Differs from the paper: the GRU serves the loss alone, the policy sees z, as the agents here are feed-forward (there it
-is the agent's LSTM); windows of 32 steps, not 100.
+Differs from the paper: the GRU serves the loss alone, and the policy takes z, as the agents here are feed-forward
+(there it is the agent's LSTM); windows of 32 steps, not 100.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from envs.spaces import EnvSpec
 from envs.steps import Steps, flatten
-from representations.base import Config, Heads, Phase, feature_std
+from representations.base import Config, Heads, Loss, Phase, feature_std
 from representations.cnn import Trunked
 
 
@@ -38,11 +39,11 @@ class CpcConfig(Config):
     window: int = 32
     """Steps of a window."""
     ahead: int = 30
-    """Predicted steps ahead, 1 .. ahead; the paper's RL part has 30."""
+    """Predicted steps ahead, 1 .. ahead; the paper's RL section has 30."""
     context: int = 256
     """Size of c."""
     negatives: int = 1024
-    """Most negatives of a pair."""
+    """Negatives of a pair at most."""
     learning_rate: float = 2e-4
     """Adam, offline; the paper's, for speech and images."""
     batch: int = 512
@@ -51,10 +52,12 @@ class CpcConfig(Config):
     def __post_init__(self) -> None:
         self.at_least(window=2, ahead=1, context=1, negatives=1, learning_rate=0, batch=1)
         if self.ahead >= self.window:
-            raise ValueError(f"ahead={self.ahead}: a window of {self.window} steps shows less; give a longer window")
+            raise ValueError(f"ahead={self.ahead}: a window of {self.window} steps holds less; give a longer window")
 
 
 class Cpc(Trunked):
+    """See the module docstring."""
+
     Config = CpcConfig
 
     def __init__(self, spec: EnvSpec, config: Any = None):
@@ -64,43 +67,46 @@ class Cpc(Trunked):
         self.predictors = nn.ModuleList(
             nn.Linear(config.context, self.features_dim, bias=False) for _ in range(config.ahead)
         )
-        self.window = config.window  # type: ignore[misc]
 
-    def contexts(self, z: Tensor, first: Tensor) -> Tensor:
-        """c (T, B, context) of z (T, B, D); where ``first`` (T, B), nothing came before."""
+    @property
+    def window(self) -> int:
+        return int(self.config.window)
+
+    def contexts(self, z: Float[Tensor, "T B D"], first: Bool[Tensor, "T B"]) -> Float[Tensor, "T B G"]:
+        """Contexts c of size G = ``context``; ``first`` marks frames that open an episode."""
         c = z.new_zeros(z.shape[1], self.config.context)
-        found = []
-        for now, opens in zip(z, first, strict=True):
-            c = self.gru(now, c.masked_fill(opens.unsqueeze(1), 0))
-            found.append(c)
-        return torch.stack(found)
+        contexts = []
+        for z_now, opens in zip(z, first, strict=True):
+            c = self.gru(z_now, c.masked_fill(opens.unsqueeze(1), 0))
+            contexts.append(c)
+        return torch.stack(contexts)
 
-    def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> Loss:
         T, B = steps.shape
         z = self.trunk(flatten(steps.obs)["image"])
         c = self.contexts(z.unflatten(0, (T, B)), steps.first)
         pool = self._pool(T * B, generator)
         episode = steps.first[1:].cumsum(0)
         episode = torch.cat([torch.zeros_like(episode[:1]), episode])
-        place = torch.arange(T * B, device=z.device).view(T, B)
+        index = torch.arange(T * B, device=z.device).view(T, B)
         losses = []
         for k, predictor in enumerate(self.predictors, 1):
-            together = episode[k:] == episode[:-k]
-            predicted, target = predictor(c[:-k][together]), place[k:][together]
+            same_episode = episode[k:] == episode[:-k]
+            predicted, target = predictor(c[:-k][same_episode]), index[k:][same_episode]
             losses.append(info_nce(predicted, z, target, pool))
-        every = torch.cat(losses)
-        loss = every.sum() / max(len(every), 1)
-        count = math.log(len(pool) + (len(pool) < T * B))
+        pair_losses = torch.cat(losses)
+        loss = pair_losses.sum() / max(len(pair_losses), 1)
+        log_candidates = math.log(len(pool) + (len(pool) < T * B))
         metrics = {
             "info_nce": loss.detach(),
-            "information": count - loss.detach(),
-            "information_next": count - losses[0].detach().sum() / max(len(losses[0]), 1),
+            "information": log_candidates - loss.detach(),
+            "information_next": log_candidates - losses[0].detach().sum() / max(len(losses[0]), 1),
             "feature_std": feature_std(z),
         }
         return loss, metrics
 
-    def _pool(self, frames: int, generator: torch.Generator) -> Tensor:
-        """Places (n,) of the frames that serve as negatives: all, or so many drawn ones."""
+    def _pool(self, frames: int, generator: torch.Generator) -> Int[Tensor, " n"]:
+        """Indices of the frames that serve as negatives: all, or a random subset of ``negatives``."""
         if frames - 1 <= self.config.negatives:
             return torch.arange(frames, device=generator.device)
         order = torch.randperm(frames, generator=generator, device=generator.device)
@@ -111,9 +117,14 @@ class Cpc(Trunked):
         return [Phase("cpc", fit.parameters, fit.loss, self.config.learning_rate, batch=self.config.batch)]
 
 
-def info_nce(predicted: Tensor, z: Tensor, target: Tensor, pool: Tensor) -> Tensor:
-    """Loss (Q,) in nats of predictions (Q, D) among frames z (F, D): ``target`` (Q,) is the true one's place, ``pool``
-    (n,) the places of the negatives; where the true one is among them it counts once."""
+def info_nce(
+    predicted: Float[Tensor, "Q D"], z: Float[Tensor, "F D"], target: Int[Tensor, " Q"], pool: Int[Tensor, " n"]
+) -> Float[Tensor, " Q"]:
+    """Loss in nats of each prediction among the frames z.
+
+    ``target`` is the index of the true frame, ``pool`` the indices of the negatives. A true frame among the negatives
+    counts once.
+    """
     logits = (predicted @ z[pool].T).float()
     positive = (predicted * z[target]).float().sum(1, keepdim=True)
     others = logits.masked_fill(pool == target.unsqueeze(1), -torch.inf)

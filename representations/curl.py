@@ -3,15 +3,15 @@
 Two random crops of each of B frames (or stacks of frames). The query network encodes one, the key network, a slow copy
 of it, the other; a query must find the key of its own frame among the B:
 
-    loss = mean over i of  -log exp(q_i^T W k_i) / sum_j exp(q_i^T W k_j),   in nats; log B where nothing is told apart
+    loss = mean over i of  -log exp(q_i^T W k_i) / sum_j exp(q_i^T W k_j),   in nats; log B where all keys are alike
     key weights <- m key weights + (1 - m) query weights,                    after every optimizer step
 
 q and k are LayerNorm(linear(h)), W is learnt, no gradient reaches the keys. ``encode`` returns h = trunk(x), the
 rectified dense layer of the query network, of the unchanged image.
 
 Differs from the paper: inside PPO or A2C, where it was SAC and Rainbow; crops by padding (100 -> 84 there); the policy
-sees the trunk's own 512 or 256 features, not 50; W begins as I / sqrt(D), not uniform in 0..1, under which the logits
-of D = 128 normalised numbers would begin with a spread of 37 and tell nothing. The paper gives m = 0.99, its code 0.95
+takes the trunk's own 512 or 256 features, not 50; W begins as I / sqrt(D), not uniform in 0..1, under which the logits
+of D = 128 normalised numbers would begin with a spread of 37 and carry nothing. The paper gives m = 0.99, its code 0.95
 (``encoder_tau`` 0.05). The keys of one micro-batch are the negatives.
 """
 
@@ -24,17 +24,20 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from envs.spaces import EnvSpec
 from envs.steps import Steps, flatten
 from representations.augment import crop
-from representations.base import Config, Heads, Phase, feature_std
+from representations.base import Config, Heads, Loss, Phase, feature_std
 from representations.cnn import Trunked
 
 
-def info_nce(query: Tensor, key: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Loss (nats) and the share of queries whose own key scores highest; query, key (B, D), weight (D, D)."""
+def info_nce(
+    query: Float[Tensor, "B D"], key: Float[Tensor, "B D"], weight: Float[Tensor, "D D"]
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Loss (nats), and the fraction of queries whose own key scores highest."""
     with torch.autocast(query.device.type, enabled=False):
         # cross_entropy subtracts each row's maximum, so that no exponential overflows
         logits = query.float() @ weight.float() @ key.float().T
@@ -48,7 +51,7 @@ class CurlConfig(Config):
     trunk: str = "nature"
     """'nature' or 'impala'."""
     pad: int = 12
-    """Pixels that the crop pads; 12 at 64x64 is DrAC's. 4 keeps small things at the border in sight."""
+    """Pixels that the crop pads; 12 at 64x64 is DrAC's. 4 keeps small objects at the border visible."""
     momentum: float = 0.99
     """m of the key network; 1 never moves it."""
     projection: int = 128
@@ -63,6 +66,8 @@ class CurlConfig(Config):
 
 
 class Curl(Trunked):
+    """See the module docstring."""
+
     Config = CurlConfig
 
     def __init__(self, spec: EnvSpec, config: Any = None):
@@ -73,11 +78,11 @@ class Curl(Trunked):
         self.key_trunk = copy.deepcopy(self.trunk).requires_grad_(False)
         self.key_projection = copy.deepcopy(self.projection).requires_grad_(False)
 
-    def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> Loss:
         return self.contrast(flatten(steps.obs)["image"], generator)
 
-    def contrast(self, image: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """InfoNCE between two crops of each image (B, C, H, W)."""
+    def contrast(self, image: UInt8[Tensor, "B C H W"], generator: torch.Generator) -> Loss:
+        """InfoNCE between two crops of each image."""
         pad = self.config.pad
         features = self.trunk(crop(image, generator, pad))
         with torch.no_grad():
@@ -86,11 +91,11 @@ class Curl(Trunked):
         return loss, {"loss": loss.detach(), "accuracy": accuracy, "feature_std": feature_std(features)}
 
     def phases(self) -> list[Phase]:
-        def own_loss(steps: Steps, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        def offline_loss(steps: Steps, generator: torch.Generator) -> Loss:
             return self.contrast(flatten(steps.obs)["image"], generator)
 
         parameters = [*self.trunk.parameters(), *self.projection.parameters(), self.bilinear]
-        return [Phase("contrast", parameters, own_loss, self.config.learning_rate)]
+        return [Phase("contrast", parameters, offline_loss, self.config.learning_rate)]
 
     @torch.no_grad()
     def after_step(self) -> None:

@@ -7,8 +7,8 @@ J(x) is its bottleneck. (2) A beta-VAE whose reconstruction is compared in J's s
 
 J fixed, its gradient flowing through J into x_hat. (3) The encoder is frozen; RL sees mu(x), as do unseen targets.
 
-``encode`` returns mu (B, latents). The pixels x_hat look like noise, since only J judges them: pictures show them
-through the denoiser too.
+``encode`` returns mu (B, latents). The pixels x_hat resemble noise, since only J measures them: pictures show them
+through the denoiser, too.
 
 Differs from the paper: J's features are standardised by running statistics of stage 1, so that one beta serves every
 game (raw, their scale drifts with the length of stage 1) and a J that shrinks cannot pass for a good one. The trunk is
@@ -23,12 +23,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from envs.spaces import EnvSpec
 from envs.steps import Steps, flatten
-from representations.base import Heads, Phase
+from representations.base import Heads, Loss, Phase
 from representations.nets import Decoder, Shape, make_trunk, orthogonal, pixels
 from representations.vae import Latent, LatentConfig, bernoulli_loss
 
@@ -43,7 +44,7 @@ class DarlaConfig(LatentConfig):
     denoiser_learning_rate: float = 1e-3
     """Adam, stage 1; the paper's."""
     denoiser_share: float = 0.4
-    """Part of the pre-training samples for stage 1; below a third J's reconstructions were blurred."""
+    """Fraction of the pre-training samples for stage 1; below a third J's reconstructions were blurred."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,8 +53,8 @@ class DarlaConfig(LatentConfig):
             raise ValueError(f"denoiser_share={self.denoiser_share}: stage 2 needs samples too; give less than 1")
 
 
-def occlude(image: Tensor, generator: torch.Generator) -> Tensor:
-    """A black rectangle in every frame of (B, C, H, W), both its corners uniform over the frame."""
+def occlude(image: UInt8[Tensor, "B C H W"], generator: torch.Generator) -> UInt8[Tensor, "B C H W"]:
+    """Frames with a black rectangle in each, both its corners uniform over the frame."""
     B, _, H, W = image.shape
     device = image.device
     ys = torch.randint(0, H + 1, (B, 2, 1, 1), generator=generator, device=device)
@@ -74,8 +75,11 @@ class Denoiser(nn.Module):
         self.standardise = nn.BatchNorm1d(bottleneck, affine=False)
         self.decoder = Decoder(bottleneck, shape)
 
-    def forward(self, image: Tensor, learn: bool = False) -> Tensor:
-        """``learn`` standardises by the batch and moves the running statistics; otherwise those serve."""
+    def forward(self, image: Tensor, learn: bool = False) -> Float[Tensor, "B D"]:
+        """J of images, uint8 or floats in [0, 1].
+
+        ``learn`` standardises by the batch and moves the running statistics; otherwise those standardise.
+        """
         hidden = self.trunk.dense(self.trunk.flat(image))
         norm = self.standardise
         hidden = hidden.to(self.trunk.dense.weight.dtype)
@@ -89,36 +93,38 @@ class Darla(Latent):
         super().__init__(spec, config)
         self.denoiser = Denoiser(self.config.trunk, spec.image_shape, self.config.bottleneck)
 
-    def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """Both stages at once: neither's gradient reaches the other's parameters."""
+    def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> Loss:
+        """Sum of both stages: neither's gradient reaches the other's parameters."""
         image = flatten(steps.obs)["image"]
-        first, metrics = self.denoising_loss(image, generator)
-        second, more = self.latent_loss(image, generator)
-        return first + second, {"denoising": metrics["reconstruction"], **more}
+        denoising, denoising_metrics = self.denoising_loss(image, generator)
+        latent, metrics = self.latent_loss(image, generator)
+        return denoising + latent, {"denoising": denoising_metrics["reconstruction"], **metrics}
 
-    def denoising_loss(self, image: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+    def denoising_loss(self, image: UInt8[Tensor, "B C H W"], generator: torch.Generator) -> Loss:
         """Stage 1: Bernoulli cross-entropy of the whole frame given the occluded one, nats per frame."""
         features = self.denoiser(occlude(image, generator), learn=True)
         loss = bernoulli_loss(self.denoiser.decoder(features), pixels(image))
-        raw_std = self.denoiser.standardise.running_var.sqrt().mean()  # type: ignore[union-attr, operator]
+        raw_std = self.denoiser.standardise.running_var.sqrt().mean()  # type: ignore[union-attr]
         return loss, {"reconstruction": loss.detach(), "feature_std": raw_std}
 
-    def features(self, image: Tensor) -> Tensor:
+    def features(self, image: Tensor) -> Float[Tensor, "B D"]:
         """J of images, with a gradient to the images and none to J."""
         fixed = {name: parameter.detach() for name, parameter in self.denoiser.named_parameters()}
-        return functional_call(self.denoiser, fixed, (image,)).float()
+        features: Tensor = functional_call(self.denoiser, fixed, (image,))
+        return features.float()
 
-    def distance(self, logits: Tensor, image: Tensor) -> Tensor:
+    def distance(self, logits: Float[Tensor, "B C H W"], image: UInt8[Tensor, "B C H W"]) -> Float[Tensor, ""]:
         with torch.no_grad():
             target = self.features(image)
         difference = self.features(torch.sigmoid(logits)) - target
         return difference.square().sum(1).mean()
 
-    def penalty(self, divergence: Tensor) -> Tensor:
-        return self.config.beta * divergence
+    def penalty(self, divergence: Float[Tensor, ""]) -> Float[Tensor, ""]:
+        beta: float = self.config.beta
+        return beta * divergence
 
     def phases(self) -> list[Phase]:
-        def denoise(steps: Steps, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        def denoise(steps: Steps, generator: torch.Generator) -> Loss:
             return self.denoising_loss(flatten(steps.obs)["image"], generator)
 
         (vae,) = super().phases()
@@ -126,7 +132,7 @@ class Darla(Latent):
         first = Phase("denoiser", list(self.denoiser.parameters()), denoise, self.config.denoiser_learning_rate, share)
         return [first, Phase(vae.name, vae.parameters, vae.loss, vae.learning_rate, 1 - share)]
 
-    def show(self, logits: Tensor) -> list[Tensor]:
-        """The decoded pixels, and the same through the denoiser."""
+    def show(self, logits: Float[Tensor, "B C H W"]) -> list[Tensor]:
+        """Decoded pixels, and the same through the denoiser."""
         decoded = torch.sigmoid(logits)
         return [decoded, torch.sigmoid(self.denoiser.decoder(self.denoiser(decoded)))]

@@ -21,22 +21,23 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from envs.steps import Steps, flatten
 from representations.augment import augment, check_names
-from representations.base import Config, Heads, feature_std
+from representations.base import Config, Heads, Loss, feature_std
 from representations.cnn import Trunked
 
 
-def policy_distance(logits: Tensor, changed: Tensor) -> Tensor:
-    """KL(softmax(logits) || softmax(changed)) in nats, mean over the batch; both (B, A)."""
+def policy_distance(logits: Float[Tensor, "B A"], changed: Float[Tensor, "B A"]) -> Float[Tensor, ""]:
+    """KL(softmax(logits) || softmax(changed)) in nats, mean over the batch."""
     log_pi, log_changed = F.log_softmax(logits.float(), 1), F.log_softmax(changed.float(), 1)
     return (log_pi.exp() * (log_pi - log_changed)).sum(1).mean()
 
 
-def value_distance(value: Tensor, changed: Tensor) -> Tensor:
-    """Half the squared difference, mean over the batch; both (B,)."""
+def value_distance(value: Float[Tensor, " B"], changed: Float[Tensor, " B"]) -> Float[Tensor, ""]:
+    """Half the squared difference, mean over the batch."""
     return 0.5 * (value.float() - changed.float()).square().mean()
 
 
@@ -45,7 +46,7 @@ class DracConfig(Config):
     trunk: str = "nature"
     """'nature' or 'impala'; the published one is IMPALA's."""
     augmentations: tuple[str, ...] = ("crop",)
-    """Of ``representations.augment``, in this order."""
+    """Names in ``representations.augment``, in this order."""
     pad: int = 12
     """Pixels of 'crop', the paper's at 64x64."""
 
@@ -57,13 +58,13 @@ class DracConfig(Config):
 
 
 class Drac(Trunked):
-    """Online only: its loss asks the policy."""
+    """See the module docstring. Online only: the loss reads the policy."""
 
     Config = DracConfig
     modes = ("online",)
     needs_pretraining = False
 
-    def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> Loss:
         obs = flatten(steps.obs)
         with torch.no_grad():
             logits, value = heads(self.encode(obs)[0], obs)

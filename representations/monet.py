@@ -1,6 +1,6 @@
 """MONet (Burgess et al. 2019, "MONet: unsupervised scene decomposition and representation").
 
-An attention network splits the image into K masks, one after the other; one VAE explains each part. With scope s_0 = 1,
+An attention network splits the image into K masks, one after the other; one VAE models each. With scope s_0 = 1,
 
     m_k = s_{k-1} alpha_k,   s_k = s_{k-1} (1 - alpha_k),   m_K = s_{K-1}              (they sum to 1 at every pixel)
 
@@ -15,7 +15,7 @@ Sizes follow the code published with GENESIS (Engelcke et al. 2020): a U-Net of 
 component VAE of strided convolutions and a spatial-broadcast decoder (Watters et al. 2019).
 
 Differs from the paper: Adam 1e-3 on batches of 16, where many small steps beat RMSProp 1e-4 on 64 within minutes; the
-decoder paints at half resolution by default (a pixel shuffle doubles it), a third faster; U-Net half as wide.
+decoder works at half resolution by default (a pixel shuffle doubles it), a third faster; U-Net half as wide.
 """
 
 from __future__ import annotations
@@ -27,29 +27,32 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from envs.registry import UsageError
 from envs.spaces import EnvSpec
 from envs.steps import Obs, Steps, flatten
-from representations.base import Config, Heads, Phase, Representation, State, feature_std
+from representations.base import Config, Heads, Loss, Phase, Representation, State, feature_std
 from representations.nets import Shape, pixels, tile
 from representations.vae import draw, kl_to_prior
 
 FAINTEST = -12.0
-"""Least log-mask that networks are shown; e^-12 of a pixel is nothing."""
+"""Least log-mask that a network reads; e^-12 of a pixel is negligible."""
 
 
 @dataclass(frozen=True)
 class MonetConfig(Config):
     slots: int = 5
-    """K, parts an image is split into, background included. 5 on multi-dSprites in the published code."""
+    """K, masks an image is split into, background included. 5 on multi-dSprites in the published code."""
     latents: int = 16
     """Size of each slot's z; the published code's."""
     channels: tuple[int, ...] = (16, 16, 32, 32)
-    """Of the attention network's blocks; each but the first sees half the resolution. Published: 32, 32, 64, 64, 64."""
+    """Channels of the attention network's blocks; each but the first halves the resolution. Published: 32, 32, 64, 64,
+    64."""
     decoder_channels: int = 32
-    """Of the component decoder; 16 separated worse."""
+    """Channels of the component decoder; 16 separated worse."""
     full_resolution: bool = False
     """Decode every pixel instead of every other one."""
     background_std: float = 0.09
@@ -61,11 +64,11 @@ class MonetConfig(Config):
     gamma: float = 0.5
     """Weight of the masks' KL; published."""
     pool: str = "flat"
-    """'flat' or 'attention': how the policy takes the slots."""
+    """Way the policy reads the slots: 'flat', side by side, or 'attention'."""
     learning_rate: float = 1e-3
     """Adam."""
     anneal: float = 0.3
-    """Last part of pre-training over which the learning rate falls to 0."""
+    """Last fraction of pre-training over which the learning rate falls to 0."""
     batch: int = 16
     """Images per optimizer step offline."""
 
@@ -89,7 +92,7 @@ class Block(nn.Module):
         self.convolution = nn.Conv2d(before, after, 3, padding=1, bias=False)
         self.scale, self.shift = nn.Parameter(torch.ones(after)), nn.Parameter(torch.zeros(after))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:
         x = self.convolution(x)
         # By hand: twice as fast here as instance_norm, which leaves channels-last memory.
         variance, mean = torch.var_mean(x, (2, 3), correction=0, keepdim=True)
@@ -98,7 +101,7 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """U-Net: image and log-scope (B, C + 1, H, W) -> logit of alpha (B, 1, H, W)."""
+    """U-Net from the image and the log-scope (B, C + 1, H, W) to the logit of alpha (B, 1, H, W)."""
 
     def __init__(self, shape: Shape, channels: tuple[int, ...]):
         super().__init__()
@@ -119,17 +122,18 @@ class Attention(nn.Module):
         self.up = nn.ModuleList(Block(2 * c, a) for c, a in zip(channels[::-1], after, strict=True))
         self.logit = nn.Conv2d(channels[0], 1, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "B C+1 H W"]) -> Float[Tensor, "B 1 H W"]:
         skips = []
-        for place, block in enumerate(self.down):
-            x = block(x[:, :, ::2, ::2] if place else x)
+        for level, block in enumerate(self.down):
+            x = block(x[:, :, ::2, ::2] if level else x)
             skips.append(x)
         x = self.middle(x.flatten(1)).unflatten(1, self.grid)
-        for place, block in enumerate(self.up):
-            if place:
+        for level, block in enumerate(self.up):
+            if level:
                 x = F.interpolate(x, scale_factor=2.0, mode="nearest")
             x = block(torch.cat([x, skips.pop()], 1))
-        return self.logit(x)
+        logit: Tensor = self.logit(x)
+        return logit
 
 
 class Components(nn.Module):
@@ -148,7 +152,7 @@ class Components(nn.Module):
         self.mean, self.log_variance = nn.Linear(256, config.latents), nn.Linear(256, config.latents)
         self.channels, self.factor = C, 1 if config.full_resolution else 2
         h, w, width = -(-H // self.factor), -(-W // self.factor), config.decoder_channels
-        # Broadcast over the grid, z is the same everywhere: its part of the first convolution is a dense layer.
+        # Broadcast over the grid, z is the same everywhere: its term of the first convolution is a dense layer.
         self.broadcast = nn.Linear(config.latents, width)
         self.place = nn.Conv2d(2, width, 3, bias=False)
         self.body = nn.Sequential(
@@ -162,15 +166,15 @@ class Components(nn.Module):
         self.grid: Tensor
         self.size = (H, W)
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, C + 1, H, W) -> mean and log-variance (n, latents) float32."""
+    def encode(self, x: Float[Tensor, "n C1 H W"]) -> tuple[Float[Tensor, "n Z"], Float[Tensor, "n Z"]]:
+        """Mean and log-variance of q(z|x, m), float32, from images with their log-mask as channel C + 1."""
         hidden = self.encoder(x)
         with torch.autocast(hidden.device.type, enabled=False):
             hidden = hidden.to(self.mean.weight.dtype)
             return self.mean(hidden), self.log_variance(hidden)
 
-    def decode(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, latents) -> pixels in [0, 1] (n, C, H, W) and mask logits (n, 1, H, W), float32."""
+    def decode(self, z: Float[Tensor, "n Z"]) -> tuple[Float[Tensor, "n C H W"], Float[Tensor, "n 1 H W"]]:
+        """Pixels in [0, 1] and mask logits of each component, float32."""
         first = self.broadcast(z)[:, :, None, None] + self.place(self.grid)
         H, W = self.size
         out = self.body(first.contiguous(memory_format=torch.channels_last))[:, :, :H, :W].float()
@@ -178,20 +182,26 @@ class Components(nn.Module):
 
 
 class SlotPool(nn.Module):
-    """Four learned questions attend to n slots (B, n * latents); what they read, side by side: (B, 4 * 64)."""
+    """Attention of four learned queries over n slots (B, n * latents); their readings side by side (B, 4 * 64)."""
 
-    QUESTIONS, WIDTH = 4, 64
+    QUERIES, WIDTH = 4, 64
 
     def __init__(self, count: int, latents: int):
         super().__init__()
-        self.latents, self.width = latents, self.QUESTIONS * self.WIDTH
+        self.latents, self.width = latents, self.QUERIES * self.WIDTH
         self.keys, self.values = nn.Linear(latents, self.WIDTH), nn.Linear(latents, self.WIDTH)
-        self.place = nn.Parameter(torch.randn(count, latents) * 0.1)  # tells slots and frames apart
-        self.questions = nn.Parameter(torch.randn(self.QUESTIONS, self.WIDTH) / math.sqrt(self.WIDTH))
+        self.place = nn.Parameter(torch.randn(count, latents) * 0.1)  # distinguishes slots and frames
+        self.queries = nn.Parameter(torch.randn(self.QUERIES, self.WIDTH) / math.sqrt(self.WIDTH))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Load ``queries`` also from checkpoints that called them ``questions``."""
+        if f"{prefix}questions" in state_dict:
+            state_dict[f"{prefix}queries"] = state_dict.pop(f"{prefix}questions")
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def forward(self, x: Float[Tensor, "B nZ"]) -> Float[Tensor, "B W"]:
         slots = x.unflatten(1, (-1, self.latents)) + self.place
-        scores = torch.einsum("qd,bnd->bqn", self.questions, self.keys(slots))
+        scores = torch.einsum("qd,bnd->bqn", self.queries, self.keys(slots))
         return torch.einsum("bqn,bnd->bqd", scores.softmax(-1), self.values(slots)).flatten(1)
 
 
@@ -208,22 +218,26 @@ class Monet(Representation):
         self.features_dim = self.config.slots * self.config.latents
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def masks(self, x: Tensor) -> Tensor:
-        """log m (K, B, 1, H, W) float32 of images (B, C, H, W) in [0, 1]; exp of it sums to 1 over K."""
+    def masks(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "K B 1 H W"]:
+        """Log-masks log m_k, float32, of images in [0, 1]; the masks sum to 1 over K."""
         log_scope = torch.zeros_like(x[:, :1], dtype=torch.float32)
-        found = []
+        log_masks = []
         for _ in range(self.config.slots - 1):
-            logit = self.attention(beside(x, log_scope)).float()
-            found.append(log_scope + F.logsigmoid(logit))
+            logit = self.attention(with_mask(x, log_scope)).float()
+            log_masks.append(log_scope + F.logsigmoid(logit))
             log_scope = log_scope + F.logsigmoid(-logit)
-        return torch.stack([*found, log_scope])
+        return torch.stack([*log_masks, log_scope])
 
-    def slots(self, x: Tensor, log_masks: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of every slot's z, each (K * B, latents), slot by slot."""
+    def slots(
+        self, x: Float[Tensor, "B C H W"], log_masks: Float[Tensor, "K B 1 H W"]
+    ) -> tuple[Float[Tensor, "KB Z"], Float[Tensor, "KB Z"]]:
+        """Mean and log-variance of every slot's z, slot by slot."""
         K = len(log_masks)
-        return self.components.encode(beside(x.repeat(K, 1, 1, 1), log_masks.flatten(0, 1)))
+        return self.components.encode(with_mask(x.repeat(K, 1, 1, 1), log_masks.flatten(0, 1)))
 
-    def encode(self, obs: Obs, state: State = (), first: Tensor | None = None) -> tuple[Tensor, State]:
+    def encode(
+        self, obs: Obs, state: State = (), first: Bool[Tensor, " B"] | None = None
+    ) -> tuple[Float[Tensor, "B D"], State]:
         x = pixels(obs["image"])
         mean, _ = self.slots(x, self.masks(x))
         return mean.unflatten(0, (self.config.slots, -1)).transpose(0, 1).flatten(1), state
@@ -233,7 +247,7 @@ class Monet(Representation):
             return None
         return SlotPool(frames * self.config.slots, self.config.latents)
 
-    def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> Loss:
         x = pixels(flatten(steps.obs)["image"])
         log_masks = self.masks(x)
         K, B = log_masks.shape[:2]
@@ -256,46 +270,53 @@ class Monet(Representation):
 
     def phases(self) -> list[Phase]:
         (fit,) = super().phases()
+        config = self.config
         return [
-            Phase(
-                "monet", fit.parameters, fit.loss, self.config.learning_rate, 1.0, self.config.batch, self.config.anneal
-            )
+            Phase("monet", fit.parameters, fit.loss, config.learning_rate, batch=config.batch, anneal=config.anneal)
         ]
 
     @torch.no_grad()
-    def pictures(self, obs: Obs, generator: torch.Generator) -> dict[str, np.ndarray]:
-        """``masks``: a column per frame; down: the frame, what is painted, the K masks, the K masked paintings.
-        ``slots``: of the first frame, a row per slot: its latent with the largest KL moved from -3 to 3."""
+    def pictures(self, obs: Obs, generator: torch.Generator) -> dict[str, NDArray[np.uint8]]:
+        """Pictures ``masks`` and ``slots``.
+
+        Masks: a column per frame with the frame, its reconstruction, the K masks and the K masked components. Slots of
+        the first frame: a row per slot, its latent with the largest KL moved from -3 to 3.
+        """
         x = pixels(obs["image"])
         log_masks = self.masks(x)
         K = len(log_masks)
         mean, log_variance = self.slots(x, log_masks)
         decoded, _ = self.components.decode(mean)
         decoded, masks = decoded.unflatten(0, (K, -1)), log_masks.exp()
-        shown = [mask.expand_as(x) for mask in masks]
-        rows = [x.float(), (masks * decoded).sum(0), *shown, *(masks * decoded)]
+        rows = [x.float(), (masks * decoded).sum(0), *(mask.expand_as(x) for mask in masks), *(masks * decoded)]
         divergence = kl_to_prior(mean, log_variance).unflatten(0, (K, -1))[:, 0]
         first = mean.unflatten(0, (K, -1))[:, 0]
         sweeps = [self._sweep(first, slot, int(divergence[slot].argmax())) for slot in range(K)]
         return {"masks": tile(rows, self.spec.channels), "slots": tile(sweeps, self.spec.channels)}
 
-    def _sweep(self, slots: Tensor, slot: int, latent: int) -> Tensor:
-        """Seven images (7, C, H, W): ``slots`` (K, latents) painted with one latent of one slot at -3, -2, ... 3."""
+    def _sweep(self, slots: Float[Tensor, "K Z"], slot: int, latent: int) -> Float[Tensor, "7 C H W"]:
+        """Seven images decoded from ``slots`` with one latent of one slot at -3, -2, ... 3."""
         moved = slots.repeat(7, 1, 1)
         moved[:, slot, latent] = torch.arange(-3.0, 4.0, device=slots.device)
         decoded, logits = self.components.decode(moved.flatten(0, 1))
         decoded, logits = decoded.unflatten(0, (7, -1)), logits.unflatten(0, (7, -1))
-        return (logits.softmax(1) * decoded).sum(1)
+        swept: Tensor = (logits.softmax(1) * decoded).sum(1)
+        return swept
 
 
-def beside(x: Tensor, log_mask: Tensor) -> Tensor:
-    """Images (n, C, H, W) with a log-mask (n, 1, H, W) as one more channel."""
+def with_mask(x: Float[Tensor, "n C H W"], log_mask: Float[Tensor, "n 1 H W"]) -> Float[Tensor, "n C+1 H W"]:
+    """Images with a log-mask as one more channel."""
     joined = torch.cat([x, log_mask.clamp(min=FAINTEST).to(x.dtype)], 1)
     return joined.contiguous(memory_format=torch.channels_last)
 
 
-def mixture_loss(x: Tensor, decoded: Tensor, log_masks: Tensor, std: Tensor) -> Tensor:
-    """-sum over pixels of log sum_k m_k N(x; mu_k, sigma_k^2), nats per image; x (B, C, H, W), others (K, B, ., H, W).
+def mixture_loss(
+    x: Float[Tensor, "B C H W"],
+    decoded: Float[Tensor, "K B C H W"],
+    log_masks: Float[Tensor, "K B 1 H W"],
+    std: Float[Tensor, "K 1 1 1 1"],
+) -> Float[Tensor, ""]:
+    """Minus the sum over pixels of log sum_k m_k N(x; mu_k, sigma_k^2), nats per image.
 
     The Gaussian of a pixel is over all its channels.
     """

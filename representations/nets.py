@@ -1,7 +1,9 @@
-"""Trunks and decoders that two or more methods use, and the one place where uint8 becomes float.
+"""Trunks and decoders that two or more methods use, and the conversion of uint8 to float.
 
 Sizes at 64x64x3: Nature 4.7 M multiply-adds and 0.90 M parameters, IMPALA 30.6 M and 0.62 M. Everything is
 channels-last in memory and takes any image size and number of channels that its strides allow.
+
+Shapes in annotations: T steps, B samples, C H W images, D features, Z latents, A actions, K slots, V views, P poses.
 """
 
 from __future__ import annotations
@@ -12,20 +14,22 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from envs.registry import UsageError
 
 Shape = tuple[int, ...]
-"""(C, H, W) of one image."""
+"""(C, H, W) of one image, or (n,) of a vector."""
 SMALLEST = 36
 """Least side of an image for Nature's strides, in pixels."""
 CODES = 16
-"""A world of symbols shows numbers below this, which mean something each (MiniGrid's go to 10)."""
+"""Codes of a symbolic observation are below this (MiniGrid's go to 10)."""
 
 
-def pixels(image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """uint8 (B, C, H, W) -> float in [0, 1], channels-last.
+def pixels(image: UInt8[Tensor, "B C H W"], dtype: torch.dtype = torch.float32) -> Float[Tensor, "B C H W"]:
+    """uint8 images as floats in [0, 1], channels-last.
 
     The result has the dtype of the running autocast (straight to bfloat16: 0..255 are exact there), else ``dtype``.
     """
@@ -37,8 +41,8 @@ def pixels(image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     return image.to(dtype).contiguous(memory_format=torch.channels_last).div_(255)
 
 
-def one_hot(image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Codes uint8 (B, C, H, W) below CODES -> (B, C * CODES, H, W) of 0 and 1; memory and dtype as of ``pixels``."""
+def one_hot(image: UInt8[Tensor, "B C H W"], dtype: torch.dtype = torch.float32) -> Float[Tensor, "B CK H W"]:
+    """Codes below CODES as C * CODES planes of 0 and 1; memory and dtype as of ``pixels``."""
     kind = image.device.type
     if torch.is_autocast_enabled(kind):
         dtype = torch.get_autocast_dtype(kind)
@@ -56,7 +60,7 @@ def orthogonal(module: nn.Module, gain: float = math.sqrt(2)) -> None:
 
 
 class Trunk(nn.Module):
-    """Convolutions, flatten, one dense layer, relu: (B, C, H, W) -> (B, width).
+    """Body, flatten, one dense layer, relu: (B, C, H, W) -> (B, width).
 
     ``forward`` takes uint8 images, or floats in [0, 1] where a loss must reach the pixels (DARLA's denoiser).
     """
@@ -71,25 +75,26 @@ class Trunk(nn.Module):
         orthogonal(self)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def flat(self, image: Tensor) -> Tensor:
-        """(B, flat_dim), the last convolution's rectified output, flattened in (C, H, W) order."""
+    def flat(self, image: Tensor) -> Float[Tensor, "B F"]:
+        """Rectified output of the last convolution (B, flat_dim), flattened in (C, H, W) order."""
         if image.dtype == torch.uint8:
             image = pixels(image, self.dense.weight.dtype)
-        return self.body(image).flatten(1)
+        flat: Tensor = self.body(image).flatten(1)
+        return flat
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> Float[Tensor, "B D"]:
         return F.relu(self.dense(self.flat(image)), inplace=True)
 
 
 class Nature(Trunk):
     """Mnih et al. 2015; parameters in the order and layout of stable-baselines3's NatureCNN.
 
-    At 84x84, the published size, the two are equal. At 64x64 the published strides would never look at the last 4 rows
-    and columns (there stands Breakout's paddle); a convolution that does not fit is padded, so that every pixel counts.
+    At 84x84, the published size, the two are equal. At 64x64 the published strides would never reach the last 4 rows
+    and columns (where Breakout's paddle is); a convolution that does not fit is padded, so that every pixel counts.
     """
 
     def __init__(self, shape: Shape, width: int = 512):
-        _smallest("nature", shape, SMALLEST)
+        _check_image("nature", shape, SMALLEST)
         layers: list[nn.Module] = []
         before, sides = shape[0], shape[1:]
         for channels, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
@@ -101,30 +106,31 @@ class Nature(Trunk):
 
 
 def _padding(side: int, kernel: int, stride: int) -> int:
-    """The least padding of both ends under which the last window reaches the last pixel."""
+    """Least padding of both ends under which the last window reaches the last pixel."""
     return next(pad for pad in range(stride) if (side + 2 * pad - kernel) % stride <= pad)
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(relu(conv(relu(x))))."""
+    """Residual of two convolutions: x + conv(relu(conv(relu(x))))."""
 
     def __init__(self, channels: int):
         super().__init__()
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         # Only the first relu must copy: x is still needed for the skip. A convolution does not keep its output for
         # the backward pass, so the rest may overwrite it.
         hidden = F.relu(self.first(F.relu(x)), inplace=True)
-        return self.second(hidden).add_(x)
+        residual: Tensor = self.second(hidden)
+        return residual.add_(x)
 
 
 class Impala(Trunk):
     """Espeholt et al. 2018 as in Procgen's PPO (Cobbe et al. 2020): channels 16, 32, 32, two residual blocks each."""
 
     def __init__(self, shape: Shape, width: int = 256, channels: Sequence[int] = (16, 32, 32)):
-        _smallest("impala", shape, 8)
+        _check_image("impala", shape, 8)
         layers: list[nn.Module] = []
         for before, after in zip((shape[0], *channels), channels, strict=False):
             layers += [
@@ -137,23 +143,45 @@ class Impala(Trunk):
 
 
 class Symbols(Trunk):
-    """For worlds of codes, as MiniGrid's symbolic view (3, 7, 7): one-hot, two 3x3 convolutions of 16 and 32, dense.
+    """One-hot, two 3x3 convolutions of 16 and 32, dense: for images of codes, as MiniGrid's symbolic view (3, 7, 7).
 
-    0.3 M multiply-adds at 7x7, a fifteenth of Nature on the same world's pixels.
+    0.3 M multiply-adds at 7x7, a fifteenth of Nature's on the pixels of the same view.
     """
 
     def __init__(self, shape: Shape, width: int = 256):
-        _smallest("symbols", shape, 5)
+        _check_image("symbols", shape, 5)
         body = nn.Sequential(
             nn.Conv2d(shape[0] * CODES, 16, 3), nn.ReLU(inplace=True), nn.Conv2d(16, 32, 3), nn.ReLU(inplace=True)
         )
         super().__init__(body, (shape[0] * CODES, *shape[1:]), width)
 
-    def flat(self, image: Tensor) -> Tensor:
-        return self.body(one_hot(image, self.dense.weight.dtype)).flatten(1)
+    def flat(self, image: Tensor) -> Float[Tensor, "B F"]:
+        flat: Tensor = self.body(one_hot(image, self.dense.weight.dtype)).flatten(1)
+        return flat
 
 
-def _smallest(name: str, shape: Shape, side: int) -> None:
+class Mlp(Trunk):
+    """Two layers of 64 and tanh for a vector observation, the sizes of stable-baselines3's MlpPolicy.
+
+    The policy and the value share both (stable-baselines3 gives each its own). The vector is taken as it is, unscaled.
+    """
+
+    def __init__(self, shape: Shape, width: int = 64):
+        if len(shape) != 1:
+            raise UsageError(f"trunk 'mlp' reads a vector (n,), got an observation of shape {tuple(shape)}")
+        super().__init__(nn.Sequential(nn.Linear(shape[0], 64), nn.Tanh()), shape, width)
+
+    def flat(self, image: Tensor) -> Float[Tensor, "B F"]:
+        flat: Tensor = self.body(image.to(self.dense.weight.dtype))
+        return flat
+
+    def forward(self, image: Tensor) -> Float[Tensor, "B D"]:
+        return torch.tanh(self.dense(self.flat(image)))
+
+
+def _check_image(name: str, shape: Shape, side: int) -> None:
+    if len(shape) != 3:
+        raise UsageError(f"trunk '{name}' reads images (C, H, W), got an observation of shape {tuple(shape)}")
     if min(shape[1:]) < side:
         raise UsageError(
             f"trunk '{name}' needs images of at least {side}x{side}, got {shape[1]}x{shape[2]}; "
@@ -161,22 +189,23 @@ def _smallest(name: str, shape: Shape, side: int) -> None:
         )
 
 
-TRUNKS: dict[str, type[Nature] | type[Impala] | type[Symbols]] = {
+TRUNKS: dict[str, type[Nature] | type[Impala] | type[Symbols] | type[Mlp]] = {
     "nature": Nature,
     "impala": Impala,
     "symbols": Symbols,
+    "mlp": Mlp,
 }
 
 
 def make_trunk(name: str, shape: Shape, width: int | None = None) -> Trunk:
-    """The named trunk for (C, H, W) images; ``width`` of its dense layer defaults to the published one."""
+    """Trunk of this name for observations of ``shape``; ``width`` of its dense layer defaults to the published one."""
     if name not in TRUNKS:
         raise UsageError(f"unknown trunk '{name}'; known: {', '.join(TRUNKS)}")
     return TRUNKS[name](shape) if width is None else TRUNKS[name](shape, width)
 
 
 class GaussianEncoder(nn.Module):
-    """Trunk with a dense layer of 256, then the mean and log-variance of q(z|x), each (B, latents) float32."""
+    """Trunk with a dense layer of 256, then the mean and log-variance of q(z|x)."""
 
     def __init__(self, trunk: str, shape: Shape, latents: int):
         super().__init__()
@@ -184,7 +213,7 @@ class GaussianEncoder(nn.Module):
         self.mean = nn.Linear(256, latents)
         self.log_variance = nn.Linear(256, latents)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image: UInt8[Tensor, "B C H W"]) -> tuple[Float[Tensor, "B Z"], Float[Tensor, "B Z"]]:
         hidden = self.trunk(image)
         with torch.autocast(hidden.device.type, enabled=False):  # a KL of bfloat16 numbers would be noise
             hidden = hidden.to(self.mean.weight.dtype)
@@ -217,13 +246,14 @@ class Decoder(nn.Module):
         )
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Float[Tensor, "B Z"]) -> Float[Tensor, "B C H W"]:
         grid = self.dense(z).unflatten(1, self.grid).contiguous(memory_format=torch.channels_last)
-        return self.body(grid)[:, :, : self.height, : self.width]
+        logits: Tensor = self.body(grid)[:, :, : self.height, : self.width]
+        return logits
 
 
-def tile(rows: list[Tensor], channels: int) -> np.ndarray:
-    """Rows of images (n, C, H, W) in [0, 1] -> one uint8 (R*H, n*W, 3).
+def tile(rows: list[Tensor], channels: int) -> NDArray[np.uint8]:
+    """Picture (R*H, n*W, 3) of R rows of n images (n, C, H, W) in [0, 1].
 
     Of stacked frames the newest is shown, the last ``channels``; one that does not have three is shown as grey.
     """
@@ -232,4 +262,5 @@ def tile(rows: list[Tensor], channels: int) -> np.ndarray:
         grid = grid.mean(2, keepdim=True).expand(-1, -1, 3, -1, -1)
     R, n, _, H, W = grid.shape
     flat = grid.permute(0, 3, 1, 4, 2).reshape(R * H, n * W, 3)
-    return (flat * 255).round().to(torch.uint8).cpu().numpy()
+    picture: NDArray[np.uint8] = (flat * 255).round().to(torch.uint8).cpu().numpy()
+    return picture

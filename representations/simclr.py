@@ -1,11 +1,11 @@
 """SimCLR (Chen et al. 2020, "A simple framework for contrastive learning of visual representations").
 
-Two views of each of B frames by random augmentations. Of the 2B views, each must find its other half (NT-Xent):
+Two views of each of B frames by random augmentations. Each of the 2B views must find its partner (NT-Xent):
 
     loss = mean over views i of  -log exp(s_ij / t) / sum_{k != i} exp(s_ik / t),   s = cosine of g(h_i) and g(h_k),
 
-j the other view of i's frame, t the temperature, g a projection of two layers. In nats; log(2B - 1) where nothing is
-told apart, also when the features are constant.
+j the other view of i's frame, t the temperature, g a projection of two layers. In nats; log(2B - 1) where all views
+are alike, also when the features are constant.
 
 ``encode`` returns h = trunk(x), the rectified dense layer, of the unchanged image; g is dropped.
 
@@ -21,17 +21,18 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from envs.spaces import EnvSpec
 from envs.steps import Steps, flatten
 from representations.augment import augment, check_names
-from representations.base import Config, Heads, Phase, feature_std
+from representations.base import Config, Heads, Loss, Phase, feature_std
 from representations.cnn import Trunked
 
 
-def nt_xent(projected: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Loss (nats), and the share of views that find their partner, of g (2B, D): rows i and B + i are one frame."""
+def nt_xent(projected: Float[Tensor, "N D"], temperature: float) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Loss (nats), and the fraction of views that find their partner, of g (2B, D): rows i and B + i are one frame."""
     with torch.autocast(projected.device.type, enabled=False):  # bfloat16 cosines would be equal to their neighbours
         z = F.normalize(projected.float(), dim=1)
         logits = (z @ z.T / temperature).fill_diagonal_(-torch.inf)
@@ -45,10 +46,10 @@ class SimClrConfig(Config):
     trunk: str = "nature"
     """'nature' or 'impala'."""
     augmentations: tuple[str, ...] = ("crop", "colour")
-    """Of ``representations.augment``, in this order; the paper's two strongest. Leave out 'colour' where colour alone
-    tells things apart (keys, goals)."""
+    """Names in ``representations.augment``, in this order; the paper's two strongest. Leave out 'colour' where objects
+    differ in colour alone (keys, goals)."""
     pad: int = 12
-    """Pixels of 'crop'; 12 at 64x64 is DrAC's. 4 keeps small things at the border in sight."""
+    """Pixels of 'crop'; 12 at 64x64 is DrAC's. 4 keeps small objects at the border visible."""
     temperature: float = 0.1
     """t; 0.1 in the paper at 4096 frames, 0.5 for small batches and small sets."""
     projection: int = 128
@@ -62,6 +63,8 @@ class SimClrConfig(Config):
 
 
 class SimClr(Trunked):
+    """See the module docstring."""
+
     Config = SimClrConfig
 
     def __init__(self, spec: EnvSpec, config: Any = None):
@@ -71,11 +74,11 @@ class SimClr(Trunked):
             nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, self.config.projection)
         )
 
-    def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> Loss:
         return self.contrast(flatten(steps.obs)["image"], generator)
 
-    def contrast(self, image: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """NT-Xent over two views of each image (B, C, H, W)."""
+    def contrast(self, image: UInt8[Tensor, "B C H W"], generator: torch.Generator) -> Loss:
+        """NT-Xent over two views of each image."""
         names, pad, channels = self.config.augmentations, self.config.pad, self.spec.channels
         views = torch.cat([augment(image, names, pad, channels, generator) for _ in range(2)])
         features = self.trunk(views)
@@ -83,7 +86,7 @@ class SimClr(Trunked):
         return loss, {"loss": loss.detach(), "accuracy": accuracy, "feature_std": feature_std(features)}
 
     def phases(self) -> list[Phase]:
-        def own_loss(steps: Steps, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        def offline_loss(steps: Steps, generator: torch.Generator) -> Loss:
             return self.contrast(flatten(steps.obs)["image"], generator)
 
-        return [Phase("contrast", list(self.parameters()), own_loss, self.config.learning_rate)]
+        return [Phase("contrast", list(self.parameters()), offline_loss, self.config.learning_rate)]

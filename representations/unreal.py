@@ -4,19 +4,19 @@
 
 means over steps, drawn from History (replay), each switched by its own field.
 
-* Pixel control: the frame is cut in cells of 4x4 pixels; a cell's pseudo-reward is the mean absolute change of its
+* Pixel control: the frame is cut into cells of 4x4 pixels; a cell's pseudo-reward is the mean absolute change of its
   pixels (0..1), R^c the n-step return of it, discount 0.9, bootstrapped by max_a Q^c. Q = V + A - mean_a A, by a dense
   layer and two transposed convolutions. It stops at episode ends; the step there, whose change is unknown, is left out.
-* Reward prediction: three frames tell whether the reward of the step taken in the last of them is 0, positive or
+* Reward prediction: from three frames, whether the reward of the step taken in the last of them is 0, positive or
   negative. Half of the clips end in a reward, half do not; where one kind is missing, all are of the other.
-* Value replay: the policy's value, regressed on n-step returns of what the agent was paid then (normalised and with
-  bonuses, as its value is), with the agent's discount, bootstrapped by the value now.
+* Value replay: the policy's value, regressed on n-step returns of the shaped reward of that time (normalised and with
+  bonuses, as the value is), with the agent's discount, bootstrapped by the present value.
 
 ``encode`` returns the trunk's rectified dense layer, the network of ``cnn``; with all three off it is ``cnn``, bit for
 bit.
 
-Differs from the paper: no LSTM, PPO or A2C in place of A3C; pixel control and value replay look at the same stretches;
-at 64x64 the 16x16 cells cover the whole frame (80x80 of 84x84 there).
+Differs from the paper: no LSTM, PPO or A2C in place of A3C; pixel control and value replay share their windows; at
+64x64 the 16x16 cells cover the whole frame (80x80 of 84x84 there).
 """
 
 from __future__ import annotations
@@ -26,20 +26,21 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from envs.history import History
 from envs.registry import UsageError
 from envs.spaces import EnvSpec
 from envs.steps import Steps, flatten
-from representations.base import Config, Heads, feature_std
+from representations.base import Config, Heads, Loss, feature_std
 from representations.cnn import Trunked
 from representations.nets import pixels
 
 CELL = 4
-"""Pixels, side of a cell."""
+"""Side of a cell, pixels."""
 CLIP = 3
-"""Frames that a reward is predicted from."""
+"""Frames from which a reward is predicted."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,11 @@ class UnrealConfig(Config):
     trunk: str = "nature"
     """'nature' or 'impala'."""
     pixel_control: bool = True
-    """Learn to change pixels."""
+    """Add the pixel-control loss."""
     reward_prediction: bool = True
-    """Learn to see rewards coming."""
+    """Add the reward-prediction loss."""
     value_replay: bool = True
-    """Learn values from older steps too."""
+    """Add the value loss on older steps."""
     pixel_control_coef: float = 0.05
     """c_PC; the paper draws it from 0.01 to 0.1 on Labyrinth, 1e-4 to 1e-2 on Atari."""
     reward_prediction_coef: float = 1.0
@@ -61,9 +62,9 @@ class UnrealConfig(Config):
     pixel_gamma: float = 0.9
     """Discount of pixel control; the paper's."""
     length: int = 20
-    """Steps of a stretch; the paper's."""
+    """Steps in a window; the paper's."""
     clips: int = 64
-    """Clips of a reward-prediction batch."""
+    """Clips in a reward-prediction batch."""
     replay: int = 16_384
     """Frames of all environments together to draw from, the rollout included; at most 32,768."""
 
@@ -75,22 +76,25 @@ class UnrealConfig(Config):
 
 
 class PixelControl(nn.Module):
-    """Features (B, D) -> Q of every cell and action (B, A, H / 4, W / 4)."""
+    """Dueling head: Q of every cell and action, h = H / 4 and w = W / 4 cells a side."""
 
-    def __init__(self, features: int, actions: int, cells: tuple[int, int]):
+    def __init__(self, features_dim: int, num_actions: int, cells: tuple[int, int]):
         super().__init__()
         self.cells = cells
         self.grid = tuple(-(-(side - 2) // 2) for side in cells)  # k4 s2 makes 2 n + 2 of n
-        self.dense = nn.Linear(features, 32 * self.grid[0] * self.grid[1])
-        self.value, self.advantage = nn.ConvTranspose2d(32, 1, 4, 2), nn.ConvTranspose2d(32, actions, 4, 2)
+        self.dense = nn.Linear(features_dim, 32 * self.grid[0] * self.grid[1])
+        self.value, self.advantage = nn.ConvTranspose2d(32, 1, 4, 2), nn.ConvTranspose2d(32, num_actions, 4, 2)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Float[Tensor, "B D"]) -> Float[Tensor, "B A h w"]:
         x = F.relu(self.dense(features)).unflatten(1, (32, *self.grid))
         value, advantage = self.value(x), self.advantage(x)
-        return (value + advantage - advantage.mean(1, keepdim=True)).float()[:, :, : self.cells[0], : self.cells[1]]
+        q: Tensor = (value + advantage - advantage.mean(1, keepdim=True)).float()
+        return q[:, :, : self.cells[0], : self.cells[1]]
 
 
 class Unreal(Trunked):
+    """See the module docstring."""
+
     Config = UnrealConfig
     modes = ("online",)
     needs_pretraining = False
@@ -105,13 +109,21 @@ class Unreal(Trunked):
             self.control = PixelControl(self.features_dim, spec.num_actions, cells)
         if config.reward_prediction:
             self.reward = nn.Sequential(nn.Linear(CLIP * self.trunk.flat_dim, 128), nn.ReLU(), nn.Linear(128, 3))
-        self.has_loss = config.pixel_control or config.reward_prediction or config.value_replay  # type: ignore[misc]
-        self.window, self.memory = max(config.length + 1, CLIP), config.replay  # type: ignore[misc]
 
-    def auxiliary(
-        self, history: History, streams: int, heads: Heads, generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The sum of the tasks that are on."""
+    @property
+    def has_loss(self) -> bool:
+        return bool(self.config.pixel_control or self.config.reward_prediction or self.config.value_replay)
+
+    @property
+    def window(self) -> int:
+        return max(int(self.config.length) + 1, CLIP)
+
+    @property
+    def memory(self) -> int:
+        return int(self.config.replay)
+
+    def auxiliary(self, history: History, streams: int, heads: Heads, generator: torch.Generator) -> Loss:
+        """Sum of the tasks that are on."""
         config = self.config
         total: Tensor = torch.zeros((), device=generator.device)
         metrics: dict[str, Tensor] = {}
@@ -133,7 +145,7 @@ class Unreal(Trunked):
             total = total + config.reward_prediction_coef * loss
         return total, {name: value.detach() for name, value in metrics.items()}
 
-    def pixel_control_loss(self, steps: Steps, features: Tensor) -> Tensor:
+    def pixel_control_loss(self, steps: Steps, features: Float[Tensor, "TB D"]) -> Float[Tensor, ""]:
         """Sum over cells of squared errors, mean over the steps but the last, which only bootstraps."""
         T, B = steps.shape
         q = self.control(features).unflatten(0, (T, B))
@@ -142,65 +154,68 @@ class Unreal(Trunked):
         reward = change.masked_fill(done[:, :, None, None], 0)
         target = n_step_returns(reward, done, q[-1].detach().amax(1), self.config.pixel_gamma)
         action = steps.action[:-1, :, None, None, None].expand(-1, -1, 1, *q.shape[3:])
-        error = (target - q[:-1].gather(2, action).squeeze(2)).square().sum((2, 3))
+        error: Tensor = (target - q[:-1].gather(2, action).squeeze(2)).square().sum((2, 3))
         return error.masked_fill(done, 0).sum() / (~done).sum().clamp(min=1)
 
-    def value_replay_loss(self, steps: Steps, value: Tensor) -> Tensor:
+    def value_replay_loss(self, steps: Steps, value: Float[Tensor, " TB"]) -> Float[Tensor, ""]:
         """Squared error, mean over the steps but the last."""
         assert steps.shaped_reward is not None
         value = value.unflatten(0, steps.shape).float()
-        # A step cut off by a time limit was paid its bootstrap already, so every end is an end here.
+        # The shaped reward of a step cut off by a time limit holds its bootstrap already, so every end is an end here.
         target = n_step_returns(steps.shaped_reward[:-1], steps.done[:-1], value[-1].detach(), self.spec.discount)
         return (target - value[:-1]).square().mean()
 
-    def reward_prediction_loss(self, clips: Steps) -> Tensor:
+    def reward_prediction_loss(self, clips: Steps) -> Float[Tensor, ""]:
         """Cross-entropy in nats; classes 0: no reward, 1: positive, 2: negative."""
         T, B = clips.shape
-        seen = self.trunk.flat(flatten(clips.obs)["image"]).unflatten(0, (T, B)).transpose(0, 1).flatten(1)
+        frames = self.trunk.flat(flatten(clips.obs)["image"]).unflatten(0, (T, B)).transpose(0, 1).flatten(1)
         reward = clips.reward[-1]
-        kind = (reward > 0).long() + 2 * (reward < 0).long()
-        return F.cross_entropy(self.reward(seen).float(), kind)
+        sign = (reward > 0).long() + 2 * (reward < 0).long()
+        return F.cross_entropy(self.reward(frames).float(), sign)
 
-    def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> Loss:
+        """UsageError: the batches come from ``auxiliary``."""
         raise UsageError("unreal draws its own batches from History; call auxiliary(history, ...)")
 
 
-def pixel_change(image: Tensor, channels: int) -> Tensor:
-    """Mean absolute change of each 4x4 cell from frame to frame, in 0..1: (T, B, C, H, W) uint8 -> (T-1, B, H/4, W/4).
+def pixel_change(image: UInt8[Tensor, "T B C H W"], channels: int) -> Float[Tensor, "T-1 B h w"]:
+    """Mean absolute change of each 4x4 cell from frame to frame, in 0..1; h = H // 4, w = W // 4.
 
-    Of stacked frames the newest counts, the last ``channels``. Sides that are no multiple of 4 lose their rest.
+    Of stacked frames the newest counts, the last ``channels``. Pixels beyond the last whole cell are left out.
     """
     x = pixels(image[:, :, -channels:].flatten(0, 1)).float().unflatten(0, image.shape[:2])
     change = (x[1:] - x[:-1]).abs().mean(2)
     return F.avg_pool2d(change, CELL)
 
 
-def n_step_returns(reward: Tensor, done: Tensor, bootstrap: Tensor, gamma: float) -> Tensor:
-    """R_t = r_t + gamma (1 - done_t) R_{t+1}, R_T = ``bootstrap``: (T, B, ...) from (T, B, ...), (T, B), (B, ...)."""
+def n_step_returns(
+    reward: Float[Tensor, "T B *cells"], done: Bool[Tensor, "T B"], bootstrap: Float[Tensor, " B *cells"], gamma: float
+) -> Float[Tensor, "T B *cells"]:
+    """Returns R_t = r_t + gamma (1 - done_t) R_{t+1}, R_T = ``bootstrap``."""
     alive = gamma * (~done).to(bootstrap.dtype)
     alive = alive.view(*done.shape, *(1,) * (reward.dim() - 2))
-    found, carried = torch.empty_like(reward), bootstrap
+    returns, following = torch.empty_like(reward), bootstrap
     for t in range(len(reward) - 1, -1, -1):
-        carried = found[t] = reward[t] + alive[t] * carried
-    return found
+        following = returns[t] = reward[t] + alive[t] * following
+    return returns
 
 
 def draw_clips(history: History, count: int, generator: torch.Generator) -> Steps:
-    """``count`` clips (3, count) of one episode each; a fair coin decides whether one ends in a reward.
+    """Clips (3, count) of one episode each; a fair coin decides whether a clip ends in a reward.
 
     Raises:
         UsageError: no episode in ``history`` has three steps.
     """
     reward, done = history.column("reward"), history.column("terminated") | history.column("truncated")
-    whole = ~(done[:-2] | done[1:-1])
+    unbroken = ~(done[:-2] | done[1:-1])
     rewarded = reward[CLIP - 1 :] != 0
-    kinds = [(whole & rewarded).nonzero(), (whole & ~rewarded).nonzero()]
+    kinds = [(unbroken & rewarded).nonzero(), (unbroken & ~rewarded).nonzero()]
     kinds = [kind for kind in kinds if len(kind)]
     if not kinds:
         raise UsageError("reward prediction found no three steps of one episode in History; episodes are too short")
     device = generator.device
     which = torch.randint(2, (count,), generator=generator, device=device) % len(kinds)
-    share = torch.rand(count, generator=generator, device=device)
-    drawn = torch.stack([kind[(share * len(kind)).long().clamp(max=len(kind) - 1)] for kind in kinds])
+    quantile = torch.rand(count, generator=generator, device=device)
+    drawn = torch.stack([kind[(quantile * len(kind)).long().clamp(max=len(kind) - 1)] for kind in kinds])
     start, stream = drawn[which, torch.arange(count, device=device)].T
     return history.sequences(start, stream, CLIP)

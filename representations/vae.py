@@ -20,30 +20,34 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float, UInt8
+from numpy.typing import NDArray
 from torch import Tensor
 
 from envs.spaces import EnvSpec
 from envs.steps import Obs, Steps, flatten
-from representations.base import Config, Heads, Phase, Representation, State, feature_std
+from representations.base import Config, Heads, Loss, Phase, Representation, State, feature_std
 from representations.nets import Decoder, GaussianEncoder, pixels, tile
 
 ACTIVE = 0.1
 """Nats of mean KL above which a latent counts as active."""
 
 
-def kl_to_prior(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL(N(mean, exp(log_variance)) || N(0, 1)) of each latent, in nats; shape of ``mean``."""
+def kl_to_prior(mean: Float[Tensor, "*B"], log_variance: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+    """KL(N(mean, exp(log_variance)) || N(0, 1)) of each latent, in nats."""
     return 0.5 * (mean.square() + log_variance.exp() - log_variance - 1)
 
 
-def draw(mean: Tensor, log_variance: Tensor, generator: torch.Generator) -> Tensor:
-    """z = mu + s e, e ~ N(0, 1) from ``generator``; with gradient."""
+def draw(
+    mean: Float[Tensor, "*B"], log_variance: Float[Tensor, "*B"], generator: torch.Generator
+) -> Float[Tensor, "*B"]:
+    """Sample z = mu + s e, e ~ N(0, 1) from ``generator``; with gradient."""
     noise = torch.empty_like(mean).normal_(generator=generator)
     return mean + (0.5 * log_variance).exp() * noise
 
 
-def bernoulli_loss(logits: Tensor, x: Tensor) -> Tensor:
-    """-log p(x|z) in nats, summed over pixels and channels, mean over the batch; x (B, C, H, W) in [0, 1]."""
+def bernoulli_loss(logits: Float[Tensor, "B C H W"], x: Float[Tensor, "B C H W"]) -> Float[Tensor, ""]:
+    """Negative log p(x|z) in nats, summed over pixels and channels, mean over the batch; x in [0, 1]."""
     return F.binary_cross_entropy_with_logits(logits.float(), x.float(), reduction="sum") / x.shape[0]
 
 
@@ -61,7 +65,7 @@ class LatentConfig(Config):
 
 
 class Latent(Representation):
-    """What VAE, beta-VAE and DARLA share: a Gaussian encoder whose mean is the feature, a decoder, their pictures."""
+    """Gaussian encoder whose mean is the feature, decoder, and pictures: the base of VAE, beta-VAE and DARLA."""
 
     Config = LatentConfig
 
@@ -71,14 +75,16 @@ class Latent(Representation):
         self.decoder = Decoder(self.config.latents, spec.image_shape)
         self.features_dim = self.config.latents
 
-    def encode(self, obs: Obs, state: State = (), first: Tensor | None = None) -> tuple[Tensor, State]:
+    def encode(
+        self, obs: Obs, state: State = (), first: Bool[Tensor, " B"] | None = None
+    ) -> tuple[Float[Tensor, "B D"], State]:
         return self.encoder(obs["image"])[0], state
 
-    def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> Loss:
         return self.latent_loss(flatten(steps.obs)["image"], generator)
 
-    def latent_loss(self, image: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """The negative evidence bound of a batch (B, C, H, W), with this method's two terms."""
+    def latent_loss(self, image: UInt8[Tensor, "B C H W"], generator: torch.Generator) -> Loss:
+        """Negative evidence bound of a batch, with this method's two terms."""
         mean, log_variance = self.encoder(image)
         divergences = kl_to_prior(mean, log_variance)
         divergence = divergences.sum(1).mean()
@@ -91,29 +97,31 @@ class Latent(Representation):
         }
         return distance + self.penalty(divergence), metrics
 
-    def distance(self, logits: Tensor, image: Tensor) -> Tensor:
-        """The reconstruction term, nats per frame."""
+    def distance(self, logits: Float[Tensor, "B C H W"], image: UInt8[Tensor, "B C H W"]) -> Float[Tensor, ""]:
+        """Reconstruction term, nats per frame."""
         return bernoulli_loss(logits, pixels(image))
 
     @abstractmethod
-    def penalty(self, divergence: Tensor) -> Tensor:
-        """The KL term, from the mean total KL in nats."""
+    def penalty(self, divergence: Float[Tensor, ""]) -> Float[Tensor, ""]:
+        """KL term, from the mean total KL in nats."""
 
     def phases(self) -> list[Phase]:
-        def own_loss(steps: Steps, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        def offline_loss(steps: Steps, generator: torch.Generator) -> Loss:
             return self.latent_loss(flatten(steps.obs)["image"], generator)
 
         parameters = [*self.encoder.parameters(), *self.decoder.parameters()]
-        return [Phase("vae", parameters, own_loss, self.config.learning_rate)]
+        return [Phase("vae", parameters, offline_loss, self.config.learning_rate)]
 
-    def show(self, logits: Tensor) -> list[Tensor]:
-        """Rows of images in [0, 1] that stand for decoded frames."""
+    def show(self, logits: Float[Tensor, "B C H W"]) -> list[Tensor]:
+        """Rows of images in [0, 1] that show decoded frames."""
         return [torch.sigmoid(logits.float())]
 
     @torch.no_grad()
-    def pictures(self, obs: Obs, generator: torch.Generator) -> dict[str, np.ndarray]:
-        """``reconstructions``: frames above what is decoded from their means. ``traversals``: of the first frame, a
-        row for each of the (at most 8) latents with the largest KL, moved from -3 to 3 standard deviations of N(0, 1).
+    def pictures(self, obs: Obs, generator: torch.Generator) -> dict[str, NDArray[np.uint8]]:
+        """Pictures ``reconstructions`` and ``traversals``.
+
+        Reconstructions: frames, and below each the image decoded from its mean. Traversals of the first frame: a row
+        for each of the (at most 8) latents with the largest KL, moved from -3 to 3 standard deviations of N(0, 1).
         """
         image = obs["image"]
         mean, log_variance = self.encoder(image)
@@ -130,9 +138,9 @@ class Latent(Representation):
 
 
 class Vae(Latent):
-    """beta = 1: the plain evidence bound."""
+    """Plain evidence bound, beta = 1."""
 
-    def penalty(self, divergence: Tensor) -> Tensor:
+    def penalty(self, divergence: Float[Tensor, ""]) -> Float[Tensor, ""]:
         return divergence
 
 
@@ -153,7 +161,7 @@ class BetaVaeConfig(LatentConfig):
 
 
 class BetaVae(Latent):
-    """A KL weighted by beta, or held at a rising capacity."""
+    """VAE whose KL is weighted by beta, or held at a rising capacity."""
 
     Config = BetaVaeConfig
 
@@ -162,8 +170,8 @@ class BetaVae(Latent):
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         self.updates: Tensor
 
-    def penalty(self, divergence: Tensor) -> Tensor:
-        config = self.config
+    def penalty(self, divergence: Float[Tensor, ""]) -> Float[Tensor, ""]:
+        config: BetaVaeConfig = self.config
         if not config.capacity:
             return config.beta * divergence
         capacity = config.capacity * (self.updates / config.capacity_steps).clamp(max=1)

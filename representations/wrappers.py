@@ -1,16 +1,16 @@
-"""What is put around a representation so that the policy sees more than one frame's features.
+"""Wrappers that give the policy more than one frame's features.
 
 **FeatureStack**: the features of the last k frames side by side, oldest first.
 
     m_t = (f_{t-k+1}, ..., f_{t-1}, f_t),   frames before an episode's first are that first one
 
 Where one frame shows no motion (a ball's direction), an end-to-end network stacks k frames in its channels. A method
-that is pre-trained on single frames keeps seeing single frames:
+that is pre-trained on single frames keeps taking single frames:
 
-* frozen: the world shows single frames; each is encoded once and its features are carried along as state.
-* finetune: the world shows k stacked frames; all of them are encoded, so that the RL gradient reaches the encoder.
+* frozen: the environment gives single frames; each is encoded once, and its features are carried along as state.
+* finetune: the environment gives k stacked frames; all are encoded, so that the RL gradient reaches the encoder.
 
-**AppendVectors**: the numbers a world tells beside its image (a pose, a goal), after the features.
+**AppendVectors**: the vectors an environment gives with its image (a pose, a goal), after the features.
 """
 
 from __future__ import annotations
@@ -19,59 +19,47 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from envs.history import History
 from envs.steps import Obs, Steps
-from representations.base import Heads, Phase, Representation, State
-
-PASSED_ON = (
-    *("keys", "modes", "default_mode", "needs_pretraining", "has_loss", "hidden", "aux_coef"),
-    *("window", "views", "memory", "pretrain_share"),
-)
+from representations.base import Heads, Loss, Representation, State
 
 
 class RepresentationWrapper(Representation):
-    """All of ``inner`` but its features."""
+    """All of ``inner`` but its features: whatever a wrapper does not define itself is the inner method's."""
 
     def __init__(self, inner: Representation):
-        super().__init__(inner.spec, inner.config)
+        nn.Module.__init__(self)  # spec, config and features_dim are the inner method's, by __getattr__
         self.inner = inner
-        self.features_dim = inner.features_dim
-        for name in PASSED_ON:
-            setattr(self, name, getattr(inner, name))
 
-    @property
-    def name(self) -> str:
-        return self.inner.name
+    def __getattr__(self, name: str) -> Any:
+        """Attributes that neither this object nor its class has: torch's own first, then the inner method's."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == "inner" or name.startswith("_"):
+                raise
+            return getattr(self.inner, name)
 
-    def initial_state(self, batch: int) -> State:
-        return self.inner.initial_state(batch)
 
-    def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.inner.loss(steps, heads, generator)
+def _forwarded(name: str) -> property:
+    return property(lambda self: getattr(self.inner, name))
 
-    def auxiliary(
-        self, history: History, streams: int, heads: Heads, generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.inner.auxiliary(history, streams, heads, generator)
 
-    def neck(self, frames: int = 1) -> nn.Module | None:
-        return self.inner.neck(frames)
-
-    def phases(self) -> list[Phase]:
-        return self.inner.phases()
-
-    def after_step(self) -> None:
-        self.inner.after_step()
-
-    def pictures(self, obs: Obs, generator: torch.Generator) -> dict[str, Any]:
-        return self.inner.pictures(obs, generator)
+# A class attribute of Representation would hide the inner method's, so each becomes a property here. ``encode`` does
+# not: a wrapper that does not define its features is abstract.
+for _name in vars(Representation):
+    if not _name.startswith("_") and _name != "encode":
+        setattr(RepresentationWrapper, _name, _forwarded(_name))
 
 
 def unwrapped(representation: Representation) -> Representation:
-    """The method itself, without what was put around it for a policy."""
+    """The method itself, without the wrappers around it."""
     while isinstance(representation, RepresentationWrapper):
         representation = representation.inner
     return representation
@@ -83,7 +71,8 @@ class FeatureStack(RepresentationWrapper):
     Args:
         inner: a representation of single frames, (C, H, W).
         frames: k.
-        stacked: the world shows k frames in the channels (finetune); False: one frame, and a state is carried (frozen).
+        stacked: the environment gives k frames in the channels (finetune); False: one frame, and a state is carried
+            (frozen).
     """
 
     def __init__(self, inner: Representation, frames: int, stacked: bool = False):
@@ -97,14 +86,16 @@ class FeatureStack(RepresentationWrapper):
         past = torch.zeros(batch, (self.frames - 1) * self.inner.features_dim)
         return (past, *self.inner.initial_state(batch))
 
-    def encode(self, obs: Obs, state: State = (), first: Tensor | None = None) -> tuple[Tensor, State]:
+    def encode(
+        self, obs: Obs, state: State = (), first: Bool[Tensor, " B"] | None = None
+    ) -> tuple[Float[Tensor, "B D"], State]:
         if self.stacked:
             return self._encode_stack(obs), state
-        assert first is not None, "a state goes with the marks of where episodes begin"
-        features, inner = self.inner.encode(obs, state[1:], first)
+        assert first is not None, "a stateful encoder needs the marks of where episodes begin"
+        features, inner_state = self.inner.encode(obs, state[1:], first)
         past = torch.where(first.unsqueeze(1), features.repeat(1, self.frames - 1), state[0].to(features.dtype))
         joined = torch.cat([past, features], dim=1)
-        return joined, (joined[:, self.inner.features_dim :], *inner)
+        return joined, (joined[:, self.inner.features_dim :], *inner_state)
 
     def neck(self, frames: int = 1) -> nn.Module | None:
         return self.inner.neck(frames * self.frames)
@@ -114,29 +105,38 @@ class FeatureStack(RepresentationWrapper):
         single = image.unflatten(1, (self.frames, self.spec.channels)).flatten(0, 1)
         others = {key: value.repeat_interleave(self.frames, 0) for key, value in obs.items() if key != "image"}
         features, _ = self.inner.encode({"image": single, **others})
-        return features.unflatten(0, (image.shape[0], self.frames)).flatten(1)
+        joined: Tensor = features.unflatten(0, (image.shape[0], self.frames)).flatten(1)
+        return joined
 
-    def pictures(self, obs: Obs, generator: torch.Generator) -> dict[str, Any]:
-        """Of the newest frame."""
+    def pictures(self, obs: Obs, generator: torch.Generator) -> dict[str, NDArray[np.uint8]]:
+        """Pictures of the newest frame."""
         return self.inner.pictures({**obs, "image": obs["image"][:, -self.spec.channels :]}, generator)
 
 
 class AppendVectors(RepresentationWrapper):
     """``inner``'s features, then the vectors of the observation keys ``vectors``: (B, D + their sizes).
 
-    The policy gets a hidden layer where ``inner`` asks for none: a goal must be able to change what is made of an
-    image, and a linear head over both could only add to it.
+    The policy gets a hidden layer where ``inner`` asks for none: a goal must be able to change what an image means, and
+    a linear head over both could only add to it.
     """
 
     def __init__(self, inner: Representation, vectors: Sequence[str]):
         super().__init__(inner)
         self.vectors = tuple(vectors)
-        self.keys = (*inner.keys, *self.vectors)  # type: ignore[misc]
-        self.hidden = inner.hidden or (256,)  # type: ignore[misc]
         sizes = (math.prod(inner.spec.space[key].shape or ()) for key in self.vectors)
         self.features_dim = inner.features_dim + sum(sizes)
 
-    def encode(self, obs: Obs, state: State = (), first: Tensor | None = None) -> tuple[Tensor, State]:
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return (*self.inner.keys, *self.vectors)
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        return self.inner.hidden or (256,)
+
+    def encode(
+        self, obs: Obs, state: State = (), first: Bool[Tensor, " B"] | None = None
+    ) -> tuple[Float[Tensor, "B D"], State]:
         features, state = self.inner.encode(obs, state, first)
         return self.joined(features, obs), state
 
@@ -144,32 +144,31 @@ class AppendVectors(RepresentationWrapper):
         """``inner``'s features (B, D) with the vectors of their observations (B, ...)."""
         return torch.cat([features, *(obs[key].to(features.dtype) for key in self.vectors)], dim=1)
 
-    def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.inner.loss(steps, self._behind(heads), generator)
+    def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> Loss:
+        return self.inner.loss(steps, self._heads_of_inner(heads), generator)
 
-    def auxiliary(
-        self, history: History, streams: int, heads: Heads, generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.inner.auxiliary(history, streams, self._behind(heads), generator)
+    def auxiliary(self, history: History, streams: int, heads: Heads, generator: torch.Generator) -> Loss:
+        return self.inner.auxiliary(history, streams, self._heads_of_inner(heads), generator)
 
-    def _behind(self, heads: Heads) -> Heads:
-        """``heads`` for what ``inner`` makes of a frame."""
+    def _heads_of_inner(self, heads: Heads) -> Heads:
+        """``heads`` as a function of the inner method's features."""
         return lambda features, obs: heads(self.joined(features, obs), obs)
 
     def neck(self, frames: int = 1) -> nn.Module | None:
         inner = self.inner.neck(frames)
-        beside = self.features_dim - self.inner.features_dim
-        return None if inner is None else PassThrough(inner, self.inner.features_dim, beside)
+        extra = self.features_dim - self.inner.features_dim
+        return None if inner is None else PassThrough(inner, self.inner.features_dim, extra)
 
 
 class PassThrough(nn.Module):
-    """``inner`` over the first ``split`` columns of its input; the other ``beside`` ones go around it."""
+    """``inner`` over the first ``split`` columns of its input; the ``extra`` columns after them pass through."""
 
-    def __init__(self, inner: nn.Module, split: int, beside: int):
+    def __init__(self, inner: nn.Module, split: int, extra: int):
         super().__init__()
         self.inner, self.split = inner, split
-        self.width = inner.width + beside  # type: ignore[operator]
+        width: int = inner.width  # type: ignore[assignment]
+        self.width = width + extra
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "B D"]) -> Float[Tensor, "B E"]:
         inside = self.inner(x[:, : self.split])
         return torch.cat([inside, x[:, self.split :].to(inside.dtype)], dim=1)

@@ -11,7 +11,7 @@ from agents.runs.build import EnvSpecs, RunParts, build_parts, encoder_world, fi
 from agents.runs.config import RunConfig, run_id
 from envs.registry import UsageError
 from representations.base import Unfit
-from representations.pretrain import views_of
+from representations.pretrain import check_views
 
 
 class PartsStore:
@@ -63,7 +63,7 @@ class PartsStore:
         if kind not in self._representatives:
             parts = build_parts(config, self.specs)
             if parts.representation.views and config.pretrain_samples:
-                views_of(parts.task.source)
+                check_views(parts.task.source)
             find_context_source(parts.bonuses)
             self._waiting[run_id(config)] = parts
             self._representatives[kind] = run_id(config)

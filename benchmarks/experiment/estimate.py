@@ -29,10 +29,12 @@ BATCH = 64  # frames of a timed step where a phase names no batch
 @cache
 def trunk_seconds(name: str, precision: str) -> tuple[float, float]:
     """Seconds per 64x64 frame (of symbols 7x7) of (a forward pass for 64 frames, a training step on 256)."""
-    side = 7 if name == "symbols" else 64
+    shape = {"symbols": (3, 7, 7), "mlp": (16,)}.get(name, (3, 64, 64))
     with torch.random.fork_rng(devices=[]):
-        net = make_trunk(name, (3, side, side))
-    frames = torch.zeros(256, side, side, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
+        net = make_trunk(name, shape)
+    frames = torch.zeros(256, *shape, dtype=torch.uint8)
+    if frames.dim() == 4:
+        frames = frames.contiguous(memory_format=torch.channels_last)
     times = []
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
         for batch, learn in ((64, False), (256, True)):
