@@ -1,10 +1,10 @@
-"""Code that README shows, so that tests run what users copy."""
+"""Code that representations/README.md shows, so that tests run what users copy."""
 
 from pathlib import Path
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+README = Path(__file__).resolve().parent.parent / "representations" / "README.md"
 
 
 def own_representation() -> str:
-    """The source of README's third-party representation, ``mine.py``."""
+    """Source of the third-party representation of the README, ``mine.py``."""
     return README.read_text().split("```python\n# mine.py\n", 1)[1].split("```", 1)[0].strip()

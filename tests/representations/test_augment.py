@@ -22,7 +22,7 @@ def test_a_shift_by_hand():
     assert found[1, 0].tolist() == [[2, 3, 3, 3], [2, 3, 3, 3], [6, 7, 7, 7]]
 
 
-def test_a_crop_is_a_shift_within_the_padding_drawn_for_each_image(generator):
+def test_a_crop_shifts_each_image_within_the_padding(generator):
     one = torch.zeros(1, 1, 21, 21, dtype=torch.uint8)
     one[0, 0, 10, 10] = 255
     found = crop(one.repeat(2000, 1, 1, 1), generator, pad=3)
@@ -84,7 +84,7 @@ def test_a_cut_box_has_one_colour_and_its_sides_are_in_bounds(generator):
         assert image[:, changed].unique(dim=1).shape[1] == 1
 
 
-def test_all_draws_are_the_generator_s_and_memory_stays_channels_last():
+def test_the_generator_gives_all_draws_and_memory_is_channels_last():
     image = images()
     for name in AUGMENTATIONS:
         first = augment(image, (name,), 3, 3, torch.Generator().manual_seed(7))

@@ -1,16 +1,18 @@
-"""The end-to-end baseline."""
+"""End-to-end baseline on images and on vectors."""
 
 from __future__ import annotations
 
+import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 
 from envs.registry import UsageError
+from envs.spaces import EnvSpec
 from envs.steps import Steps
-from representations import REPRESENTATIONS
-from representations.base import check_mode
 from representations.cnn import Cnn, CnnConfig
-from tests.representations.toys import image_spec
+from representations.random import Random
+from tests.representations.toys import image_spec, with_vector
 
 
 @pytest.mark.parametrize(("trunk", "width"), [("nature", 512), ("impala", 256)])
@@ -25,20 +27,30 @@ def test_features_are_the_rectified_dense_layer(trunk, width):
     assert (features >= 0).all()
 
 
-def test_every_parameter_gets_a_gradient_and_autocast_gives_float32():
-    cnn = Cnn(image_spec((3, 64, 64)))
-    with torch.autocast("cpu", torch.bfloat16):
-        features, _ = cnn.encode({"image": torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)})
-    assert features.dtype == torch.float32
-    features.sum().backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in cnn.parameters())
-
-
-def test_online_only_and_without_a_loss():
-    cls = REPRESENTATIONS.resolve("cnn")
-    assert check_mode("cnn", cls, "auto") == "online"
-    with pytest.raises(UsageError, match="'cnn' has no mode 'frozen'; it has: online"):
-        check_mode("cnn", cls, "frozen")
+def test_without_an_objective_there_is_no_loss():
     frames = Steps.frames({"image": torch.zeros(3, 3, 64, 64, dtype=torch.uint8)})
     with pytest.raises(UsageError, match="Cnn has no loss"):
-        cls(image_spec((3, 64, 64))).loss(frames, lambda f: (f, f), torch.Generator())
+        Cnn(image_spec((3, 64, 64))).loss(frames, lambda f, obs: (f, f), torch.Generator())
+
+
+def state_spec(size: int) -> EnvSpec:
+    space = gym.spaces.Dict({"state": gym.spaces.Box(-5, 5, (size,), np.float32)})
+    return EnvSpec(space, gym.spaces.Discrete(2))
+
+
+@pytest.mark.parametrize("cls", [Cnn, Random])
+def test_a_state_without_an_image_is_read_by_two_tanh_layers(cls):
+    model = cls(state_spec(4))
+    assert model.keys == ("state",)
+    state = torch.randn(3, 4)
+    first, second = model.trunk.body[0], model.trunk.dense
+    dense = second(torch.tanh(first(state)))
+    expected = torch.tanh(dense) if cls is Cnn else torch.nn.functional.layer_norm(dense, (64,))
+    features, _ = model.encode({"state": state})
+    torch.testing.assert_close(features, expected)
+    assert (first.out_features, model.features_dim) == (64, 64)
+
+
+def test_an_image_is_read_even_where_there_is_a_state():
+    spec = with_vector(image_spec((3, 64, 64)), "state", 4)
+    assert Cnn(spec).keys == ("image",)

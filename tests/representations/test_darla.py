@@ -98,7 +98,7 @@ def test_each_stage_moves_its_own_parameters_and_no_others(generator):
     assert len(denoise.parameters) + len(vae.parameters) == len(named)
 
 
-def test_stage_two_leaves_j_as_it_is_to_the_last_bit_even_in_train_mode(generator):
+def test_stage_two_leaves_j_unchanged_even_in_train_mode(generator):
     darla = Darla(image_spec((3, 64, 64)), SMALL).train()
     trainer = Pretrainer(darla, {"image": noise(batch=20)}, 10 * 5, generator=generator, batch_size=5)
     start = darla.denoiser.standardise.running_var.clone()
@@ -116,7 +116,7 @@ def test_stage_two_leaves_j_as_it_is_to_the_last_bit_even_in_train_mode(generato
     assert not darla.training
 
 
-def test_j_is_standardised_and_without_noise_when_it_judges():
+def test_j_is_standardised_and_does_not_depend_on_the_batch():
     darla = Darla(image_spec((3, 64, 64)), SMALL)
     image = noise(batch=30)
     learning = darla.denoiser(image, learn=True)
@@ -134,7 +134,7 @@ def test_online_both_losses_are_added(generator):
     assert float(loss.detach()) == pytest.approx(float(total), rel=1e-5)
 
 
-def test_both_stages_learn_the_square_and_mu_tells_where_it_is():
+def test_both_stages_learn_and_mu_encodes_the_square_s_position():
     images, positions = moving_square()
     darla = Darla(image_spec((1, 64, 64)), DarlaConfig(latents=6, bottleneck=16, learning_rate=1e-3, beta=0.5))
     draws = torch.Generator().manual_seed(0)

@@ -26,7 +26,7 @@ def vae(venv):
     return Vae(EnvSpec.of(venv), Vae.Config(latents=5))
 
 
-def test_features_and_final_features_equal_a_direct_encoding_to_the_bit():
+def test_features_and_final_features_equal_a_direct_encoding():
     plain, inner = world(), world()
     encoder = vae(plain)
     frozen = FrozenVecEnv(inner, encoder)
@@ -53,7 +53,7 @@ def test_features_and_final_features_equal_a_direct_encoding_to_the_bit():
     assert ends > 3
 
 
-def test_stable_baselines3_s_own_dqn_and_ppo_train_on_it_and_leave_it_alone():
+def test_sb3_s_dqn_and_ppo_train_on_it_and_leave_it_unchanged():
     venv = world()
     encoder = vae(venv)
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
@@ -80,7 +80,7 @@ class Counter(Representation):
         return count.unsqueeze(1), (count,)
 
 
-def test_a_state_opens_anew_with_each_episode_and_the_final_frame_still_belongs_to_the_old_one():
+def test_the_state_is_reset_after_the_final_frame_of_an_episode():
     venv = world(num_envs=2)
     frozen = FrozenVecEnv(venv, Counter(EnvSpec.of(venv)))
     length = np.ones(2)
@@ -93,7 +93,7 @@ def test_a_state_opens_anew_with_each_episode_and_the_final_frame_still_belongs_
         np.testing.assert_array_equal(features[:, 0], length)
 
 
-def test_what_the_encoder_was_not_built_for_is_refused():
+def test_other_shapes_and_missing_keys_are_refused():
     with pytest.raises(UsageError, match=r"obs key 'image' is uint8 \(3, 64, 64\); the frozen encoder was built for"):
         FrozenVecEnv(world(), Vae(image_spec((3, 48, 48)), Vae.Config(latents=2)))
 

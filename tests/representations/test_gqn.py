@@ -1,4 +1,4 @@
-"""GQN: the scene code, the renderer's arithmetic, what an agent sees, and a toy it learns."""
+"""GQN: the loss, the scene code, the features of an agent, and a toy it learns."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import torch
 from envs.registry import UsageError
 from envs.spaces import EnvSpec
 from envs.steps import Steps
-from representations import REPRESENTATIONS
-from representations.base import check_mode
-from representations.gqn import ENCODERS, Core, Gqn, GqnConfig, gaussian_loss, kl, opponent, over
+from representations.gqn import ENCODERS, Gqn, GqnConfig, gaussian_loss
+from representations.gqn_networks import opponent
 from representations.pretrain import FIRST, Pretrainer
 from tests.representations.toys import image_spec, with_vector
 
@@ -36,7 +35,7 @@ def windows(image, pose):
 
 
 def settled(config=SMALL):
-    """A model in eval mode whose running statistics are no longer those it was made with."""
+    """Model in eval mode whose running statistics have moved."""
     model = Gqn(spec(), config)
     for _ in range(20):
         model.codes(*scenes(), learn=True)
@@ -44,15 +43,6 @@ def settled(config=SMALL):
 
 
 # arithmetic -----------------------------------------------------------------------------------------------------------
-
-
-def test_kl_by_hand():
-    one, zero = torch.tensor(1.0), torch.tensor(0.0)
-    assert kl(one, -one, one, -one) == 0
-    # 0.5 (s^2/t^2 + (m - n)^2 / t^2 - 1 - log s^2/t^2); s^2 = 1, t^2 = e^1, m - n = 2: 0.5 (1/e + 4/e - 1 + 1)
-    assert float(kl(2 * one, zero, zero, one)) == pytest.approx(2.5 / math.e)
-    # the other way round: 0.5 (e + 4 - 1 - 1)
-    assert float(kl(zero, one, 2 * one, zero)) == pytest.approx(0.5 * (math.e + 2))
 
 
 def test_gaussian_loss_by_hand():
@@ -67,82 +57,17 @@ def test_gaussian_loss_by_hand():
 
 def test_sigma_falls_with_optimizer_steps_and_stays():
     model = Gqn(spec(), SMALL)
-    seen = []
+    sigmas = []
     for _ in range(6):
-        seen.append(float(model.sigma))
+        sigmas.append(float(model.sigma))
         model.codes(*scenes())  # only after_step counts
         model.after_step()
     # 2 - 1.8 t / 4
-    assert seen == pytest.approx([2, 1.55, 1.1, 0.65, 0.2, 0.2])
-
-
-def test_colours_are_shown_as_brightness_and_two_hues():
-    # (0.4, 0.4, 0.4) is the middle; (0.6, 0.2, 0.7): brightness (0.5 - 0.4) * 4, (0.6 - 0.2) * 8, (0.7 - 0.4) * 8
-    x = torch.tensor([[0.4, 0.4, 0.4], [0.6, 0.2, 0.7]]).view(2, 3, 1, 1)
-    assert opponent(x).flatten().tolist() == pytest.approx([0, 0, 0, 0.4, 3.2, 2.4], abs=1e-5)
-    assert opponent(torch.full((1, 1, 1, 1), 0.65)).item() == pytest.approx(1.0)  # grey: 0.25 * 4
-
-
-def test_poses_lie_beside_the_image_a_third_as_large():
-    shown = over(torch.tensor([[1.0, -2.0]]), torch.zeros(1, 3, 2, 2))
-    assert shown[0, :, 1, 0].tolist() == pytest.approx([0, 0, 0, 0.3, -0.6])
-
-
-def test_a_core_is_an_lstm_on_one_place():
-    core = Core(1, 1, 7)
-    with torch.no_grad():
-        core.gates.weight.zero_()
-        core.gates.bias.copy_(torch.tensor([0.0, 0.0, 0.5, 0.0]))
-        centre = core.gates.weight[:, :, 1, 1]  # rows: take, forget, give, new; columns: x, h
-        centre[0, 0], centre[1, 1], centre[3, 0] = 1.0, 2.0, 0.5
-    x, h, c = (torch.full((1, 1, 1, 1), value) for value in (2.0, 0.25, 0.75))
-    told = torch.tensor([0.0, 0, 0, 1]).view(1, 4, 1, 1)
-    with torch.no_grad():
-        h_after, c_after = core(x, (h, c), told)
-    # take = s(2), forget = s(2 * 0.25 + 1), give = s(0.5), new = tanh(0.5 * 2 + 1)
-    s = lambda value: 1 / (1 + math.exp(-value))  # noqa: E731
-    wanted = s(1.5) * 0.75 + s(2) * math.tanh(2)
-    assert float(c_after) == pytest.approx(wanted)
-    assert float(h_after) == pytest.approx(s(0.5) * math.tanh(wanted))
-
-
-def test_the_divergence_sums_steps_places_and_channels_and_is_zero_at_the_prior(generator):
-    model = Gqn(spec(), GqnConfig(code=16, channels=6, steps=3, latents=2))
-    renderer, (image, pose) = model.renderer, scenes()
-    code, x = torch.randn(B, 16, 1, 1), image[0].float() / 255
-    with torch.no_grad():
-        for layer in (renderer.prior, renderer.posterior):
-            layer.weight.zero_()
-            layer.bias.copy_(torch.tensor([0.3, -0.2, 0.1, 0.4]))
-        assert renderer(code, pose[0], generator, x)[1].tolist() == [0, 0]
-        renderer.posterior.bias[0] += 2
-        # 3 steps x 2x1 places x one channel: 0.5 * 2^2 e^-0.1 each
-        assert renderer(code, pose[0], generator, x)[1].tolist() == pytest.approx([12 * math.exp(-0.1)] * B)
-        assert renderer(code, pose[0], generator)[1].tolist() == [0, 0]
-
-
-def test_without_the_true_view_latents_come_from_the_prior_with_it_from_the_posterior():
-    renderer, (image, pose) = Gqn(spec(), SMALL).renderer, scenes()
-    code, x = torch.randn(B, 16, 1, 1), image[0].float() / 255
-    fed = []
-    renderer.generators[0].register_forward_pre_hook(lambda _, given: fed.append(given[0]))
-    with torch.no_grad():
-        for layer, mean in ((renderer.prior, 5.0), (renderer.posterior, -5.0)):
-            layer.weight.zero_()
-            layer.bias.copy_(torch.tensor([mean, mean, math.log(0.25), math.log(0.25)]))
-        renderer(code, pose[0], None)
-        assert torch.equal(fed[0], torch.full((B, 2, 2, 1), 5.0))
-        renderer(code, pose[0], torch.Generator().manual_seed(1))
-        renderer(code, pose[0], torch.Generator().manual_seed(1), x)
-    # the same noise of standard deviation 0.5 around either mean
-    noise = torch.empty(B * 2 * 2 * 1).normal_(generator=torch.Generator().manual_seed(1))
-    in_order = lambda values: values.flatten().sort()[0]  # noqa: E731  (draws fall in the order of memory)
-    torch.testing.assert_close(in_order(fed[2]), in_order(5 + 0.5 * noise))
-    torch.testing.assert_close(in_order(fed[4]), in_order(-5 + 0.5 * noise))
+    assert sigmas == pytest.approx([2, 1.55, 1.1, 0.65, 0.2, 0.2])
 
 
 class Painter(torch.nn.Module):
-    """Paints the true view, 0.5 brighter, at KL 1 and 4; remembers what it was given."""
+    """Renderer that paints the true view, 0.5 brighter, at KL 1 and 4, and remembers code and pose."""
 
     def forward(self, code, pose, generator, x=None):
         self.code, self.pose = code, pose
@@ -162,9 +87,9 @@ def test_the_loss_is_likelihood_plus_divergence(generator):
         model.after_step()
 
 
-def test_part_of_the_scenes_are_painted_without_a_look_and_without_divergence(generator):
+def test_blind_scenes_are_painted_from_the_prior_without_divergence(generator):
     class Halves(torch.nn.Module):
-        """Paints 0 and 0.5 too bright, by whether the true view was shown; KL 6 where it was."""
+        """Renderer that paints black without the true view, and 0.5 too bright at KL 6 with it."""
 
         def forward(self, code, pose, draws, x=None):
             if x is None:
@@ -183,7 +108,7 @@ def test_part_of_the_scenes_are_painted_without_a_look_and_without_divergence(ge
     assert float(loss.detach()) == pytest.approx(96 / 2 / 2 + constant + 3, rel=1e-5)
 
 
-def test_some_views_are_context_and_another_one_is_painted(generator):
+def test_some_views_are_context_and_another_is_painted(generator):
     model = Gqn(spec(pose=4), replace(SMALL, blind=0.0))
     model.renderer = Painter()
     model.view = lambda image, pose, learn: pose[:, :, None, None]  # the code of a view is its one-hot number
@@ -231,7 +156,7 @@ def test_an_empty_context_is_a_code_of_zeros(encoder):
 # "tower" keeps a quarter of the image's side, 16x8 -> 4x2
 @pytest.mark.parametrize(("encoder", "grid"), [("pyramid", (1, 1)), ("pool", (1, 1)), ("tower", (4, 2))])
 @pytest.mark.parametrize("shared", [True, False])
-def test_the_code_has_its_shape_and_the_gradient_reaches_every_parameter(encoder, grid, shared, generator):
+def test_every_encoder_s_code_has_its_shape_and_a_gradient(encoder, grid, shared, generator):
     config = GqnConfig(encoder=encoder, code=16, channels=6, steps=3, latents=2, shared_cores=shared)
     model = Gqn(spec(), config)
     assert model.codes(*scenes()).shape == (V, B, 16, *grid)
@@ -244,44 +169,35 @@ def test_the_code_has_its_shape_and_the_gradient_reaches_every_parameter(encoder
     assert len(model.renderer.generators) == len(model.renderer.inferences) == (1 if shared else 3)
 
 
-def test_each_step_has_its_own_core():
-    renderer = Gqn(spec(), GqnConfig(code=16, channels=6, steps=3, latents=2, shared_cores=False)).renderer
-    order = []
-    for number, core in enumerate(renderer.generators):
-        core.register_forward_hook(lambda *_, number=number: order.append(number))
-    renderer(torch.zeros(1, 16, 1, 1), torch.zeros(1, P), None)
-    assert order == [0, 1, 2]
+# features of an agent -------------------------------------------------------------------------------------------------
 
 
-# what an agent sees ---------------------------------------------------------------------------------------------------
-
-
-def test_encode_is_the_mean_of_the_newest_codes_the_present_one_and_the_pose():
+def test_features_are_the_mean_code_the_present_code_and_the_pose():
     model = settled()  # views=4: at most 3 codes
     steps, rows = 8, 3
     image, pose = scenes(steps, rows)
     first = torch.zeros(steps, rows, dtype=torch.bool)
     first[0] = first[5, 0] = first[2, 1] = first[3, 1] = True
     state = model.initial_state(rows)
-    state = (state[0] + 9, state[1] + 2)  # what an earlier episode left
-    lived: list[list[torch.Tensor]] = [[] for _ in range(rows)]
+    state = (state[0] + 9, state[1] + 2)  # left by an earlier episode
+    codes: list[list[torch.Tensor]] = [[] for _ in range(rows)]
     with torch.no_grad():
         for t in range(steps):
             features, state = model.encode({"image": image[t], "pose": pose[t]}, state, first[t])
             for row in range(rows):
                 code = model.view(image[t, row : row + 1], pose[t, row : row + 1]).mean((2, 3))[0]
-                lived[row] = [*([] if first[t, row] else lived[row])[-2:], code]
-                mean = sum(lived[row]) / len(lived[row])
+                codes[row] = [*([] if first[t, row] else codes[row])[-2:], code]
+                mean = sum(codes[row]) / len(codes[row])
                 torch.testing.assert_close(features[row], torch.cat([mean, code, pose[t, row]]), atol=1e-5, rtol=1e-5)
-                assert state[1][row].item() == len(lived[row])
-                kept = [torch.zeros(16)] * (3 - len(lived[row])) + lived[row]  # oldest first
+                assert state[1][row].item() == len(codes[row])
+                kept = [torch.zeros(16)] * (3 - len(codes[row])) + codes[row]  # oldest first
                 torch.testing.assert_close(state[0][row], torch.stack(kept), atol=1e-5, rtol=1e-5)
-    # 8 frames; row 0 restarts at 5, row 1 at 2 and 3, row 2 never: 3, 5 and 8 lived, at most 3 kept
+    # 8 frames; row 0 restarts at 5, row 1 at 2 and 3, row 2 never: 3, 5 and 8 frames, at most 3 stored
     assert state[1].flatten().tolist() == [3, 3, 3]
     assert features.shape == (rows, model.features_dim) == (3, 2 * 16 + P)
 
 
-def test_a_frame_s_code_does_not_depend_on_the_rest_of_the_batch():
+def test_codes_are_standardised_by_running_statistics():
     model, (image, pose) = settled(), scenes(1, 5)
     opens = torch.ones(5, dtype=torch.bool)
     with torch.no_grad():
@@ -314,8 +230,7 @@ def test_save_and_load_give_equal_features_and_sigma():
     assert torch.equal(one.predict(image, pose, pose[0]), other.predict(image, pose, pose[0]))
 
 
-def test_registry_phase_and_pictures(generator):
-    assert REPRESENTATIONS.resolve("gqn") is Gqn
+def test_phase_and_pictures(generator):
     model = Gqn(spec(), GqnConfig(code=16, channels=6, views=5, batch=7, learning_rate=2e-3, anneal=0.25))
     (phase,) = model.phases()
     assert (phase.batch, phase.learning_rate, phase.anneal) == (35, 2e-3, 0.25)  # 7 scenes of 5 views
@@ -328,17 +243,13 @@ def test_registry_phase_and_pictures(generator):
 
 
 def test_mistakes_are_named():
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as refused:
         Gqn(image_spec(SHAPE))
-    assert str(told.value) == (
+    assert str(refused.value) == (
         "gqn needs obs key 'pose'; this environment gives ['image']; suites that give it: rooms, rooms-moving"
     )
     with pytest.raises(UsageError, match="12x8 does not divide by 8"):
         Gqn(spec((3, 12, 8)))
-    with pytest.raises(UsageError, match="'gqn' has no mode 'online'; it has: frozen, finetune") as told:
-        check_mode("gqn", Gqn, "online")
-    assert "\n" not in str(told.value)
-    assert check_mode("gqn", Gqn, "auto") == "frozen"
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_freed_memory_is_kept_for_the_next_micro_batch():
     assert int(printed(KEPT + FAULTS)) < 0.01 * pages
 
 
-def test_training_and_pretraining_ask_for_it(monkeypatch):
+def test_training_and_pretraining_keep_freed_memory(monkeypatch):
     asked = []
     for module in (agents.on_policy, representations.pretrain):
         monkeypatch.setattr(module, "keep_freed_memory", lambda module=module: asked.append(module.__name__))
@@ -56,6 +56,6 @@ def test_training_and_pretraining_ask_for_it(monkeypatch):
     assert asked == ["agents.on_policy", "representations.pretrain"]
 
 
-def test_threads_sleep_while_they_wait_unless_told_otherwise():
+def test_waiting_threads_sleep_by_default():
     assert printed(WAITING) == "PASSIVE"
     assert printed(WAITING, OMP_WAIT_POLICY="ACTIVE") == "ACTIVE"

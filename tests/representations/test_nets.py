@@ -58,8 +58,9 @@ def test_sizes_are_the_published_ones():
 
 @pytest.mark.parametrize("name", TRUNKS)
 def test_trunks_take_other_sizes_and_orthogonal_weights(name):
-    trunk = make_trunk(name, (4, 84, 72), 7)
-    assert trunk(torch.zeros(2, 4, 84, 72, dtype=torch.uint8)).shape == (2, 7)
+    shape = (9,) if name == "mlp" else (4, 84, 72)
+    trunk = make_trunk(name, shape, 7)
+    assert trunk(torch.zeros(2, *shape, dtype=torch.uint8)).shape == (2, 7)
     weight = trunk.dense.weight
     # gain sqrt(2): rows are orthogonal with squared norm 2
     torch.testing.assert_close(weight @ weight.T, 2 * torch.eye(7), rtol=1e-4, atol=1e-4)
@@ -92,6 +93,10 @@ def test_decoder_gives_logits_of_any_size(shape):
 def test_errors_name_the_trunk_and_the_size():
     with pytest.raises(UsageError, match="unknown trunk 'resnet'; known: nature, impala"):
         make_trunk("resnet", (3, 64, 64))
+    with pytest.raises(UsageError, match=r"trunk 'mlp' reads a vector \(n,\), got .* \(3, 64, 64\)"):
+        make_trunk("mlp", (3, 64, 64))
+    with pytest.raises(UsageError, match=r"trunk 'nature' reads images \(C, H, W\), got .* \(4,\)"):
+        make_trunk("nature", (4,))
     with pytest.raises(UsageError, match="at least 36x36, got 32x32; use --trunk impala"):
         make_trunk("nature", (3, 32, 32))
     with pytest.raises(UsageError, match="at least 8x8, got 7x9; enlarge"):
@@ -99,7 +104,7 @@ def test_errors_name_the_trunk_and_the_size():
 
 
 @pytest.mark.parametrize("size", [(64, 64), (84, 84), (63, 66), (65, 70), (117, 94)])
-def test_nature_looks_at_every_pixel(size):
+def test_every_pixel_reaches_nature_s_features(size):
     trunk = Nature((3, *size))
     image = torch.rand(1, 3, *size, requires_grad=True)
     with torch.no_grad():

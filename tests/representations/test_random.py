@@ -20,15 +20,9 @@ def test_features_have_mean_0_and_mean_square_1_in_every_frame(trunk):
     torch.testing.assert_close(features.square().mean(1), torch.ones(5), atol=2e-2, rtol=0)
 
 
-def test_random_features_still_tell_the_position_of_a_square():
+def test_random_features_encode_the_position_of_a_square():
     images, positions = moving_square()
     random = Random(image_spec((1, 64, 64)))
     with torch.no_grad():
         features, _ = random.encode({"image": images})
     assert read_out(features, positions) > 0.5
-
-
-def test_one_mode_and_nothing_to_pretrain():
-    assert Random.modes == ("frozen",)
-    assert not Random.needs_pretraining
-    assert not Random.has_loss

@@ -11,15 +11,12 @@ import torch
 
 from agents.a2c import A2C, A2CConfig
 from agents.ppo import PPO, PPOConfig
-from benchmarks.experiment.overrides import apply_settings
 from envs.counting import CountingVectorEnv
 from envs.history import History
 from envs.registry import UsageError
 from envs.spaces import EnvSpec
 from envs.steps import Steps, flatten
 from envs.wrappers.sb3 import Sb3VecEnv
-from representations import REPRESENTATIONS
-from representations.base import check_mode
 from representations.cnn import Cnn
 from representations.unreal import Unreal, UnrealConfig, draw_clips, n_step_returns, pixel_change
 from tests.representations.toys import image_spec
@@ -98,7 +95,7 @@ def test_pixel_control_by_hand():
     assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
-def test_value_replay_by_hand_and_on_what_was_paid():
+def test_value_replay_by_hand_on_shaped_rewards():
     unreal = Unreal(SPEC, SMALL)
     reward = torch.tensor([[0.5, 1], [1, 1], [9, 9]])  # paid: twice that
     done = torch.tensor([[False, False], [False, True], [False, False]])
@@ -108,7 +105,7 @@ def test_value_replay_by_hand_and_on_what_was_paid():
     assert float(unreal.value_replay_loss(steps, value)) == pytest.approx((9 + 9 + 4 + 1) / 4)
 
 
-def test_reward_prediction_reads_the_sign_of_the_last_step_s_reward():
+def test_reward_prediction_reads_the_last_reward_s_sign():
     unreal = Unreal(SPEC, SMALL)
     logits = torch.tensor([[0.0, 1, 2], [3, 1, 0], [0, 0, 1], [1, 1, 1]])
     unreal.reward = Fixed(logits)
@@ -122,7 +119,7 @@ def test_reward_prediction_reads_the_sign_of_the_last_step_s_reward():
     assert float(unreal.reward_prediction_loss(clips)) == pytest.approx(float(expected))
 
 
-def test_the_frames_of_a_clip_go_oldest_first_into_the_reward_head():
+def test_the_reward_head_reads_a_clip_s_frames_oldest_first():
     unreal = Unreal(SPEC, SMALL)
     image = torch.randint(0, 256, (3, 2, 1, 36, 36), dtype=torch.uint8)
     seen = []
@@ -153,7 +150,7 @@ def filled(reward_at, done_at, n_steps: int = 50, n_envs: int = 4, blocks: int =
     return history
 
 
-def test_half_of_ten_thousand_clips_end_in_a_reward_and_none_crosses_an_end(generator):
+def test_half_of_all_clips_end_in_a_reward_and_none_crosses_an_end(generator):
     # one step of 100 is rewarded: 4 of 400
     history = filled(lambda step, env: step == 37 + 10 * env, lambda step, env: step % 7 == env)
     clips = draw_clips(history, 10_000, generator)
@@ -184,14 +181,14 @@ def test_where_one_kind_is_missing_all_clips_are_of_the_other(generator):
         draw_clips(filled(never, lambda step, env: True), 10, generator)
 
 
-def test_history_tells_what_was_paid_and_its_steps_in_order():
+def test_history_gives_rewards_and_shaped_rewards_in_order():
     history = filled(lambda step, env: step + 0.25 * env, lambda step, env: False, n_steps=5, n_envs=3, blocks=3)
     assert history.column("reward")[:, 2].tolist() == [step + 0.5 for step in range(15)]
     assert history.column("shaped_reward")[:, 0].tolist() == [5.0] * 5 + [10.0] * 5 + [15.0] * 5
     assert history.rollout().shaped_reward.tolist() == [[15.0] * 3] * 5
 
 
-def test_draws_have_the_sizes_asked_for_and_the_gradient_reaches_every_task(generator):
+def test_the_auxiliary_loss_is_the_weighted_sum_of_all_tasks(generator):
     unreal = Unreal(SPEC, SMALL)
     history = History(SPEC.space, 8, 3, extra=8)
     for _ in range(2):
@@ -242,7 +239,7 @@ def counting(num_envs: int = 4) -> Sb3VecEnv:
 PLAIN = {"epochs": 2, "minibatches": 2, "n_steps": 16, "learning_rate": 1e-3}
 
 
-def test_with_all_tasks_off_it_is_the_cnn_to_the_bit():
+def test_with_all_tasks_off_it_is_the_cnn_bit_for_bit():
     ends = []
     for cls, config in (
         (Cnn, None),
@@ -271,7 +268,7 @@ def test_ppo_and_a2c_learn_with_all_tasks(algorithm, config):
     assert agent.metrics["gradient/auxiliary_norm"] > 0
 
 
-def test_pixel_control_finds_the_action_that_flips_a_patch(generator):
+def test_pixel_control_learns_the_action_that_flips_a_patch(generator):
     # Action 1 inverts the patch of the cells (2..3, 4..5), action 0 leaves all as it is.
     unreal = Unreal(SPEC, replace(SMALL, reward_prediction=False, value_replay=False, pixel_gamma=0.0))
     rng = np.random.default_rng(0)
@@ -308,12 +305,9 @@ def test_save_and_load_give_equal_features_and_controls():
     assert q.shape == (3, 2, 9, 9)
 
 
-def test_names_and_bad_settings():
-    assert REPRESENTATIONS.resolve("unreal") is Unreal
-    with pytest.raises(UsageError, match=r"repr 'unreal' has no mode 'frozen'; it has: online"):
-        check_mode("unreal", Unreal, "frozen")
-    with pytest.raises(UsageError, match="unreal: replay=40000: History keeps at most 32768"):
-        apply_settings("unreal", UnrealConfig, {}, {"replay": "40000"})
+def test_too_much_replay_and_too_short_a_history_are_refused():
+    with pytest.raises(ValueError, match="replay=40000: History keeps at most 32768"):
+        UnrealConfig(replay=40_000)
     with pytest.raises(UsageError, match="pixel_control needs Discrete actions, not None"):
         Unreal(replace(SPEC, action_space=None))
     short, unreal = (
@@ -324,7 +318,7 @@ def test_names_and_bad_settings():
         unreal.auxiliary(short, 3, lambda f, obs: (f, f.sum(1)), torch.Generator())
 
 
-def test_replay_survives_a_restart_to_the_bit(tmp_path):
+def test_replay_resumes_to_the_same_bits(tmp_path):
     def agent() -> A2C:
         env = counting()
         torch.manual_seed(5)

@@ -1,5 +1,6 @@
-"""Features side by side: the stateful way over single frames equals the stateless one over stacked frames."""
+"""Wrappers: what they forward, stacked features by state and by channels, vectors after the features."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -9,7 +10,7 @@ from representations.base import Representation
 from representations.cnn import Cnn
 from representations.monet import Monet, MonetConfig, SlotPool
 from representations.vae import BetaVae
-from representations.wrappers import AppendVectors, FeatureStack
+from representations.wrappers import AppendVectors, FeatureStack, RepresentationWrapper, unwrapped
 from tests.representations.toys import image_spec, with_vector
 
 
@@ -36,7 +37,7 @@ def frame(*values):
     return {"image": torch.tensor(values, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 4, 5)}
 
 
-def test_state_carries_the_last_features_and_first_fills_with_the_first_frame():
+def test_the_state_carries_features_and_starts_with_the_first_frame():
     motion = FeatureStack(Mean(SPEC), 3)
     assert motion.features_dim == 6
     state = motion.initial_state(2)
@@ -63,7 +64,7 @@ def test_stacked_frames_give_the_same_and_a_gradient():
     assert motion.inner.scale.grad == 2 + 4 + 3 + 6 + 4 + 8 + 7 + 14 + 7 + 14 + 8 + 16
 
 
-def test_what_is_fitted_is_the_inner_method_on_single_frames():
+def test_phases_and_hooks_are_the_inner_method_s():
     spec = image_spec((3, 64, 64))
     inner = BetaVae(spec)
     motion = FeatureStack(inner, 4)
@@ -74,13 +75,13 @@ def test_what_is_fitted_is_the_inner_method_on_single_frames():
     assert inner.updates == 1
 
 
-def test_vectors_stand_after_the_features_and_a_hidden_layer_reads_both():
+def test_vectors_follow_the_features_and_a_hidden_layer_reads_both():
     spec = with_vector(SPEC, "goal", 2)
-    beside = AppendVectors(Mean(spec), ["goal"])
-    assert beside.features_dim == 4
-    assert beside.keys == ("image", "goal")
+    appended = AppendVectors(Mean(spec), ["goal"])
+    assert appended.features_dim == 4
+    assert appended.keys == ("image", "goal")
     obs = {**frame(3, 4), "goal": torch.tensor([[0.0, 1.0], [1.0, 0.0]])}
-    features, state = beside.encode(obs)
+    features, state = appended.encode(obs)
     assert features.tolist() == [[3, 6, 0, 1], [4, 8, 1, 0]]
     assert state == ()
     big = with_vector(image_spec((3, 36, 36)), "goal", 2)
@@ -88,19 +89,19 @@ def test_vectors_stand_after_the_features_and_a_hidden_layer_reads_both():
     assert AppendVectors(Cnn(big), ["goal"]).hidden == (256,)
 
 
-def test_vectors_beside_motion_carry_only_the_newest_vector():
+def test_vectors_after_stacked_features_are_only_the_newest():
     spec = with_vector(SPEC, "goal", 1)
     both = AppendVectors(FeatureStack(Mean(spec), 2), ["goal"])
-    state, told = both.initial_state(1), []
+    state, outputs = both.initial_state(1), []
     for value, goal in ((1, 0.5), (2, 0.25)):
         obs = {**frame(value), "goal": torch.tensor([[goal]])}
         features, state = both.encode(obs, state, torch.tensor([value == 1]))
-        told.append(features.tolist())
-    assert told == [[[1, 2, 1, 2, 0.5]], [[1, 2, 2, 4, 0.25]]]
+        outputs.append(features.tolist())
+    assert outputs == [[[1, 2, 1, 2, 0.5]], [[1, 2, 2, 4, 0.25]]]
 
 
 class Pooled(Mean):
-    """Mean with a neck that the policy owns: the sum of what it is given, width 1."""
+    """Mean with a neck that the policy owns: the sum of its input, width 1."""
 
     class Sum(nn.Module):
         width = 1
@@ -117,7 +118,7 @@ class Pooled(Mean):
         return self.Sum(frames)
 
 
-def test_a_neck_reads_all_frames_of_motion_and_vectors_go_around_it():
+def test_a_neck_reads_all_stacked_frames_and_vectors_pass_it():
     spec = with_vector(SPEC, "goal", 2)
     assert FeatureStack(Pooled(SPEC), 4).neck().frames == 4
     both = AppendVectors(FeatureStack(Pooled(spec), 4), ["goal"])
@@ -131,7 +132,7 @@ def test_a_neck_reads_all_frames_of_motion_and_vectors_go_around_it():
     assert AppendVectors(FeatureStack(Mean(spec), 4), ["goal"]).neck() is None
 
 
-def test_monets_attention_has_a_place_for_every_slot_of_every_frame():
+def test_monet_s_attention_has_a_place_for_every_slot_and_frame():
     spec = image_spec((3, 8, 8))
     config = MonetConfig(slots=2, latents=3, channels=(4, 4), decoder_channels=4, pool="attention")
     motion = FeatureStack(Monet(spec, config), 4)
@@ -142,16 +143,16 @@ def test_monets_attention_has_a_place_for_every_slot_of_every_frame():
     with torch.no_grad():
         features, _ = motion.encode({"image": image}, motion.initial_state(2), first)
         assert pool(features).shape == (2, 256)
-        # four equal frames, told apart by their places alone: without these, one frame reads the same
+        # four equal frames, distinguished by their places alone: without these, one frame reads the same
         pool.place.zero_()
-        alone = SlotPool(2, 3)
-        alone.load_state_dict({**pool.state_dict(), "place": torch.zeros(2, 3)})
-        torch.testing.assert_close(pool(features), alone(features[:, :6]))
+        single = SlotPool(2, 3)
+        single.load_state_dict({**pool.state_dict(), "place": torch.zeros(2, 3)})
+        torch.testing.assert_close(pool(features), single(features[:, :6]))
 
 
-def test_a_loss_that_looks_at_the_policy_shows_it_the_vectors_too(generator):
-    class Looks(Representation):
-        """Its loss is the sum of what the policy's value makes of one feature, 7."""
+def test_a_loss_that_reads_the_policy_gives_it_the_vectors(generator):
+    class ReadsPolicy(Representation):
+        """Method with one feature, 7, whose loss is the sum of the policy's values."""
 
         features_dim = 1
         window = 2
@@ -164,12 +165,12 @@ def test_a_loss_that_looks_at_the_policy_shows_it_the_vectors_too(generator):
             return heads(self.encode(obs)[0], obs)[1].sum(), {}
 
     spec = with_vector(image_spec((1, 8, 8)), "goal", 2)
-    beside = AppendVectors(Looks(spec), ["goal"])
+    appended = AppendVectors(ReadsPolicy(spec), ["goal"])
     goal = torch.tensor([[[1.0, 2], [3, 4], [5, 6]]])
     steps = Steps.frames({"image": torch.zeros(3, 1, 8, 8, dtype=torch.uint8), "goal": goal[0]})
     weights = torch.tensor([1.0, 10, 100])
     # 7 + 10 * 1 + 100 * 2, 7 + 10 * 3 + 100 * 4, 7 + 10 * 5 + 100 * 6
-    loss, _ = beside.loss(steps, lambda features, obs: (features, features @ weights), generator)
+    loss, _ = appended.loss(steps, lambda features, obs: (features, features @ weights), generator)
     assert float(loss) == 217 + 437 + 657
 
     history = History(spec.space, 2, 3)
@@ -179,5 +180,67 @@ def test_a_loss_that_looks_at_the_policy_shows_it_the_vectors_too(generator):
         history.add_obs({key: value[0] for key, value in steps.obs.items()}, no)
         history.add_step(no.long(), torch.zeros(3), no, no, {})
     history.add_obs({key: value[0] for key, value in steps.obs.items()}, no)
-    drawn, _ = beside.auxiliary(history, 1, lambda features, obs: (features, features @ weights), generator)
+    drawn, _ = appended.auxiliary(history, 1, lambda features, obs: (features, features @ weights), generator)
     assert float(drawn) in (2 * 217, 2 * 437, 2 * 657)
+
+
+class Extended(Mean):
+    """Method that answers every public attribute in its own way, and has more than the base class declares."""
+
+    Config = MonetConfig
+    keys = ("image", "pose")
+    modes = ("online",)
+    default_mode = "online"
+    needs_pretraining = False
+    pretrain_share = 0.25
+    has_loss = False
+    hidden = (7,)
+    aux_coef = 0.75
+    window = 3
+    views = True
+    memory = 11
+    name = "extended"
+    brightness = 4
+
+    def twice(self):
+        return 2 * self.brightness
+
+
+DECLARED = [name for name in vars(Representation) if not name.startswith("_")]
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_every_public_attribute_of_the_base_class_is_the_inner_one(name):
+    inner = Extended(with_vector(SPEC, "pose", 2))
+    wrapper = PlainWrapper(inner)
+    found, wanted = getattr(wrapper, name), getattr(inner, name)
+    if name == "encode":  # a wrapper's own
+        assert found != wanted
+        return
+    assert found == wanted
+    if not callable(wanted):
+        assert wanted != getattr(Representation, name)
+
+
+class PlainWrapper(RepresentationWrapper):
+    """Wrapper that changes nothing."""
+
+    def encode(self, obs, state=(), first=None):
+        return self.inner.encode(obs, state, first)
+
+
+def test_attributes_that_the_base_class_lacks_are_forwarded_too():
+    inner = Extended(with_vector(SPEC, "pose", 2))
+    wrapper = PlainWrapper(PlainWrapper(inner))
+    assert wrapper.twice() == 8
+    assert wrapper.spec is inner.spec
+    assert wrapper.config is inner.config
+    assert wrapper.features_dim == 2
+    assert unwrapped(wrapper) is inner
+    with pytest.raises(AttributeError, match="'Extended' object has no attribute 'darkness'"):
+        wrapper.darkness  # noqa: B018
+
+
+def test_a_wrapper_without_features_is_abstract():
+    with pytest.raises(TypeError, match="abstract"):
+        RepresentationWrapper(Mean(SPEC))

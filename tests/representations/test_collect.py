@@ -1,0 +1,150 @@
+"""Frames of a random policy: by seed, in windows, as views of one moment."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from envs.counting import CountingVectorEnv
+from envs.registry import UsageError
+from envs.suites import build
+from envs.tasks import World
+from representations.base import Unfit
+from representations.pretrain import FIRST, NUM_ENVS, STRIDE, collect
+
+PLAIN = World("counting", {"num_levels": 3})
+
+
+def test_frames_follow_from_the_seed_equally_from_all_worlds():
+    frames = collect((PLAIN, PLAIN.with_options(variant="swapped")), 101, seed=7)["image"]
+    assert frames.shape == (101, 3, 64, 64)
+    assert frames.dtype == torch.uint8
+    assert frames.permute(0, 2, 3, 1).is_contiguous()
+    assert torch.equal(frames, collect((PLAIN, PLAIN.with_options(variant="swapped")), 101, seed=7)["image"])
+    assert not torch.equal(frames, collect((PLAIN, PLAIN.with_options(variant="swapped")), 101, seed=8)["image"])
+    # 101 over two worlds: edges 0, 50, 101; the frames of the first do not depend on the second
+    assert torch.equal(frames[:50], collect((PLAIN,), 50, seed=7)["image"])
+
+
+def test_stored_frames_are_a_stride_apart_and_actions_are_held():
+    class Spy:
+        """World that remembers each action and gives the step number in every pixel."""
+
+        def make(self, num_envs, seed):
+            world = PLAIN.make(num_envs, seed)
+            step, self.actions, spy = world.step, [], self
+
+            def remember(actions):
+                spy.actions.append(actions.copy())
+                observation, *rest = step(actions)
+                return np.full_like(observation, len(spy.actions)), *rest
+
+            world.step = remember
+            return world
+
+    spy = Spy()
+    frames = collect((spy,), 32 * 40, seed=0)["image"]
+    shown = frames[:, 0, 0, 0].view(40, 32)
+    assert shown[1:, 0].tolist() == [STRIDE * i for i in range(1, 32)] + [STRIDE * i % 256 for i in range(32, 40)]
+    actions = np.stack(spy.actions)
+    # kept with probability 7/8, and of the fresh draws a quarter (of 4 actions) are the same again:
+    # 7/8 + 1/8 * 1/4 = 0.90625, standard error sqrt(0.9 * 0.1 / 9952) = 0.003
+    assert np.mean(actions[1:] == actions[:-1]) == pytest.approx(0.906, abs=0.012)
+    assert np.bincount(actions.ravel(), minlength=4).min() > 0.2 * actions.size
+
+
+def test_too_few_frames_are_refused():
+    with pytest.raises(UsageError, match="1 pre-training frames for 2 environments"):
+        collect((PLAIN, PLAIN), 1, seed=0)
+
+
+def counters(windows):
+    """Numbers (env, episode, t) that the counting environment writes into pixel (0, 0), (..., 3)."""
+    return windows["image"][..., 0, 0]
+
+
+def test_windows_are_consecutive_steps_of_one_env():
+    windows = collect((PLAIN,), 70 * 4 + 3, seed=7, window=4)  # 283 // 4 = 70 windows
+    assert windows["image"].shape == (70, 4, 3, 64, 64)
+    assert windows["image"].dtype == torch.uint8
+    assert windows["image"].movedim(-3, -1).is_contiguous()  # channels-last
+    env, episode, time = counters(windows).long().unbind(-1)
+    # 32 envs at once: windows 0..31, 32..63, and 6 of the third round
+    assert torch.equal(env, (torch.arange(70) % NUM_ENVS)[:, None].expand(70, 4))
+    # a step is one more t, or the start of the next episode
+    continues = (time[:, 1:] == time[:, :-1] + 1) & (episode[:, 1:] == episode[:, :-1])
+    begins = (time[:, 1:] == 0) & (episode[:, 1:] == episode[:, :-1] + 1)
+    assert (continues ^ begins).all()
+    assert begins.any()
+    assert torch.equal(windows[FIRST], time == 0)
+    # Envs 0 to 2 have episodes of 10 + (i + e) % 4 steps, 10, 11 and 12 the first. A window is 4 observations and 8
+    # steps lead to the next: it begins 3 + 8 = 11 steps after the one before, that of env 0 at 0, 1 of episode 1 (its
+    # 10th step resets), then at step 22 = 10 + 11 + 1: t=1 of episode 2.
+    starts = list(zip(episode[::NUM_ENVS, 0].tolist(), time[::NUM_ENVS, 0].tolist(), strict=True))
+    assert starts == [(0, 0), (1, 1), (2, 1)]
+    # env 1: 11 steps, then 12: step 11 opens episode 1, step 22 is its t=11
+    starts = list(zip(episode[1::NUM_ENVS, 0].tolist(), time[1::NUM_ENVS, 0].tolist(), strict=True))
+    assert starts == [(0, 0), (1, 0), (1, 11)]
+
+
+def test_windows_come_equally_from_all_worlds_with_ground_truth():
+    def also(envs):
+        return {"time": envs.time.copy()}
+
+    pair = (PLAIN, PLAIN.with_options(variant="swapped"))
+    windows = collect(pair, 3 * 7 + 1, seed=7, also=also, window=3)
+    # 7 windows over two worlds: edges 0, 3, 7
+    assert windows["image"].shape[:2] == (7, 3)
+    assert torch.equal(windows["image"][:3], collect((PLAIN,), 9, seed=7, window=3)["image"])
+    assert torch.equal(counters(windows)[..., 2].long()[3:], windows["time"][3:] % 256)
+    assert windows["time"].tolist() == [[0, 1, 2]] * 7
+    assert set(collect(pair, 6, seed=7)) == {"image"}  # single frames have no marks
+
+
+def test_too_few_windows_are_refused():
+    with pytest.raises(UsageError, match="7 pre-training frames for 2 environments in windows of 4"):
+        collect((PLAIN, PLAIN), 7, seed=0, window=4)
+    assert len(collect((PLAIN, PLAIN), 8, seed=0, window=4)["image"]) == 2
+
+
+class Viewed(CountingVectorEnv):
+    """Counting environment with ``count`` views of a moment: view v of env i at step t is (t, i, v)."""
+
+    def views(self, count):
+        shown = np.zeros((self.num_envs, count, 4, 6, 3), np.uint8)
+        shown[..., 0] = self.time[:, None, None, None]
+        shown[..., 1] = self.rows[:, None, None, None]
+        shown[..., 2] = np.arange(count)[:, None, None]
+        return {"image": shown, "pose": shown[:, :, 0, 0].astype(np.float32)}
+
+
+class ViewedWorld:
+    def make(self, num_envs, seed):
+        return Viewed(num_envs, seed=seed, episode_length=30)
+
+
+def test_views_are_windows_of_one_moment():
+    windows = collect((ViewedWorld(),), 5 * 40 + 4, seed=1, window=5, views=True)
+    assert windows["image"].shape == (40, 5, 3, 4, 6)
+    assert windows["image"].movedim(-3, -1).is_contiguous()
+    time, env, view = windows["image"][..., 2, 5].unbind(-1)
+    # 32 envs at the start, then 8 of them 8 steps later, each from 5 sides
+    assert torch.equal(time, torch.tensor([0] * 32 + [STRIDE] * 8)[:, None].expand(40, 5).to(torch.uint8))
+    assert torch.equal(env, (torch.arange(40) % 32)[:, None].expand(40, 5).to(torch.uint8))
+    assert view.tolist() == [[0, 1, 2, 3, 4]] * 40
+    assert torch.equal(windows["pose"], windows["image"][..., 2, 5].float())
+    assert not windows[FIRST].any()
+
+
+def test_an_environment_without_views_is_unfit():
+    with pytest.raises(Unfit, match=r"CountingVectorEnv has no views\(count\)"):
+        collect((ViewedWorld(), PLAIN), 40, seed=0, window=4, views=True)
+
+
+def test_frames_of_all_visual_variants_are_collected():
+    (task,) = build("counting", 3)
+    frames = collect(task.visual_variants, 64, seed=1)["image"]
+    source = collect((task.source,), 32, seed=1)["image"]
+    assert torch.equal(frames[:32], source)
+    assert not torch.equal(frames[32:], source)
