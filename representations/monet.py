@@ -122,7 +122,7 @@ class Attention(nn.Module):
         self.up = nn.ModuleList(Block(2 * c, a) for c, a in zip(channels[::-1], after, strict=True))
         self.logit = nn.Conv2d(channels[0], 1, 1)
 
-    def forward(self, x: Float[Tensor, "B C+1 H W"]) -> Float[Tensor, "B 1 H W"]:
+    def forward(self, x: Float[Tensor, "B C1 H W"]) -> Float[Tensor, "B 1 H W"]:
         skips = []
         for level, block in enumerate(self.down):
             x = block(x[:, :, ::2, ::2] if level else x)

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from representations import REPRESENTATIONS
+
 ROOT = Path(__file__).resolve().parent.parent
 CHECKED = ["agents", "representations", "intrinsic", "envs.steps", "envs.history"]
 CASES = {
@@ -60,7 +62,23 @@ def work() -> None:
             agent.learn(2 * 24)
             agent.predict(env.reset())
             print(f"trained {case}")
+        check_representations()
     refuse_transposed(agents.rewards.gae)
+
+
+def check_representations() -> None:
+    """Features and loss of every method; imported here, so that the hook reaches the methods."""
+    import torch
+
+    from tests.representations import test_all_representations as methods
+
+    for name in methods.NAMES:
+        model = methods.build(name)
+        methods.encode(model, methods.observe(model.spec, methods.B))
+        if model.has_loss:
+            methods.loss_of(model, torch.Generator())[0].backward()
+        model.pictures(methods.observe(model.spec, methods.B), torch.Generator())
+        print(f"checked {name}")
 
 
 def sizes(algo: str) -> dict[str, int]:
@@ -93,6 +111,11 @@ def lines() -> list[str]:
 @pytest.mark.parametrize("case", CASES)
 def test_shapes_hold_while_agents_train(lines, case):
     assert f"trained {case}" in lines
+
+
+@pytest.mark.parametrize("name", REPRESENTATIONS.places)
+def test_shapes_hold_in_every_representation(lines, name):
+    assert f"checked {name}" in lines
 
 
 def test_a_transposed_rollout_is_refused(lines):

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from agents.ppo import PPO, PPOConfig
 from envs.registry import UsageError
 from envs.spaces import EnvSpec
 from envs.steps import Steps
+from envs.wrappers.sb3 import Sb3VecEnv
 from representations.cnn import Cnn, CnnConfig
 from representations.random import Random
 from tests.representations.toys import image_spec, with_vector
@@ -54,3 +56,14 @@ def test_a_state_without_an_image_is_read_by_two_tanh_layers(cls):
 def test_an_image_is_read_even_where_there_is_a_state():
     spec = with_vector(image_spec((3, 64, 64)), "state", 4)
     assert Cnn(spec).keys == ("image",)
+
+
+def test_cartpole_is_learnt_from_its_state():
+    autoreset = {"autoreset_mode": gym.vector.AutoresetMode.SAME_STEP}
+    env = Sb3VecEnv(gym.make_vec("CartPole-v1", 8, vectorization_mode="sync", vector_kwargs=autoreset))
+    torch.manual_seed(0)
+    settings = {"n_steps": 64, "minibatches": 4, "epochs": 10, "learning_rate": 1e-3, "gamma": 0.98}
+    agent = PPO(env, Cnn(EnvSpec.of(env)), PPOConfig(**settings, entropy_coef=0.0), seed=0)
+    agent.learn(16_384)
+    # a random policy's episodes are 22 steps long
+    assert np.mean([episode["r"] for episode in agent.ep_info_buffer]) > 100
