@@ -101,7 +101,7 @@ def test_with_weight_zero_it_is_the_cnn_bit_for_bit():
     cnn, off, on = learnt(Cnn).policy.state_dict(), learnt(Drac, aux_coef=0.0).policy.state_dict(), learnt(Drac)
     assert all(torch.equal(value, off[name]) for name, value in cnn.items())
     assert not torch.equal(cnn["action_net.weight"], on.policy.state_dict()["action_net.weight"])
-    assert on.aux_coef == 0.1
+    assert Drac.aux_coef == 0.1
     assert on.metrics["auxiliary/value_distance"] > 0
 
 
