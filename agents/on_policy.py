@@ -97,7 +97,7 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
         verbose: int = 0,
     ):
         self.config = config = self.Config() if config is None else config
-        self.mode: Mode = check_mode(representation.name, type(representation), mode or "auto")
+        self.mode: Mode = check_mode(representation.name, representation, mode or "auto")
         self.representation, self.precision, self.compiled, self.ranks = representation, precision, compiled, ranks
         self.bonuses = {bonus.name: bonus for bonus in bonuses}
         if bonuses:

@@ -198,14 +198,17 @@ def _no_heads(features: Tensor, obs: Obs) -> tuple[Tensor, Tensor]:
     raise UsageError("this loss reads the policy's heads, which do not exist during offline pre-training")
 
 
-def check_mode(name: str, cls: type[Representation], mode: str) -> Mode:
-    """Resolve 'auto' and refuse a mode the method lacks."""
+def check_mode(name: str, method: Representation | type[Representation], mode: str) -> Mode:
+    """Resolve 'auto' and refuse a mode the method lacks.
+
+    A wrapper's class does not know the modes, so what is built is given itself.
+    """
     if mode == "auto":
-        return cls.default_mode
-    for known in cls.modes:
+        return method.default_mode
+    for known in method.modes:
         if known == mode:
             return known
-    raise UsageError(f"repr '{name}' has no mode '{mode}'; it has: {', '.join(cls.modes)} (--mode auto picks one)")
+    raise UsageError(f"repr '{name}' has no mode '{mode}'; it has: {', '.join(method.modes)} (--mode auto picks one)")
 
 
 def feature_std(features: Float[Tensor, "B D"]) -> Float[Tensor, ""]:

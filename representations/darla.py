@@ -5,7 +5,7 @@ J(x) is its bottleneck. (2) A beta-VAE whose reconstruction is compared in J's s
 
     E_q ||J(x_hat) - J(x)||^2 + beta KL(q(z|x) || N(0, I)),    summed over features and latents, mean over the batch,
 
-J fixed, its gradient flowing through J into x_hat. (3) The encoder is frozen; RL sees mu(x), as do unseen targets.
+J fixed, its gradient flowing through J into x_hat. (3) The encoder is frozen; RL reads mu(x), on unseen targets, too.
 
 ``encode`` returns mu (B, latents). The pixels x_hat resemble noise, since only J measures them: pictures show them
 through the denoiser, too.

@@ -175,7 +175,8 @@ def test_frozen_it_stays_as_it_is_and_online_it_learns(name):
     for mode in cls.modes:
         env = Sb3VecEnv(CountingVectorEnv(4, size=SIDE, episode_length=6, seed=1))
         torch.manual_seed(0)
-        model = cls(EnvSpec.of(env), cls.Config(**SMALL.get(name, {})))
+        inner = cls(EnvSpec.of(env), cls.Config(**SMALL.get(name, {})))
+        model = FeatureStack(inner, 2) if mode == "frozen" else inner
         before = {key: value.clone() for key, value in model.state_dict().items()}
         agent = PPO(env, model, PPOConfig(n_steps=8, epochs=1, minibatches=2), mode=mode, seed=2)
         agent.learn(2 * 8 * 4)

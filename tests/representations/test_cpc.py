@@ -106,8 +106,10 @@ def test_the_loss_is_0_without_any_pair_of_one_episode(generator):
 
 
 def chain(streams: int, steps: int, shuffled: bool, seed: int) -> tuple[torch.Tensor, float]:
-    """Six symbols; the next is the following one with probability 0.7, else any: images (streams, steps, 1, 36, 36)
-    that show a symbol as one of 6 bars, and I(x_{t+1}; x_t) in nats."""
+    """Markov chain of six symbols drawn as bars: images (streams, steps, 1, 36, 36), and I(x_{t+1}; x_t).
+
+    The next symbol is the following one with probability 0.7, else any. The information is in nats.
+    """
     rng = np.random.default_rng(seed)
     symbols = np.empty((streams, steps), np.int64)
     symbols[:, 0] = rng.integers(6, size=streams)

@@ -27,7 +27,7 @@ def noise(batch: int = 3, side: int = 16) -> Tensor:
 
 
 def log_normal(x: float, mean: float, std: float) -> float:
-    """log N(x; mean, std^2)."""
+    """Logarithm of N(x; mean, std^2)."""
     return -0.5 * ((x - mean) / std) ** 2 - math.log(std) - 0.5 * math.log(2 * math.pi)
 
 
