@@ -3,6 +3,7 @@
 python -m envs                              list environments and suites
 python -m envs --show breakout              contact sheet of an environment's variants, or of a suite's splits (PNG)
 python -m envs --score breakout             reference scores of a suite: random and scripted policies
+python -m envs --thumbnails DIR             a strip of frames for every suite, one a split (PNG)
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from envs.registry import UsageError, did_you_mean
 from envs.suites import SUITES, build, descriptions
 from envs.tasks import World
 
+MOST_THUMBNAILS = 6
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
@@ -26,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--show", metavar="NAME", help="an environment, environment/variant or suite: write a contact sheet"
     )
+    parser.add_argument("--thumbnails", type=Path, metavar="DIR", help="write a strip of frames for every suite")
     parser.add_argument("--score", metavar="SUITE", help="a suite: print reference scores")
     parser.add_argument("--save", action="store_true", help="with --score: keep the rows in envs/reference_scores.csv")
     parser.add_argument("--policy", choices=("random", "scripted", "both"), default="both")
@@ -36,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.show:
             print(show(args.show, args.out, args.seed))
+        elif args.thumbnails:
+            print(thumbnails(args.thumbnails, args.seed))
         elif args.score:
             print(scores(args.score, args.policy, args.count, args.seed, args.save))
         else:
@@ -113,6 +119,25 @@ def show(name: str, out: Path | None, seed: int) -> str:
     except OSError as error:
         raise UsageError(f"cannot write {path} ({error.strerror}); name another file with --out") from None
     return f"{path}: {len(worlds)} rows ({', '.join(worlds)})"
+
+
+def thumbnails(folder: Path, seed: int) -> str:
+    """Write DIR/<suite>.png for every suite: frames of up to MOST_THUMBNAILS splits, or of as many tasks' sources."""
+    from envs.contact_sheet import thumbnail
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for name in SUITES:
+        tasks = build(name)
+        worlds = tasks[0].splits() if len(tasks) == 1 else {task.env: task.source for task in tasks}
+        shown = dict(list(worlds.items())[:MOST_THUMBNAILS])
+        try:
+            thumbnail(shown, seed).save(folder / f"{name}.png")
+        except UsageError as error:
+            lines.append(f"{name}: left out ({error})")
+            continue
+        lines.append(f"{folder / name}.png: {', '.join(shown)}")
+    return "\n".join(lines)
 
 
 def scores(name: str, policy: str, count: int, seed: int, save_rows: bool) -> str:

@@ -17,6 +17,12 @@ EVERY = 6
 LEAST_SIDE = 128
 """Frames are enlarged by whole factors to at least so many pixels."""
 
+CODES = 16
+"""Symbolic observations hold numbers below this."""
+THUMBNAIL = 64
+"""Height of a thumbnail's frames in pixels."""
+THUMBNAIL_MOMENT = 3
+
 
 def moments(world: World, seed: int = 0) -> dict[str, Array]:
     """Observations (FRAMES, ...) by key: that of env i after i * EVERY steps of a random policy that holds its actions.
@@ -43,10 +49,24 @@ def moments(world: World, seed: int = 0) -> dict[str, Array]:
 
 
 def strip(world: World, seed: int = 0) -> Array:
-    """(FRAMES, H, W, 3): the images of ``moments``, of stacked frames the newest."""
+    """(FRAMES, H, W, 3): the images of ``moments``, of stacked frames the newest; codes below 16 brightened."""
     image = moments(world, seed)[IMAGE]
+    if image.max() < CODES:
+        image = image * (255 // (CODES - 1))
     image = image[..., -3:] if image.shape[-1] >= 3 else image[..., -1:]
     return np.broadcast_to(image, (*image.shape[:-1], 3))
+
+
+def thumbnail(worlds: Mapping[str, World], seed: int = 0) -> Image.Image:
+    """One frame an environment side by side, all of the same moment, each THUMBNAIL pixels high."""
+    images = [Image.fromarray(strip(world, seed)[THUMBNAIL_MOMENT]) for world in worlds.values()]
+    images = [image.resize((THUMBNAIL * image.width // image.height, THUMBNAIL), Image.LANCZOS) for image in images]
+    canvas = Image.new("RGB", (sum(image.width + 2 for image in images) - 2, THUMBNAIL), "white")
+    left = 0
+    for image in images:
+        canvas.paste(image, (left, 0))
+        left += image.width + 2
+    return canvas
 
 
 def sheet(worlds: Mapping[str, World], seed: int = 0) -> Image.Image:
