@@ -23,8 +23,8 @@ COLUMNS = (
     *("steps", "split", "env", "episodes", "return_mean", "return_std", "normalised", "frames_per_second", "commit"),
 )
 _REQUIRED = frozenset({"suite", "repr", "mode", "algo", "env", "train_levels", "seed", "steps", "splits", "normalise"})
-_REMOVED = frozenset({"overlap"})
-"""Options of the version before: its runs are read as if these had never been, since results were equal without."""
+_REMOVED = {"overlap": False}
+"""Options of the version before and their defaults. Runs with the default are read as if the option had never been."""
 
 Row = dict[str, Any]
 
@@ -95,7 +95,7 @@ def _config(path: Path) -> dict[str, Any]:
     config = json.loads(path.read_text())
     if not isinstance(config, dict) or not config.keys() >= _REQUIRED:
         raise ValueError("config.json is not of a run of this toolkit")
-    return {name: value for name, value in config.items() if name not in _REMOVED}
+    return {name: value for name, value in config.items() if _REMOVED.get(name, ...) != value}
 
 
 def _metrics(path: Path, may_be_torn: bool) -> tuple[dict[str, Any], ...]:

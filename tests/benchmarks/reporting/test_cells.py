@@ -56,3 +56,10 @@ def test_runs_of_the_version_before_share_a_cell_with_new_ones(tmp_path):
     make_run(tmp_path, "cnn", 1)
     (cell,) = summarise(load(tmp_path)).cells
     assert (cell.label, cell.seeds) == ("cnn", (0, 1))
+
+
+def test_an_option_that_is_gone_keeps_its_runs_apart_where_it_was_set(tmp_path):
+    make_run(tmp_path, "cnn", 0, overlap=True)
+    make_run(tmp_path, "cnn", 1)
+    labels = {cell.label for cell in summarise(load(tmp_path)).cells}
+    assert labels == {"cnn (overlap=true)", "cnn (overlap=none)"}
