@@ -49,7 +49,7 @@ class Args:
     set: tuple[str, ...] = ()
     """Settings of the method: --set monet.slots=6."""
     out: cli.OutputFolder = Path("runs/segmentation")
-    """Where results go; the same command continues there."""
+    """Directory of the results; the same command continues there."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -54,7 +54,7 @@ class Args:
     seconds: float = 2.0
     """A measurement repeats whole iterations for at least so long."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """Where networks run."""
+    """Device of the networks."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Also write the figures as JSON, after each measurement."""
     check: bool = False

@@ -58,7 +58,7 @@ class Args:
     set: tuple[str, ...] = ()
     """Settings of the method: --set gqn.steps=12 gqn.channels=128."""
     out: cli.OutputFolder = Path("runs/views")
-    """Where results go; the same command continues there."""
+    """Directory of the results; the same command continues there."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -77,7 +77,7 @@ class Transitions:
     action: Int[Tensor, " B"]
     """(B,) int64."""
     next_obs: Tensor
-    """What followed, like ``obs``; never the first frame of another episode."""
+    """Observations that followed, like ``obs``; never the first frame of another episode."""
     index: Int[Tensor, " B"]
     """(B,) int64, t * N + stream."""
     context: Float[Tensor, "B K"] | None = None

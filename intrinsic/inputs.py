@@ -51,7 +51,7 @@ class BonusInput:
 
     @property
     def is_pixels(self) -> bool:
-        """Whether the input is an image of pixels, not of codes."""
+        """True where the input is an image of pixels, not of codes."""
         return self.is_image and not self.symbolic
 
     def select(self, obs: Obs) -> Tensor:

@@ -180,7 +180,7 @@ def _frames(needed: Array) -> str:
 
 
 def notes(groups: Sequence[Group]) -> list[str]:
-    """How the numbers are to be read."""
+    """Notes on reading the numbers."""
     sentences = [
         "AUC = mean return of the training policy over frames 0 to steps; R = the return to be reached; final = return "
         "on the training levels after training. Only equal steps on one task are compared."

@@ -30,7 +30,7 @@ def size(summary: Summary) -> str:
 
 
 def notes(summary: Summary) -> list[str]:
-    """How the numbers are to be read."""
+    """Notes on reading the numbers."""
     sentences = seed_notes([len(cell.runs) for cell in summary.cells])
     sentences += list(dict.fromkeys(filter(None, map(_pretraining, summary.cells))))
     sentences += [
@@ -50,7 +50,7 @@ def notes(summary: Summary) -> list[str]:
 
 
 def seed_notes(seeds: list[int]) -> list[str]:
-    """What the intervals are over, from the number of seeds of each row."""
+    """Units that the intervals resample, from the number of seeds of each row."""
     sentences = []
     if seeds and max(seeds) == 1:
         sentences.append(

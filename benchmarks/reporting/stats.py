@@ -43,7 +43,7 @@ class Interval:
     over: Over
     """``seeds``: would other seeds agree? ``episodes``: how well is this one agent measured?"""
     n: int
-    """How many units (seeds or episodes) were resampled; the smaller number where there are two groups."""
+    """Number of units (seeds or episodes) that were resampled; the smaller number where there are two groups."""
 
     @property
     def usable(self) -> bool:

@@ -36,7 +36,7 @@ def velocities_down(speed: int) -> Array:
 
 
 def within(place: Array, size: int | Array) -> Array:
-    """Whether 0 <= place < size, in one comparison; an array of sizes must be uint64."""
+    """True where 0 <= place < size, in one comparison; an array of sizes must be uint64."""
     inside: Array = place.view(np.uint64) < size
     return inside
 
@@ -173,7 +173,7 @@ class Board:
         return within(across, self.width_unsigned[rows]) & within(up, self.geometry.paddle_height)
 
     def occupied(self, rows: Array, x: Array, y: Array) -> Array:
-        """Whether (x, y) of the envs ``rows`` is wall, standing brick, block, target or paddle; False outside."""
+        """True where (x, y) of the envs ``rows`` is wall, standing brick, block, target or paddle; False outside."""
         geometry = self.geometry
         code = self._code(rows, x, y)
         brick = np.maximum(code - BRICK, 0)
@@ -347,7 +347,7 @@ class Board:
                 self.ox[rows, j] += self.ov[rows, j]
 
     def _block_free(self, rows: Array, j: int, way: int) -> Array:
-        """Whether block ``j`` of ``rows`` can move on (way 1) or back (-1). Blocks lie below all bricks and ledges."""
+        """True where block ``j`` of ``rows`` can move on (way 1) or back (-1). Blocks lie below all bricks and ledges."""
         geometry = self.geometry
         wide, high = geometry.brick
         x, y = self.ox[rows, j] + way * self.ov[rows, j], self.oy[rows, j]

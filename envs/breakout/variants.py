@@ -23,13 +23,13 @@ class Geometry:
     """Sizes in pixels. The properties follow from the fields by the original's own formulas."""
 
     width: int
-    """Of the frame."""
+    """Width of the frame."""
     height: int
-    """Of the frame."""
+    """Height of the frame."""
     wall: int
     """Thickness of the left, right and top wall."""
     columns: int
-    """Of bricks; they fill the width between the walls."""
+    """Number of columns of bricks; they fill the width between the walls."""
     brick: tuple[int, int]
     """Width and height of a brick; a moving obstacle is as large."""
     paddle_height: int
@@ -39,7 +39,7 @@ class Geometry:
     obstacles: tuple[tuple[int, int], ...]
     """(lowest y, speed) of each moving obstacle."""
     rows: int = 6
-    """Of bricks, row 0 lowest."""
+    """Number of rows of bricks, row 0 lowest."""
 
     @property
     def lowest(self) -> int:

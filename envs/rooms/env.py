@@ -110,7 +110,7 @@ class RoomsVectorEnv(BatchedEnv):
         self.heading = np.zeros(n, np.int64)
         """In steps of 30 degrees from the x axis to the y axis."""
         self.angle = np.zeros(n)
-        """Of the outer camera around the room, radians."""
+        """Angle of the outer camera around the room, radians."""
         self.goal = np.zeros(n, np.int64)
         """Slot of the goal object."""
         self.scene = _with_agent(draw_scenes(np.zeros(n, np.int64), self.config), camera != "first_person")

@@ -6,7 +6,7 @@ from envs.procgen.games import GAMES
 from envs.tasks import HELDOUT, Suite, Task, World, only_heldout, with_heldout
 
 SHIFTS = ("hue", "noise", "blur", "gamma", "invert", "channels")
-"""Of ``envs.wrappers.visual_shifts``, at their middle strength."""
+"""Shifts of ``envs.wrappers.visual_shifts``, at their middle strength."""
 LAYOUTS = {"no-pits": 2, "no-crates": 4, "flat": 8, "flat+no-pits+no-crates": 14}
 """CoinRun's ``debug_mode``. It changes the layout behind a seed, so training seeds would show other levels."""
 

@@ -157,7 +157,7 @@ class ShiftedVectorEnv(VectorWrapper[Any, Any, Any]):
         return getattr(self.env, name)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """As ``env``'s; with ``reset_mask`` the other rows' frames stay, noise included."""
+        """Reset ``env`` and shift its frames; with ``reset_mask`` the other rows' frames stay, noise included."""
         masked = "reset_mask" in (options or {})
         observation, infos = self.env.reset(seed=seed, options=options)
         if not masked:
@@ -166,7 +166,7 @@ class ShiftedVectorEnv(VectorWrapper[Any, Any, Any]):
         return self._shifted(observation, self._keys(self._time)), infos
 
     def step(self, actions: Array) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
-        """As ``env``'s."""
+        """Step ``env`` and shift its frames, the true last ones too."""
         observation, reward, terminated, truncated, infos = self.env.step(actions)
         self._time += 1
         if "final_obs" in infos:
