@@ -94,7 +94,8 @@ def private_across_files(source: str) -> list[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
             holder = ast.unparse(node.value)
-            if node.attr not in defined | INHERITED and holder.split(".")[0] not in ("self", "cls", "torch", "nn", "super()"):
+            own = holder.split(".")[0] in ("self", "cls", "torch", "nn", "super()")
+            if not own and node.attr not in defined | INHERITED:
                 wrong.append(f"{holder}.{node.attr}")
     return wrong
 

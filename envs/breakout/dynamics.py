@@ -347,7 +347,10 @@ class Board:
                 self.ox[rows, j] += self.ov[rows, j]
 
     def _block_free(self, rows: Array, j: int, way: int) -> Array:
-        """True where block ``j`` of ``rows`` can move on (way 1) or back (-1). Blocks lie below all bricks and ledges."""
+        """True where block ``j`` of ``rows`` can move on (way 1) or back (-1).
+
+        Blocks lie below all bricks and ledges.
+        """
         geometry = self.geometry
         wide, high = geometry.brick
         x, y = self.ox[rows, j] + way * self.ov[rows, j], self.oy[rows, j]
