@@ -60,7 +60,9 @@ def strip(world: World, seed: int = 0) -> Array:
 def thumbnail(worlds: Mapping[str, World], seed: int = 0) -> Image.Image:
     """One frame an environment side by side, all of the same moment, each THUMBNAIL pixels high."""
     images = [Image.fromarray(strip(world, seed)[THUMBNAIL_MOMENT]) for world in worlds.values()]
-    images = [image.resize((THUMBNAIL * image.width // image.height, THUMBNAIL), Image.Resampling.LANCZOS) for image in images]
+    images = [
+        image.resize((THUMBNAIL * image.width // image.height, THUMBNAIL), Image.Resampling.LANCZOS) for image in images
+    ]
     canvas = Image.new("RGB", (sum(image.width + 2 for image in images) - 2, THUMBNAIL), "white")
     left = 0
     for image in images:
