@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from agents.actions import make_distribution
 from agents.parallel.threads import num_threads
+from agents.runner import PolicyOutput, PolicyRunner
 from envs.registry import UsageError
 from envs.spaces import keyed
 from envs.steps import Obs
@@ -54,21 +55,6 @@ class ContextSource(Protocol):
 class HeadOutputs(NamedTuple):
     """Outputs of the heads for B observations."""
 
-    action_outputs: Tensor
-    """(B, M), for ``Policy.distribution``."""
-    value: Tensor
-    """(B,)."""
-    bonus_value: Tensor | None
-    """(B,) value of the bonuses, where they have a head."""
-
-
-class PolicyOutput(NamedTuple):
-    """One forward pass over B observations."""
-
-    features: Tensor
-    """(B, D)."""
-    state: State
-    """Carried to the next step, each (B, ...); the context last."""
     action_outputs: Tensor
     """(B, M), for ``Policy.distribution``."""
     value: Tensor
@@ -236,8 +222,6 @@ class Policy(BasePolicy):
     # stable-baselines3's interface ------------------------------------------------------------------------------------
 
     def _predict(self, observation: Tensor | Mapping[str, Tensor], deterministic: bool = False) -> Tensor:
-        from agents.runner import PolicyRunner  # which imports this module
-
         obs = keyed(observation, self.observation_space)
         runner = PolicyRunner(self, len(next(iter(obs.values()))), self.generator)
         return runner.act(obs, deterministic=deterministic).action
@@ -254,8 +238,6 @@ class Policy(BasePolicy):
 
         ``episode_start`` (B,) bool marks the rows whose carried state begins anew.
         """
-        from agents.runner import PolicyRunner  # which imports this module
-
         self.set_training_mode(False)
         tensors, vectorised = self.obs_to_tensor(observation)  # type: ignore[arg-type]
         obs: Obs = keyed(tensors, self.observation_space)  # type: ignore[arg-type]

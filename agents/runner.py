@@ -7,18 +7,53 @@ begins. ``act`` draws contexts where episodes begin, runs the forward pass and d
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from agents.actions import ActionDistribution
 from agents.parallel.threads import parallel_map
-from agents.policy import Policy, PolicyOutput
 from envs.steps import Obs
 from representations.base import State
 
 MIN_ROWS_PER_THREAD = 16
+
+
+class PolicyOutput(NamedTuple):
+    """One forward pass over B observations."""
+
+    features: Tensor
+    """(B, D)."""
+    state: State
+    """Carried to the next step, each (B, ...); the context last."""
+    action_outputs: Tensor
+    """(B, M), for ``Policy.distribution``."""
+    value: Tensor
+    """(B,)."""
+    bonus_value: Tensor | None
+    """(B,) value of the bonuses, where they have a head."""
+
+
+@runtime_checkable
+class ActingPolicy(Protocol):
+    """The part of ``agents.policy.Policy`` that acting needs."""
+
+    @property
+    def mode(self) -> str: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def num_threads(self) -> int: ...
+    @property
+    def distribution(self) -> ActionDistribution: ...
+    def __call__(self, obs: Obs, state: State, first: Tensor) -> PolicyOutput: ...
+    def heads(self, features: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]: ...
+    def initial_state(self, batch: int) -> State: ...
+    def start_episodes(self, state: State, first: Tensor, contexts: Tensor | torch.Generator | None) -> State: ...
+    def context_of(self, state: State) -> Tensor | None: ...
+    def with_context(self, state: State, context: Tensor | None) -> State: ...
 
 
 class Action(NamedTuple):
@@ -45,7 +80,7 @@ class PolicyRunner:
     state: State
     episode_start: Bool[Tensor, " N"]
 
-    def __init__(self, policy: Policy, num_envs: int, generator: torch.Generator | None = None):
+    def __init__(self, policy: ActingPolicy, num_envs: int, generator: torch.Generator | None = None):
         self.policy, self.num_envs, self.generator = policy, num_envs, generator
         self.device = policy.device  # which a policy looks up among its parameters each time it is asked
         self.reset()

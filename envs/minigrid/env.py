@@ -22,6 +22,7 @@ import numpy as np
 import envs.minigrid.rules as cells
 from envs.counter_rng import counter_hash, mix
 from envs.level_map import LevelTransitions
+from envs.minigrid.level_map import TILE, level_map
 from envs.minigrid.levels import FAMILIES, LADDER
 from envs.minigrid.renderer import AGENT, FRAME, LIT, PALETTES, frame_shape, paint, tile_table
 from envs.minigrid.rules import DROP, EMPTY, FORWARD, LEFT, PAD, PICKUP, RIGHT, TOGGLE, VIEW, Layout
@@ -340,9 +341,12 @@ class MiniGridVectorEnv(BatchedEnv):
 
     def level_map(self, make: Callable[[int], Any]) -> LevelTransitions:
         """Every action on every cell of the level that ``make(n)`` gives n envs of."""
-        from envs.minigrid.level_map import level_map
+        return level_map(make, _overview)
 
-        return level_map(make)
+
+def _overview(env: MiniGridVectorEnv) -> MiniGridVectorEnv:
+    """Level 0 of the same MiniGrid id, all of it in view."""
+    return MiniGridVectorEnv(1, env.env_id, full_view=True, highlight=False, tile=TILE, num_levels=1)
 
 
 class MiniGridEnv(SingleEnv):

@@ -19,8 +19,12 @@ TILE = 8
 """Pixels of a cell's side in the picture."""
 
 
-def level_map(make: Callable[[int], Any]) -> LevelTransitions:
-    """All transitions on the one level that ``make(n)``, n envs of it, holds."""
+def level_map(make: Callable[[int], Any], overview: Callable[[Any], Any]) -> LevelTransitions:
+    """All transitions on the one level that ``make(n)``, n envs of it, holds.
+
+    Args:
+        overview: from an env to one that shows its whole level, a cell TILE pixels wide.
+    """
     first = make(1).unwrapped
     first.reset()
     cells, directions = standing_cells(first), np.arange(4)
@@ -38,7 +42,7 @@ def level_map(make: Callable[[int], Any]) -> LevelTransitions:
         next_obs[i] = infos["final_obs"][i]
     column, row = cell // _padded_height(env) - PAD, cell % _padded_height(env) - PAD
     return LevelTransitions(
-        picture=picture(env),
+        picture=overview(env).reset()[0][0][: TILE * env.height, : TILE * env.width],
         shape=(env.height, env.width),
         cell=row * env.width + column,
         obs=obs,
@@ -67,14 +71,6 @@ def standing_cells(env: Any) -> Array:
     # Nobody stands on a key, a door or the goal before something changed: those cells are left out.
     empty = OBJECT[layout.grid] == OBJECT_TO_IDX["empty"]
     return np.flatnonzero(reached.ravel() & empty)
-
-
-def picture(env: Any) -> Array:
-    """The level of ``env`` from above (H * TILE, W * TILE, 3) uint8; other objects stand as the goal they replace."""
-    from envs.minigrid.env import MiniGridVectorEnv
-
-    full = MiniGridVectorEnv(1, env.env_id, full_view=True, highlight=False, tile=TILE, num_levels=1)
-    return full.reset()[0][0][: TILE * env.height, : TILE * env.width]
 
 
 def _padded_height(env: Any) -> int:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from agents.actions import Categorical
-from agents.policy import PolicyOutput
+from agents.runner import PolicyOutput
 from agents.runs.evaluate import compare_actions, first_episodes, fixed_length_returns
 from envs.counting import CountingVectorEnv
 from envs.registry import UsageError
