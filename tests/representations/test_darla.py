@@ -38,7 +38,7 @@ def test_occlusion_is_one_black_rectangle_in_every_frame(generator):
 
 
 class Sums(nn.Module):
-    """Stands for J: features (scale * sum of the frame, 1)."""
+    """J with features (scale * sum of the frame, 1)."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Freed memory is kept, seen in a fresh process; and who asks for it."""
+"""Freed memory is kept, measured in a fresh process, by training and by pre-training."""
 
 import os
 import platform

@@ -19,7 +19,7 @@ from envs.steps import Steps, flatten
 from envs.wrappers.sb3 import Sb3VecEnv
 from representations.cnn import Cnn
 from representations.unreal import Unreal, UnrealConfig, draw_clips, n_step_returns, pixel_change
-from tests.representations.toys import image_spec
+from tests.representations.toys import Fixed, image_spec
 
 SPEC = image_spec((1, 36, 36), discount=0.5)  # 9 x 9 cells
 SMALL = UnrealConfig(length=2, clips=4, replay=64)
@@ -65,15 +65,6 @@ def test_n_step_returns_by_hand():
     assert found.tolist() == [[4, 2], [6, 2], [8, 5]]
     cells = n_step_returns(reward[..., None], done, torch.tensor([[8.0], [2]]), 0.5)
     assert torch.equal(cells[..., 0], found)
-
-
-class Fixed(torch.nn.Module):
-    def __init__(self, answer):
-        super().__init__()
-        self.answer = answer
-
-    def forward(self, x):
-        return self.answer
 
 
 def test_pixel_control_by_hand():

@@ -1,13 +1,14 @@
-"""Toy images with known factors, and the linear read-out that asks features for them."""
+"""Toy environments, images with known factors, a linear read-out, and a module with a fixed answer."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from envs.spaces import EnvSpec
 
@@ -19,13 +20,13 @@ def image_spec(shape: tuple[int, int, int], frames: int = 1, actions: int = 2, d
 
 
 def with_vector(spec: EnvSpec, key: str, size: int) -> EnvSpec:
-    """``spec`` with a vector of ``size`` numbers in -3..3 beside the image."""
+    """``spec`` with a vector of ``size`` numbers in -3..3 after the image."""
     space = gym.spaces.Dict({**spec.space.spaces, key: gym.spaces.Box(-3, 3, (size,), np.float32)})
     return replace(spec, space=space)
 
 
 def moving_square(size: int = 64, side: int = 16, positions: int = 16) -> tuple[Tensor, Tensor]:
-    """All positions of one white square: images (positions^2, 1, size, size) uint8 and factors (positions^2, 2)."""
+    """White square at all positions: images (positions^2, 1, size, size) uint8 and factors (positions^2, 2)."""
     starts = torch.linspace(0, size - side, positions).round().long()
     y, x = (grid.flatten() for grid in torch.meshgrid(starts, starts, indexing="ij"))
     pixel = torch.arange(size)
@@ -61,6 +62,17 @@ def shapes_anywhere(each: int = 48, size: int = 40, seed: int = 0) -> tuple[Tens
 
 
 def strongest(features: Tensor, count: int = 6) -> Tensor:
-    """The ``count`` strongest directions of features (n, D): from many numbers anything can be read on a toy."""
+    """Projections of features (n, D) on their ``count`` strongest directions: all D of them read anything on a toy."""
     u, s, _ = torch.linalg.svd(features - features.mean(0), full_matrices=False)
     return u[:, :count] * s[:count] / s[0]
+
+
+class Fixed(nn.Module):
+    """Network that gives the same answer to every input."""
+
+    def __init__(self, answer: Any):
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, x: Tensor) -> Any:
+        return self.answer
