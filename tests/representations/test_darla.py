@@ -164,3 +164,15 @@ def test_save_and_load_give_equal_features_and_equal_j():
     other.load_state_dict(one.state_dict())
     assert torch.equal(one.encode({"image": image})[0], other.encode({"image": image})[0])
     assert torch.equal(one.features(image), other.features(image))
+
+
+def test_the_denoiser_sees_the_occluded_frame_and_is_scored_on_the_whole():
+    darla = Darla(image_spec((3, 64, 64)), SMALL)
+    image = noise()
+    loss, _ = darla.denoising_loss(image, torch.Generator().manual_seed(5))
+    occluded = occlude(image, torch.Generator().manual_seed(5))
+    assert not torch.equal(occluded, image)
+    logits = darla.denoiser.decoder(darla.denoiser(occluded, learn=True))
+    x = image.float() / 255
+    by_hand = -(x * logits.sigmoid().log() + (1 - x) * (1 - logits.sigmoid()).log()).flatten(1).sum(1).mean()
+    assert float(loss.detach()) == pytest.approx(float(by_hand.detach()), rel=1e-4)
