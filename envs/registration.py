@@ -1,8 +1,7 @@
 """Gymnasium ids of every environment, registered with string entry points: nothing is imported before ``make``.
 
-``register_ids`` is the package's ``gymnasium.envs`` entry point, so that an installed package's ids are known wherever
-gymnasium is. In a checkout that is not installed the folder goes before the id:
-``gymnasium.make("envs.breakout:Breakout-MiddleWall-v0")``.
+Gymnasium 1 loads no plug-ins, so the folder goes before the id:
+``gymnasium.make("envs.breakout:Breakout-MiddleWall-v0")``. After ``register_ids()`` every bare id is known.
 """
 
 from __future__ import annotations
