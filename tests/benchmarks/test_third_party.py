@@ -94,11 +94,21 @@ def test_an_unknown_algorithm_is_refused_by_name(command, capsys):
 
 
 def test_a_representation_trains_by_its_place(outside, tmp_path):
-    (outside / "mine.py").write_text(own_representation())
-    argv = ["--suite", "counting", "--repr", "mine:Mine", "--preset", "smoke", "--steps", "1024", "--no-baseline"]
+    (outside / "own_representation.py").write_text(own_representation())
+    argv = [
+        "--suite",
+        "counting",
+        "--repr",
+        "own_representation:Mine",
+        "--preset",
+        "smoke",
+        "--steps",
+        "1024",
+        "--no-baseline",
+    ]
     assert transfer.main([*argv, "--out", str(tmp_path / "out")]) == 0
     with open(tmp_path / "out" / "results.csv") as handle:
-        assert {row["repr"] for row in csv.DictReader(handle)} == {"mine:Mine"}
+        assert {row["repr"] for row in csv.DictReader(handle)} == {"own_representation:Mine"}
 
 
 @pytest.mark.parametrize("command", [transfer, explore])

@@ -16,10 +16,10 @@ README = (Path(__file__).parents[2] / "intrinsic" / "README.md").read_text()
 
 def test_the_example_of_a_bonus_learns(tmp_path, monkeypatch):
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    (tmp_path / "mine.py").write_text(code)
+    (tmp_path / "own_bonus.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
-    assert parse_bonuses(["mine:Surprise", "rnd:0.1"]) == {"mine:Surprise": None, "rnd": 0.1}
-    bonus = build(BONUSES.resolve("mine:Surprise"), spec("symbols"), learning_rate=1e-2)
+    assert parse_bonuses(["own_bonus:Surprise", "rnd:0.1"]) == {"own_bonus:Surprise": None, "rnd": 0.1}
+    bonus = build(BONUSES.resolve("own_bonus:Surprise"), spec("symbols"), learning_rate=1e-2)
     steps = make_steps(random_obs(5, 3, "symbols"), random_obs(5, 3, "symbols", 1))
     first = bonus.compute(steps)
     losses = [bonus.update(steps, torch.Generator().manual_seed(seed))["loss"] for seed in range(30)]
