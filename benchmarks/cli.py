@@ -74,16 +74,19 @@ def main(
                 print(settings_text)
             return int(stop.code or 0)
         result = command(parsed)
+        status = result if isinstance(result, int) else 0
+        if not isinstance(result, int):
+            print(result, flush=True)
     except UsageError as error:
         return report_error(error)
     except KeyboardInterrupt:
         if _speaks():
             print(interrupted, file=sys.stderr)
         return 130
-    if isinstance(result, int):
-        return result
-    print(result)
-    return 0
+    except BrokenPipeError:  # the reader of the output has seen enough, as in "| head"
+        sys.stdout = None  # type: ignore[assignment]  # else Python fails once more when it flushes at its end
+        return 141
+    return status
 
 
 def report_error(error: Exception) -> int:

@@ -42,7 +42,7 @@ def apply_settings(name: str, config: Any, defaults: Mapping[str, Any], changes:
     for field, text in changes.items():
         if field not in hints:
             near = difflib.get_close_matches(field, hints, 1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
+            hint = f"; did you mean '{near[0]}'?" if near else "."
             raise UsageError(f"--set {name}.{field}: no such field{hint} {name} has: {', '.join(hints) or 'none'}")
         values[field] = parse(f"--set {name}.{field}={text}", text, hints[field])
     try:

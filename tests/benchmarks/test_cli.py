@@ -128,3 +128,10 @@ def test_help_of_each_command_imports_no_torch(command):
     assert done.returncode == 0, done.stderr
     assert f"usage: python -m benchmarks.{command}" in done.stdout
     assert f"python -m benchmarks.{command}" in done.stdout.partition("Examples:")[2]
+
+
+def test_a_reader_who_has_seen_enough_gets_no_traceback():
+    command = f"{sys.executable} -m benchmarks.transfer --help | head -n 1"
+    result = subprocess.run(command, shell=True, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert result.stdout.startswith("usage:")
+    assert result.stderr == ""
