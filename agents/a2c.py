@@ -34,8 +34,6 @@ class A2CConfig(Config):
     """Added to RMSProp's root."""
     normalise_reward: bool = True
     """Divide rewards by the running std of their 0.99-discounted sum and clip to +-10 (baselines' VecNormalize)."""
-    timeout_is_terminal: bool = True
-    """Treat a time limit as a terminal state, as published on Procgen; False bootstraps from the last frame."""
 
 
 class A2C(OnPolicyAlgorithm):

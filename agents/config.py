@@ -38,7 +38,7 @@ class Config:
     normalise_reward: bool = False
     """Divide rewards by the running std of their 0.99-discounted sum and clip to +-10 (baselines' VecNormalize)."""
     timeout_is_terminal: bool = False
-    """Treat a time limit as a terminal state (published Procgen PPO does); False bootstraps from the last frame."""
+    """Treat a time limit as a terminal state, as published on Procgen; False bootstraps from the last frame."""
     micro_batch: int | None = None
     """Samples per forward pass at most; a minibatch's gradient is summed over them. Changes speed, not the RL gradient;
     an auxiliary loss that compares samples with each other (contrastive) gets this many at once. None: 256 on a CPU,

@@ -43,8 +43,6 @@ class PPOConfig(Config):
     """Advantages of a minibatch to mean 0 and std 1 (baselines' ppo2)."""
     normalise_reward: bool = True
     """Divide rewards by the running std of their 0.99-discounted sum and clip to +-10 (baselines' VecNormalize)."""
-    timeout_is_terminal: bool = True
-    """Treat a time limit as a terminal state, as published; False bootstraps from the last frame."""
 
     def check(self, num_envs: int) -> None:
         super().check(num_envs)

@@ -8,6 +8,7 @@ Files in reading order:
 * ``spaces``            keys of observations, images and their memory order, facts a method is built for
 * ``rng_streams``       random streams with names
 * ``counter_rng``       draws by counter: env i does not depend on how many there are
+* ``level_sets``        which levels train, choose and test
 * ``tasks``             environments by name and options, tasks (a source and its targets), suites; data only
 * ``suites``            every suite, a registry; one file a family
 * ``vector_env``        common parts of the environments of our own: levels, limits, final frames, exact state

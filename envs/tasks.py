@@ -9,14 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from envs import ENVIRONMENTS
+from envs import ENVIRONMENTS, level_sets
+from envs.level_sets import LevelRange
 
 if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
 
-HELDOUT_START = 10**6
-HELDOUT: dict[str, Any] = {"start_level": HELDOUT_START, "num_levels": 10**5}
-"""Options of the held-out levels."""
+HELDOUT: dict[str, Any] = level_sets.HELDOUT.options
+"""Options of an environment on held-out levels."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Task:
     normalise: tuple[float, float] | None
     """(Rmin, Rmax) of the normalised return (R - Rmin) / (Rmax - Rmin); None where nobody gives constants."""
     train_levels: int
-    """K: training levels are [0, K)."""
+    """K, number of training levels; a suite names them [0, K), ``on_levels`` puts a drawn set in their place."""
     kind: str = ""
     """Kind of environment, as "breakout": the key of settings that suit it; "" has none."""
     motion: int = 1
@@ -97,6 +97,28 @@ class Task:
         """All environments to evaluate on: "train" is the source."""
         return {"train": self.source, **self.targets}
 
+    @property
+    def validation(self) -> World | None:
+        """The source on validation levels; None for a task that has no held-out ones."""
+        if not any(_is_on(world, level_sets.HELDOUT) for world in self.targets.values()):
+            return None
+        return self.source.with_options(**level_sets.VALIDATION.options)
+
+    def on_levels(self, training: LevelRange) -> Task:
+        """The same task with ``training`` for its training levels, wherever it shows these."""
+        published = level_sets.published_levels(self.train_levels)
+
+        def moved(world: World) -> World:
+            return world.with_options(**training.options) if _is_on(world, published) else world
+
+        return replace(
+            self,
+            source=moved(self.source),
+            targets={split: moved(world) for split, world in self.targets.items()},
+            visual_variants=tuple(map(moved, self.visual_variants)),
+            train_levels=training.count,
+        )
+
 
 @dataclass(frozen=True)
 class Suite:
@@ -108,6 +130,16 @@ class Suite:
     """Default K."""
     tasks: Callable[[int], tuple[Task, ...]]
     """K -> tasks."""
+
+
+def levels_of(world: World) -> LevelRange | None:
+    """The levels that an environment's options name; None where they name none, or Procgen's "all" (0)."""
+    start, count = world.options.get("start_level"), world.options.get("num_levels")
+    return LevelRange(start, count) if isinstance(start, int) and isinstance(count, int) and count > 0 else None
+
+
+def _is_on(world: World, levels: LevelRange) -> bool:
+    return levels_of(world) == levels
 
 
 def with_heldout(worlds: dict[str, World]) -> dict[str, World]:

@@ -31,6 +31,7 @@ class Tuned:
 
 
 TUNED: dict[str, Tuned] = {
+    "procgen": Tuned({"timeout_is_terminal": True}),  # as published (train-procgen)
     # beta 4 drops a ball of 4 pixels
     "breakout": Tuned(SHORT_HORIZON, by_name={**A2C, "beta_vae": {"beta": 0.1, "learning_rate": 1e-3}}),
     "atari": Tuned(SHORT_HORIZON, by_name=A2C),
@@ -42,7 +43,7 @@ TUNED: dict[str, Tuned] = {
     "rooms": Tuned(SHORT_HORIZON, by_name=A2C),
     "sprites": Tuned(SHORT_HORIZON, by_name=A2C),
 }
-"""Task kind -> settings; a kind that is not here ("procgen", "counting", your own) keeps every class's defaults."""
+"""Task kind -> settings; a kind that is not here ("counting", your own) keeps every class's defaults."""
 
 
 def algorithm_settings(kind: str, name: str, config_class: type) -> dict[str, Any]:

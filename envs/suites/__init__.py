@@ -4,15 +4,16 @@ One file a family: ``procgen``, ``breakout``, ``atari``, ``minigrid``, ``rooms``
 your own is a ``Suite`` object: name it ``package.module:NAME``, or add it by the entry-point group
 ``rl_transfer.suites``.
 
-Levels: training plays seeds [0, K), held-out targets play [1 000 000, 1 100 000), so they are disjoint for every K that
-``build`` accepts. A target named after a visual variant or a rule alone shows it on the *training* levels;
-``<name>/heldout`` shows it on held-out levels.
+Levels: a suite names the training levels [0, K), and a run puts its own set in their place (``Task.on_levels``). Ranges
+are those of ``envs.level_sets``. A target named after a visual variant or a rule alone shows it on the *training*
+levels; ``<name>/heldout`` shows it on held-out levels.
 """
 
 from __future__ import annotations
 
 from envs.registry import Registry, UsageError
-from envs.tasks import HELDOUT_START, Suite, Task
+from envs.level_sets import VALIDATION
+from envs.tasks import Suite, Task
 
 SUITES = Registry(
     "suite",
@@ -62,13 +63,13 @@ def build(suite_name: str, train_levels: int | None = None) -> tuple[Task, ...]:
     """The tasks of a suite with K training levels; None takes the suite's own K.
 
     Raises:
-        UsageError: unknown suite, or K that leaves [1, 1 000 000), where held-out levels begin.
+        UsageError: unknown suite, or K that leaves [1, 1 000 000), where validation levels begin.
     """
     suite = find_suite(suite_name)
     levels = suite.train_levels if train_levels is None else train_levels
-    if isinstance(levels, bool) or not isinstance(levels, int) or not 1 <= levels < HELDOUT_START:
+    if isinstance(levels, bool) or not isinstance(levels, int) or not 1 <= levels < VALIDATION.start:
         raise UsageError(
-            f"suite '{suite_name}': train_levels={levels!r} must be an integer in [1, {HELDOUT_START}), below the "
-            "held-out levels"
+            f"suite '{suite_name}': train_levels={levels!r} must be an integer in [1, {VALIDATION.start}), below the "
+            "validation levels"
         )
     return suite.tasks(levels)

@@ -55,7 +55,7 @@ def test_defaults_are_the_published_ones():
     assert dataclasses.asdict(PPO.Config()) == {
         "learning_rate": 5e-4, "n_steps": 256, "gamma": 0.999, "gae_lambda": 0.95, "entropy_coef": 0.01,
         "value_coef": 0.5, "max_grad_norm": 0.5, "normalise_advantage": True, "normalise_reward": True,
-        "timeout_is_terminal": True, "micro_batch": None, "aux_coef": None, "window_streams": 16, "extrinsic": 1.0,
+        "timeout_is_terminal": False, "micro_batch": None, "aux_coef": None, "window_streams": 16, "extrinsic": 1.0,
         "bonus_once": False, "bonus_head": False, "bonus_gamma": 0.99, "bonus_episodic": False, "epochs": 3,
         "minibatches": 8, "clip_range": 0.2, "value_clip": 0.2, "value_loss": "procgen", "adam_epsilon": 1e-5,
     }  # fmt: skip

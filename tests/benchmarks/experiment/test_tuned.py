@@ -69,3 +69,11 @@ def test_a_new_algorithm_gets_the_fields_it_has():
 
 def test_every_tuned_kind_belongs_to_a_suite():
     assert set(TUNED) < {task.kind for suite in SUITES for task in build(suite)}
+
+
+@pytest.mark.parametrize("algo", ["ppo", "a2c"])
+def test_a_time_limit_is_terminal_on_procgen_alone(algo):
+    kinds = {task.kind for name in SUITES for task in build(name, 20)}
+    config = ALGORITHMS.resolve(algo).Config
+    for kind in kinds:
+        assert config(**algorithm_settings(kind, algo, config)).timeout_is_terminal is (kind == "procgen")
