@@ -11,8 +11,8 @@ levels; ``<name>/heldout`` shows it on held-out levels.
 
 from __future__ import annotations
 
-from envs.registry import Registry, UsageError
 from envs.level_sets import VALIDATION
+from envs.registry import Registry, UsageError
 from envs.tasks import Suite, Task
 
 SUITES = Registry(

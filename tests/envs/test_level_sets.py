@@ -1,5 +1,7 @@
 """Level sets: their ranges, what a drawn set depends on, and a task put on one."""
 
+import itertools
+
 import pytest
 
 from envs.level_sets import HELDOUT, PRETRAINING, VALIDATION, LevelRange, published_levels, training_levels
@@ -10,7 +12,7 @@ from envs.tasks import levels_of
 
 def test_no_two_ranges_meet():
     ranges = [published_levels(10**6), VALIDATION, HELDOUT, PRETRAINING, LevelRange(10**8, 2000 * 10**6)]
-    for first, second in zip(ranges, ranges[1:], strict=False):
+    for first, second in itertools.pairwise(ranges):
         assert first.start + first.count <= second.start
     assert ranges[-1].start + ranges[-1].count < 2**31  # Procgen's levels are int32
 

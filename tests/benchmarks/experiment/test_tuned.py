@@ -37,6 +37,8 @@ def test_every_suite_keeps_its_algorithm_settings(suite, algo, own_steps, short_
             expected |= {"gamma": 0.99, "n_steps": short_steps}
         if suite == "minigrid-ladder":
             expected |= {"bonus_once": True}
+        if task.kind == "procgen":
+            expected |= {"timeout_is_terminal": True}
         assert vars(tuned) == expected
         assert expected["n_steps"] in (own_steps, short_steps)
 
