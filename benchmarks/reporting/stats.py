@@ -18,6 +18,7 @@ Differs from rliable: draws come from a generator seeded here (theirs ignores ``
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -27,7 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 Aggregate = Callable[[Array], Array]
-Over = Literal["seeds", "episodes"]
+Over = Literal["seeds", "levels", "seeds and levels", "episodes"]
 
 RESAMPLES = 10_000
 _BLOCK_NUMBERS = 2_000_000  # resampled numbers held at once: 16 MB
@@ -41,9 +42,24 @@ class Interval:
     low: float
     high: float
     over: Over
-    """``seeds``: would other seeds agree? ``episodes``: how well is this one agent measured?"""
+    """What was resampled: would other seeds, other levels, or both agree? ``episodes``: of this one agent only."""
     n: int
-    """Number of units (seeds or episodes) that were resampled; the smaller number where there are two groups."""
+    """Number of units (seeds, levels or episodes) that were resampled; the smaller number where there are several."""
+    seeds: int = 0
+    """Seeds behind the estimate; 0 where they are not known."""
+    levels: int = 0
+    """Levels of a seed behind it, the smaller number of two splits; 0 where they are not known."""
+    p: float = math.nan
+    """Two-sided p of no effect (0; one half for P(X > Y)), below 0.05 where the interval excludes it; nan: unknown."""
+
+    @property
+    def speaks_of(self) -> str:
+        """Whom the interval speaks of, as a table says it."""
+        if self.over == "seeds and levels":
+            return "new seeds on new levels"
+        return {"seeds": "new seeds", "episodes": "this agent's episodes"}.get(
+            self.over, "these agents on these levels"
+        )
 
     @property
     def usable(self) -> bool:
@@ -51,13 +67,18 @@ class Interval:
         return self.n > 1
 
 
-def _matrix(scores: ArrayLike) -> Array:
-    matrix = np.asarray(scores, dtype=np.float64)
-    if matrix.ndim != 2 or matrix.size == 0:
-        raise ValueError(f"scores must be (runs, tasks) and not empty, got shape {matrix.shape}")
-    if not np.isfinite(matrix).all():
+def matrix(scores: ArrayLike) -> Array:
+    """Scores as an array (N runs, M tasks).
+
+    Raises:
+        ValueError: not two axes, empty, or a number that is not finite.
+    """
+    array = np.asarray(scores, dtype=np.float64)
+    if array.ndim != 2 or array.size == 0:
+        raise ValueError(f"scores must be (runs, tasks) and not empty, got shape {array.shape}")
+    if not np.isfinite(array).all():
         raise ValueError("scores hold a number that is not finite")
-    return matrix
+    return array
 
 
 def iqm(scores: Array) -> Array:
@@ -117,13 +138,13 @@ def over_seeds(
 
     ``aggregate`` maps (..., N, M) to (...): one of this module's, or your own.
     """
-    matrix = _matrix(scores)
-    tasks = np.arange(matrix.shape[1])
+    array = matrix(scores)
+    tasks = np.arange(array.shape[1])
 
     def draw(rng: np.random.Generator, count: int) -> Array:
-        return aggregate(matrix[_rows(rng, count, matrix), tasks])
+        return aggregate(array[_rows(rng, count, array), tasks])
 
-    return _interval(float(aggregate(matrix)), draw, matrix.size, "seeds", len(matrix), resamples, seed)
+    return _interval(float(aggregate(array)), draw, array.size, "seeds", len(array), resamples, seed)
 
 
 def paired_difference(
@@ -134,7 +155,7 @@ def paired_difference(
     The generalisation gap: one agent's training score minus its held-out score. Both take the same resampled rows,
     so what lifts or sinks an agent on both splits cancels.
     """
-    a, b = _matrix(first), _matrix(second)
+    a, b = matrix(first), matrix(second)
     if a.shape != b.shape:
         raise ValueError(f"paired scores must have one shape, got {a.shape} and {b.shape}")
     tasks = np.arange(a.shape[1])
@@ -151,7 +172,7 @@ def independent_difference(
     first: ArrayLike, second: ArrayLike, aggregate: Aggregate = mean, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval:
     """Interval of aggregate(first) - aggregate(second) for two methods, (N, M) and (K, M): seeds are not paired."""
-    a, b = _same_tasks(first, second)
+    a, b = same_tasks(first, second)
     tasks = np.arange(a.shape[1])
 
     def draw(rng: np.random.Generator, count: int) -> Array:
@@ -166,7 +187,7 @@ def improvement(x: ArrayLike, y: ArrayLike, *, resamples: int = RESAMPLES, seed:
 
     A gain may be claimed when the lower end is above 0.5.
     """
-    a, b = _same_tasks(x, y)
+    a, b = same_tasks(x, y)
     tasks = np.arange(a.shape[1])
 
     def draw(rng: np.random.Generator, count: int) -> Array:
@@ -177,8 +198,13 @@ def improvement(x: ArrayLike, y: ArrayLike, *, resamples: int = RESAMPLES, seed:
     return _interval(estimate, draw, numbers, "seeds", min(len(a), len(b)), resamples, seed)
 
 
-def _same_tasks(first: ArrayLike, second: ArrayLike) -> tuple[Array, Array]:
-    a, b = _matrix(first), _matrix(second)
+def same_tasks(first: ArrayLike, second: ArrayLike) -> tuple[Array, Array]:
+    """Two methods' scores (N, M) and (K, M).
+
+    Raises:
+        ValueError: not the same number of tasks, or what ``matrix`` refuses.
+    """
+    a, b = matrix(first), matrix(second)
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"both methods need the same tasks, got {a.shape[1]} and {b.shape[1]}")
     return a, b
