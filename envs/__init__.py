@@ -9,6 +9,7 @@ Files in reading order:
 * ``rng_streams``       random streams with names
 * ``counter_rng``       draws by counter: env i does not depend on how many there are
 * ``level_sets``        which levels train, choose and test
+* ``named_levels``      a reset that says on which level each env begins
 * ``tasks``             environments by name and options, tasks (a source and its targets), suites; data only
 * ``suites``            every suite, a registry; one file a family
 * ``vector_env``        common parts of the environments of our own: levels, limits, final frames, exact state

@@ -5,7 +5,8 @@ red = (target + 1) * 255 // num_actions. An action earns 1 if it is the target, 
 the reward), green is 0. Pixel (0, 0) counts: (env index, episode, t), each modulo 256.
 
 Episode e of env i lasts ``episode_length + (i + e) % 4`` steps; it ends truncated where i + e is odd, else terminated.
-Level draws are a hash of (seed, i, e), so env i does not depend on how many there are.
+Level draws are a hash of (seed, i, e), so env i does not depend on how many there are. Where a reset named the level,
+the number of its stream stands for i.
 """
 
 from __future__ import annotations
@@ -92,11 +93,11 @@ class CountingVectorEnv(BatchedEnv):
         frames[..., 2] = below(counter_hash(level), 256)[:, None, None]
         if self.variant == "swapped":
             frames = np.ascontiguousarray(frames[..., ::-1])
-        frames[:, 0, 0] = np.stack([self.first_env + rows, self.episode[rows], time], axis=1) % 256
+        frames[:, 0, 0] = np.stack([self.streams(rows), self.episode[rows], time], axis=1) % 256
         return frames
 
     def _advance(self, actions: Array) -> tuple[Array, Array, Array]:
-        parity = self.first_env + self.rows + self.episode
+        parity = self.streams(self.rows) + self.episode
         ended = self.time + 1 == self.episode_length + parity % 4
         cut = ended & (parity % 2 == 1)
         return actions == self.target(self.level, self.time), ended & ~cut, cut

@@ -6,7 +6,8 @@ of them as a plain ``gym.Env``.
 
 Draws are by counter (``envs.counter_rng``). What a *level* decides (layout, colours, start) is drawn from the level
 alone. What happens on the way (noise) is drawn from (seed, env, episode, step). Env i's level order depends on the seed
-and i alone.
+and i alone. A reset may name the levels (``envs.named_levels``); a hash of level and repetition then stands for both
+seed and env.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from envs.counter_rng import below, counter_hash, mix
+from envs.named_levels import UNNAMED, ResetRequest
 from envs.registration import register_ids
 from envs.registry import UsageError, check_int
 from envs.spaces import Array, Space, image_of
@@ -27,6 +29,7 @@ from envs.spaces import Array, Space, image_of
 Obs = Any
 """An array (N, ...), or a dict of them."""
 LARGEST_LEVEL = 2**31 - 1
+_COUNTERS = ("episode", "time", "level", "stream")
 
 
 class BatchedEnv(VectorEnv[Any, Any, Any]):
@@ -55,6 +58,8 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         "render_fps": 15,
     }
     exact_state = True
+    names_levels: bool = True
+    """Whether ``reset`` takes the options ``levels`` and ``repeats`` (``envs.named_levels``)."""
     name: ClassVar[str]
     """Name in the registry and in errors."""
     variants: ClassVar[dict[str, dict[str, Any]]] = {}
@@ -99,8 +104,10 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         self.time: Array = np.zeros(self.num_envs, np.int64)
         """Steps since the episode began."""
         self.level: Array = np.zeros(self.num_envs, np.int64)
+        self.stream: Array = np.full(self.num_envs, UNNAMED, np.int64)
+        """Stream of draws of each env whose level was named, else ``UNNAMED``."""
         self.episode_bits: Array = np.zeros(self.num_envs, np.uint64)
-        """uint64 (N,) drawn from (seed, env, episode)."""
+        """uint64 (N,) drawn from (seed, env, episode), or from (stream, episode)."""
 
     # defined by an environment ------------------------------------------------------------------------------------
 
@@ -155,25 +162,40 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
     # Gymnasium ----------------------------------------------------------------------------------------------------
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Obs, dict[str, Array]]:
-        """Begin an episode in all envs, or in those of ``options["reset_mask"]``; a seed starts at episode 0 again."""
-        mask: Array = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))
-        if mask.dtype != bool or mask.shape != (self.num_envs,) or not mask.any():
-            raise UsageError(f"{self.name}: reset_mask must be a bool array ({self.num_envs},) with at least one True")
+        """Begin an episode in all envs, or in those of ``options["reset_mask"]``; a seed starts at episode 0 again.
+
+        ``options["levels"]`` and ``["repeats"]`` name the levels to begin on. Episodes that follow by themselves are
+        drawn from the env's own range, by the named level and its repetition.
+        """
+        request = ResetRequest.of(self.name, self.num_envs, options, self.names_levels)
+        mask, rows = request.mask, request.rows
         if seed is not None:
             if not isinstance(seed, (int, np.integer)):
                 raise UsageError(f"{self.name}: reset(seed={seed!r}); give one integer, env i draws its own from it")
             self.seed = int(seed)
+        if seed is not None or request.levels is not None:
             self.episode[mask] = -1
-        self._begin_episodes(np.flatnonzero(mask))
+        self.stream[mask] = request.streams()[mask]
+        self._begin_episodes(rows, None if request.levels is None else request.levels[rows])
         infos = {"level_seed": self.level.copy(), "_level_seed": mask}
         return self._observe_all(), infos | self._masked_infos()
 
-    def _begin_episodes(self, rows: Array) -> None:
+    def _begin_episodes(self, rows: Array, levels: Array | None = None) -> None:
+        """Begin the next episode of ``rows``, on ``levels`` or on levels drawn."""
         self.episode[rows] += 1
         self.time[rows] = 0
-        self.episode_bits[rows] = counter_hash(self.seed, self.first_env + rows, self.episode[rows])
-        self.level[rows] = self.start_level + below(self.episode_bits[rows], self.num_levels)
+        self.episode_bits[rows] = self._draw_episode_bits(rows)
+        drawn = self.start_level + below(self.episode_bits[rows], self.num_levels)
+        self.level[rows] = drawn if levels is None else levels
         self._begin(rows)
+
+    def streams(self, rows: Array) -> Array:
+        """Streams of draws (n,) int64 of ``rows``: the env's number, or the stream of its named level."""
+        return np.where(self.stream[rows] == UNNAMED, self.first_env + rows, self.stream[rows])
+
+    def _draw_episode_bits(self, rows: Array) -> Array:
+        seed = np.where(self.stream[rows] == UNNAMED, self.seed, 0)
+        return counter_hash(seed, self.streams(rows), self.episode[rows])
 
     def _masked_infos(self) -> dict[str, Array]:
         infos = self._step_infos()
@@ -216,9 +238,8 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
 
     def state(self) -> dict[str, Array]:
         """The exact state, arrays with the env axis first: an equal environment goes on from it identically."""
-        counters = {"seed": np.array(self.seed, np.int64), "episode": self.episode, "time": self.time}
-        own = {name: getattr(self, name) for name in self.state_names}
-        return {name: np.array(value) for name, value in {**counters, "level": self.level, **own}.items()}
+        own = {name: getattr(self, name) for name in (*_COUNTERS, *self.state_names)}
+        return {"seed": np.array(self.seed, np.int64)} | {name: np.array(value) for name, value in own.items()}
 
     def set_state(self, state: dict[str, Array]) -> None:
         """Go on from ``state()`` of an environment with the same options; names left out keep their values.
@@ -226,7 +247,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         Raises:
             UsageError: an unknown name, or arrays of another shape.
         """
-        names = ("episode", "time", "level", *self.state_names)
+        names = (*_COUNTERS, *self.state_names)
         for name, value in state.items():
             if name != "seed" and name not in names:
                 raise UsageError(f"{self.name}: the state has no '{name}'; it has: seed, {', '.join(names)}")
@@ -239,7 +260,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         for name in names:
             if name in state:
                 getattr(self, name)[...] = state[name]
-        self.episode_bits[:] = counter_hash(self.seed, self.first_env + self.rows, self.episode)
+        self.episode_bits[:] = self._draw_episode_bits(self.rows)
         self._rebuild_derived()
 
 

@@ -105,6 +105,7 @@ class BreakoutVectorEnv(BatchedEnv):
             render_mode=render_mode,
         )
         self.rules = rules_for(variant, self.num_envs, rules)
+        self.names_levels = all(rule == self.rules[0] for rule in self.rules)  # else env i has the rules of its place
         self.board = board = Board(self.geometry, self.rules)
         self.painter = None if mode == "entities" else Painter(board, self.rules, mode, ball_px)
         self.balls, self.live, self.paddle, self.bricks = board.balls, board.live, board.paddle, board.bricks

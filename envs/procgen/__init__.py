@@ -4,6 +4,7 @@ Files in reading order:
 
 * ``games``           games and options as data, checked before the C++ sees them
 * ``env``             the vector env and the single env
+* ``single_levels``   an object a level, where no state can be written
 * ``state``           one env's state read and patched as bytes
 * ``coinrun_themes``  CoinRun with half of its themes held out
 """

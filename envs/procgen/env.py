@@ -8,7 +8,9 @@ Gaps of Procgen, and how they are closed here:
   before, marked by ``final_obs_is_previous``. Under a shorter ``max_episode_steps`` the final frame is the true one;
 * it cannot be seeded again: ``reset(seed=...)`` builds a new object (8 ms for 64 envs).
 
-The levels of env i depend on the seed and i, not on the number of envs or threads.
+The levels of env i depend on the seed and i, not on the number of envs or threads. A reset may name them
+(``envs.named_levels``): a state of a fresh object gets the range [L, L + 1) and a forced reset. Such an env stays on L,
+episode after episode, and goes on the same whatever the repetition, until a reset of all envs without names.
 """
 
 from __future__ import annotations
@@ -24,8 +26,10 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from envs.named_levels import ResetRequest
 from envs.procgen.games import GAMES, Options
-from envs.procgen.state import factors
+from envs.procgen.single_levels import SingleLevels
+from envs.procgen.state import factors, on_level
 from envs.registration import register_ids
 from envs.registry import UsageError, check_int, did_you_mean
 from envs.rng_streams import stream_seed
@@ -88,6 +92,7 @@ class ProcgenVectorEnv(VectorEnv):
         "render_fps": 15,
     }
     variants: ClassVar[dict[str, dict[str, Any]]] = {game: {"game": game} for game in GAMES}
+    names_levels: bool = True
 
     def __init__(
         self,
@@ -105,6 +110,7 @@ class ProcgenVectorEnv(VectorEnv):
         self.num_envs = check_int("procgen", "num_envs", num_envs, 1, 2**16, "give the number of envs")
         self.seed = int(seed)
         self.exact_state = not self.options.use_generated_assets
+        self.names_levels = self.options.distribution_mode != "exploration"
         default_threads = 0 if self.num_envs <= 16 else 2
         self.num_threads = check_int(
             "procgen", "num_threads", default_threads if num_threads is None else num_threads, 0, 256, "0 is no threads"
@@ -125,6 +131,8 @@ class ProcgenVectorEnv(VectorEnv):
         self._gym3_class = load_procgen()
         self._games: Any = None
         self._spawner: Any = None
+        self._template = b""
+        self._named = False
         self._buffer: bytearray | None = None
         self._frames: Array = np.zeros((self.num_envs, 64, 64, 3), np.uint8)
         self._steps: Array = np.zeros(self.num_envs, np.int64)
@@ -157,41 +165,74 @@ class ProcgenVectorEnv(VectorEnv):
     ) -> tuple[Array, dict[str, Array]]:
         """Begin new levels in all envs, or in those of ``options["reset_mask"]``, a bool array (N,).
 
-        With a seed the level order starts anew; without, it goes on where it was.
+        With a seed the level order starts anew; without, it goes on where it was, but starts anew after named levels.
+        ``options["levels"]`` names the level that each env begins on; ``["repeats"]`` changes nothing here.
         """
-        mask = (options or {}).get("reset_mask")
-        if mask is not None:
-            return self._reset_rows(mask, seed)
-        if seed is not None or self._games is None:
+        request = ResetRequest.of("procgen", self.num_envs, options, self.names_levels)
+        rows, partial = request.rows, not request.mask.all()
+        if partial and (seed is not None or self._games is None):
+            raise UsageError(
+                "procgen: reset_mask goes without a seed and after a first reset(); reset all envs instead"
+            )
+        if request.levels is not None:
+            frames = self._begin_on(rows, request.levels[rows].tolist(), seed)
+        elif partial:
+            frames = self._respawn(rows)
+        else:
+            frames = self._begin_all(seed)
+        self._frames = self._opened(rows, frames)
+        self._steps[rows] = 0
+        return self._frames, {"level_seed": self._levels()["level_seed"], "_level_seed": request.mask}
+
+    def _begin_all(self, seed: int | None) -> Array:
+        """Begin the next levels of their own order in all envs; all frames."""
+        if seed is not None or self._games is None or self._named:
             self._rebuild(self.seed if seed is None else seed)
         else:
             self._games.act(np.full(self.num_envs, FORCE_RESET, np.int32))
-        _, observation, _ = self._games.observe()
-        self._frames = self._opened(np.arange(self.num_envs), observation["rgb"])
-        self._steps[:] = 0
-        return self._frames, {"level_seed": self._levels()["level_seed"], "_level_seed": np.ones(self.num_envs, bool)}
+        return self._games.observe()[1]["rgb"]
+
+    def _begin_on(self, rows: Array, levels: list[int], seed: int | None) -> Array:
+        """Begin ``levels`` in ``rows``; all frames."""
+        if seed is not None or self._games is None:
+            self._rebuild(self.seed if seed is None else seed)
+        if not self.exact_state:
+            return self._begin_objects(rows, levels)
+        spawner = self._one_env()
+        for row, level in zip(rows.tolist(), levels, strict=True):
+            self._put(spawner, 0, on_level(self._template, level))
+            spawner.act(np.array([FORCE_RESET], np.int32))
+            spawner.observe()
+            self._put(self._games, row, self._get(spawner, 0))
+        self._named = True
+        return self._games.observe()[1]["rgb"]
+
+    def _begin_objects(self, rows: Array, levels: list[int]) -> Array:
+        """Begin ``levels`` in ``rows`` where no state can be written: one object a level; all frames."""
+        if not isinstance(self._games, SingleLevels):
+            if len(rows) < self.num_envs:
+                raise UsageError(
+                    "procgen: with use_generated_assets the first reset with levels begins all envs; leave reset_mask"
+                )
+            self._games.close()
+            self._games = SingleLevels(self.num_envs, self._one_level)
+        self._games.begin(rows.tolist(), levels)
+        self._named = True
+        return self._games.observe()[1]["rgb"]
+
+    def _one_level(self, level: int) -> Any:
+        """An object of one env that knows no level but ``level``."""
+        return self._gym3_class(
+            num=1, rand_seed=0, num_threads=0, **{**self.options.gym3(), "start_level": level, "num_levels": 1}
+        )
 
     def _rebuild(self, seed: int) -> None:
         if not isinstance(seed, (int, np.integer)):
             raise UsageError(f"procgen: reset(seed={seed!r}); give one integer, env i takes its own levels from it")
-        self.seed = int(seed)
+        self.seed, self._named = int(seed), False
         if self._games is not None:
             self._games.close()
         self._games = self._build(self.num_envs, stream_seed(self.seed, "procgen") >> 32, self.num_threads)
-
-    def _reset_rows(self, mask: Any, seed: int | None) -> tuple[Array, dict[str, Array]]:
-        mask = np.asarray(mask)
-        if mask.dtype != bool or mask.shape != (self.num_envs,) or not mask.any():
-            raise UsageError(f"procgen: reset_mask must be a bool array ({self.num_envs},) with at least one True")
-        if seed is not None or self._games is None or not self.exact_state:
-            raise UsageError(
-                "procgen: reset_mask goes without a seed, after a first reset(), and not with use_generated_assets; "
-                "reset all envs instead"
-            )
-        rows = np.flatnonzero(mask)
-        self._frames = self._opened(rows, self._respawn(rows))
-        self._steps[mask] = 0
-        return self._frames, {"level_seed": self._levels()["level_seed"], "_level_seed": mask}
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         """One step of all envs; see the class docstring for infos."""
@@ -270,14 +311,23 @@ class ProcgenVectorEnv(VectorEnv):
 
         Procgen steps all envs or none, so the reset happens in an object of one env that borrows the row's state.
         """
+        if not self.exact_state:
+            raise UsageError("procgen: reset_mask is not for use_generated_assets; reset all envs instead")
+        spawner = self._one_env()
+        for i in rows.tolist():
+            self._put(spawner, 0, self._get(self._games, i))
+            spawner.act(np.array([FORCE_RESET], np.int32))
+            spawner.observe()
+            self._put(self._games, i, self._get(spawner, 0))
+        return self._games.observe()[1]["rgb"]
+
+    def _one_env(self) -> Any:
+        """The object of one env in which others' episodes begin; its first state is kept for named levels."""
         if self._spawner is None:
             self._spawner = self._build(1, 0, 0)
-        for i in rows.tolist():
-            self._put(self._spawner, 0, self._get(self._games, i))
-            self._spawner.act(np.array([FORCE_RESET], np.int32))
             self._spawner.observe()
-            self._put(self._games, i, self._get(self._spawner, 0))
-        return self._games.observe()[1]["rgb"]
+            self._template = self._get(self._spawner, 0)
+        return self._spawner
 
     def _get(self, games: Any, row: int) -> bytes:
         if self._buffer is None:
@@ -334,6 +384,7 @@ class ProcgenVectorEnv(VectorEnv):
             "steps": self._steps.copy(),
             "frames": self._frames.copy(),
             "seed": np.array(self.seed, np.int64),
+            "named": np.array(self._named),
             "options": self._identity(),
         }
 
@@ -352,7 +403,7 @@ class ProcgenVectorEnv(VectorEnv):
         ends = np.cumsum(state["lengths"])
         data = np.ascontiguousarray(state["blob"]).tobytes()
         self._games.callmethod("set_state", [data[e - n : e] for e, n in zip(ends, state["lengths"], strict=True)])
-        self.seed = int(state["seed"])
+        self.seed, self._named = int(state["seed"]), bool(state.get("named", False))
         self._steps = np.array(state["steps"], np.int64)
         self._frames = np.array(state["frames"], np.uint8)
 

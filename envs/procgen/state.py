@@ -39,6 +39,8 @@ OPTIONS = (
     "center_agent",
 )
 """The first six of the 17 option numbers, in their order."""
+FIRST_LEVEL = 13
+"""Place of the first level of the range among the 17 option numbers; the end of the range follows it."""
 VISUAL = tuple(name for name in OPTIONS if name != "use_generated_assets")
 """Options that change the pixels of a state and nothing else. Generated assets change the level."""
 THEMES = {"wall_theme": 6, "agent_theme": 5, "background_index": 62}
@@ -173,6 +175,21 @@ def patch(blob: bytes, level_seed: int | None = None, **changes: Any) -> bytes:
     out = bytearray(blob)
     for name, value in changes.items():
         struct.pack_into("<i", out, places.get(name) or layout.option(name), int(value))
+    return bytes(out)
+
+
+def on_level(blob: bytes, level: int) -> bytes:
+    """Copy of ``blob`` whose range of levels is ``level`` alone, so that its next episode begins there.
+
+    Raises:
+        UsageError: not a state of procgen 0.10.7, or its range of levels is not where that version writes it.
+    """
+    place = walk(blob).options + 4 * FIRST_LEVEL
+    first, end = struct.unpack_from("<2i", blob, place)
+    if not 0 <= first < end:
+        raise _foreign(f"its levels go from {first} to {end}")
+    out = bytearray(blob)
+    struct.pack_into("<2i", out, place, level, level + 1)
     return bytes(out)
 
 

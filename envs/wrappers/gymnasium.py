@@ -16,6 +16,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
+from envs.named_levels import ResetRequest
 from envs.registry import UsageError, check_int
 from envs.spaces import Array, Space
 
@@ -35,6 +36,7 @@ class GymnasiumVectorEnv(VectorWrapper[Any, Any, Any]):
     """
 
     exact_state = False
+    names_levels = False
 
     def __init__(
         self,
@@ -66,6 +68,8 @@ class GymnasiumVectorEnv(VectorWrapper[Any, Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode in all envs; the first reset that names no seed takes the constructor's."""
+        if "levels" in (options or {}):
+            ResetRequest.of("gymnasium", self.num_envs, options, self.names_levels)
         if seed is None and not self._started:
             seed = self.seed
         self._started = True

@@ -70,6 +70,11 @@ class Sb3VecEnv(VecEnv):
         """True where ``state_dict`` gives all that decides what follows."""
         return bool(getattr(self.vector_env, "exact_state", False))
 
+    @property
+    def names_levels(self) -> bool:
+        """True where the options of a reset may name each env's level (``envs.named_levels``)."""
+        return bool(getattr(self.vector_env, "names_levels", False))
+
     def _show(self, observation: Any) -> Any:
         """One env's or all envs' observation as SB3 sees it."""
         if self._is_wrapped_image:
@@ -87,12 +92,17 @@ class Sb3VecEnv(VecEnv):
         return shown
 
     def reset(self) -> Any:
-        """Begin an episode in all envs; the seed of ``seed(s)`` goes to the vector env, which derives its envs' own."""
-        observation, infos = self.vector_env.reset(seed=self._seeds[0], options=self._options[0] or None)
+        """Begin an episode in all envs, or as ``set_options`` says.
+
+        The seed of ``seed(s)`` goes to the vector env, which derives its envs' own.
+        """
+        options = self._options[0]
+        observation, infos = self.vector_env.reset(seed=self._seeds[0], options=options or None)
         self._reset_seeds()
         self._reset_options()
-        self._returns[:] = 0
-        self._lengths[:] = 0
+        begun = options.get("reset_mask", slice(None))
+        self._returns[begun] = 0
+        self._lengths[begun] = 0
         self._last = None
         self.reset_infos = self._split(infos)
         return self._batch(observation)

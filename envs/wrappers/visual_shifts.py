@@ -10,8 +10,8 @@
 
 ``Shift`` changes frames, ``ShiftedVectorEnv`` wraps an env, ``ShiftedEnv`` is named in a suite. Noise is drawn by
 counter from (seed, env, steps since the reset), so env i does not depend on how many there are, and a run that
-continues has the same noise. Source: our own, after the post-processing shifts usual in tests of robustness
-(Hendrycks and Dietterich 2019, arXiv 1903.12261).
+continues has the same noise. Where a reset named the levels, (level, repetition) stand for (seed, env). Source: our
+own, after the post-processing shifts usual in tests of robustness (Hendrycks and Dietterich 2019, arXiv 1903.12261).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 
 from envs import ENVIRONMENTS
 from envs.counter_rng import counter_hash, mix
+from envs.named_levels import UNNAMED, ResetRequest
 from envs.registry import UsageError, did_you_mean
 from envs.spaces import IMAGE, Array, Space, image_of, is_image, with_image
 
@@ -150,6 +151,9 @@ class ShiftedVectorEnv(VectorWrapper[Any, Any, Any]):
             raise UsageError(f"shift '{shift}' changes uint8 images, this env shows {space}; take one that has them")
         self.shift.check(image.shape[-1])
         self._seed, self._time = 0, 0
+        self._stream: Array = np.full(self.num_envs, UNNAMED, np.int64)
+        self._start: Array = np.zeros(self.num_envs, np.int64)
+        """Time at which a named level began."""
 
     def __getattr__(self, name: str) -> Any:
         if name == "env":
@@ -158,11 +162,13 @@ class ShiftedVectorEnv(VectorWrapper[Any, Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset ``env`` and shift its frames; with ``reset_mask`` the other rows' frames stay, noise included."""
-        masked = "reset_mask" in (options or {})
         observation, infos = self.env.reset(seed=seed, options=options)
-        if not masked:
+        request = ResetRequest.of("shifted", self.num_envs, options, names_levels=True)
+        if "reset_mask" not in (options or {}):
             started = seed is not None or self._seed != self.env.seed
             self._seed, self._time = self.env.seed, 0 if started else self._time + 1
+        self._stream[request.mask] = request.streams()[request.mask]
+        self._start[request.mask] = 0 if request.levels is None else self._time
         return self._shifted(observation, self._keys(self._time)), infos
 
     def step(self, actions: Array) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
@@ -174,7 +180,9 @@ class ShiftedVectorEnv(VectorWrapper[Any, Any, Any]):
         return self._shifted(observation, self._keys(self._time)), reward, terminated, truncated, infos
 
     def _keys(self, time: int, final: int = 0) -> Array:
-        return counter_hash(self._seed, np.arange(self.num_envs), time, final)
+        named = self._stream != UNNAMED
+        numbers = np.where(named, self._stream, np.arange(self.num_envs))
+        return counter_hash(np.where(named, 0, self._seed), numbers, time - self._start, final)
 
     def _shifted(self, observation: Any, keys: Array) -> Any:
         return with_image(observation, self.shift(image_of(observation), keys))
@@ -197,12 +205,15 @@ class ShiftedVectorEnv(VectorWrapper[Any, Any, Any]):
 
     def state(self) -> dict[str, Array]:
         """``env``'s state and the counters of the noise."""
-        return {**self.env.state(), "shift": np.array([self._seed, self._time], np.int64)}
+        rows = np.stack([self._stream, self._start])
+        return {**self.env.state(), "shift": np.array([self._seed, self._time], np.int64), "shift_rows": rows}
 
     def set_state(self, state: dict[str, Array]) -> None:
         """Go on from ``state()`` of an equal env."""
         inner = dict(state)
         self._seed, self._time = (int(number) for number in inner.pop("shift"))
+        unnamed = np.full(self.num_envs, UNNAMED), np.zeros(self.num_envs)
+        self._stream, self._start = np.array(inner.pop("shift_rows", unnamed), np.int64)
         self.env.set_state(inner)
 
 

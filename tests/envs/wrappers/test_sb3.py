@@ -201,7 +201,7 @@ def test_seed_options_and_attributes():
     assert env.vector_env.episode_length == 3
     with pytest.raises(UsageError, match="share attributes"):
         env.set_attr("episode_length", 3, indices=0)
-    assert [len(state) for state in env.env_method("state")] == [4, 4, 4]
+    assert [len(state) for state in env.env_method("state")] == [5, 5, 5]
     assert env.env_is_wrapped(Monitor) == [True] * 3
     assert env.env_is_wrapped(VecMonitor, indices=1) == [True]
     assert env.env_is_wrapped(gym.wrappers.TimeLimit) == [False] * 3
