@@ -30,6 +30,8 @@ class ActionDistribution(ABC):
     """Shape of one stored action; () for a number."""
     dtype: torch.dtype
     """Type of stored actions."""
+    noise_size: int
+    """P, numbers of noise for one action."""
 
     @abstractmethod
     def parameters(self, outputs: Float[Tensor, "B M"]) -> Float[Tensor, "B P"]:
@@ -52,6 +54,10 @@ class ActionDistribution(ABC):
         """Noise for ``count`` actions, a row each, in the dtype and on the device of ``like``."""
 
     @abstractmethod
+    def noise_from_uniform(self, numbers: Float[Tensor, "B P"]) -> Float[Tensor, "B P"]:
+        """Noise as ``draw_noise`` gives it, float32, from independent uniform numbers in [0, 1)."""
+
+    @abstractmethod
     def sample(
         self, parameters: Float[Tensor, "B P"], noise: Float[Tensor, "B P"] | torch.Generator | None
     ) -> Shaped[Tensor, "B ..."]:
@@ -61,6 +67,10 @@ class ActionDistribution(ABC):
     def total_variation(self, parameters: Float[Tensor, "B P"], other: Float[Tensor, "B P"]) -> Float[Tensor, " B"]:
         """Total variation distance between two distributions per row: 0 the same, 1 nothing in common."""
 
+    @abstractmethod
+    def merged(self, parameters: Float[Tensor, "B P"], groups: Int[Tensor, " P"]) -> Float[Tensor, "B G"]:
+        """Parameters of the distribution over groups of actions; ``groups`` numbers the group of each from 0."""
+
 
 class Categorical(ActionDistribution):
     """Choices among ``num_actions`` actions; parameters are log pi (B, A)."""
@@ -69,7 +79,7 @@ class Categorical(ActionDistribution):
     dtype = torch.int64
 
     def __init__(self, num_actions: int):
-        self.num_outputs = num_actions
+        self.num_outputs = self.noise_size = num_actions
 
     def parameters(self, outputs: Float[Tensor, "B A"]) -> Float[Tensor, "B A"]:
         return outputs - outputs.logsumexp(-1, keepdim=True)
@@ -87,6 +97,9 @@ class Categorical(ActionDistribution):
         empty = torch.empty(count, self.num_outputs, dtype=like.dtype, device=like.device)
         return empty.exponential_(generator=generator)
 
+    def noise_from_uniform(self, numbers: Float[Tensor, "B A"]) -> Float[Tensor, "B A"]:
+        return (-torch.log1p(-numbers.double())).float()  # the inverse of 1 - exp(-x)
+
     def sample(
         self, parameters: Float[Tensor, "B A"], noise: Float[Tensor, "B A"] | torch.Generator | None
     ) -> Int[Tensor, " B"]:
@@ -97,6 +110,10 @@ class Categorical(ActionDistribution):
 
     def total_variation(self, parameters: Float[Tensor, "B A"], other: Float[Tensor, "B A"]) -> Float[Tensor, " B"]:
         return (parameters.exp() - other.exp()).abs().sum(1) / 2
+
+    def merged(self, parameters: Float[Tensor, "B A"], groups: Int[Tensor, " A"]) -> Float[Tensor, "B G"]:
+        summed = parameters.new_zeros(len(parameters), int(groups.max()) + 1)
+        return summed.index_add_(1, groups.to(parameters.device), parameters.exp()).log()
 
 
 def make_distribution(action_space: gym.Space) -> ActionDistribution:

@@ -2,18 +2,22 @@
 
 In reading order:
 
-* ``config``       everything that decides a result, and the name that follows from it
-* ``build``        a run's task, representation and bonuses, as its seed makes them
-* ``validate``     planned runs checked, and their parts kept until their training
-* ``train``        the stages: pre-training, training, final evaluation
-* ``context``      what these stages share
-* ``callback``     work between two rollouts: records, evaluations, checkpoints, a stop
-* ``env_metrics``  metrics that an environment tells of itself
-* ``evaluate``     first episodes, windows, and actions compared on the same states
-* ``final``        evaluation on the splits, tables and pictures
-* ``run_dir``      the folder of a run, its lock and its files
-* ``source``       commit, versions, machine, and classes from outside the toolkit
-* ``load``         a finished run read back
-* ``trackers``     Weights & Biases and TensorBoard, which may fail
-* ``progress``     a progress bar, or lines
+* ``config``         everything that decides a result, and the name that follows from it
+* ``build``          a run's task, representation and bonuses, as its seed makes them
+* ``validate``       planned runs checked, and their parts kept until their training
+* ``train``          the stages: pre-training, training, final evaluation
+* ``context``        what these stages share
+* ``callback``       work between two rollouts: records, evaluations, checkpoints, a stop
+* ``env_metrics``    metrics that an environment tells of itself, and of the newest episodes
+* ``evaluate``       named levels played by a policy: episodes, or windows
+* ``splits``         which levels of a split are played, and how often
+* ``agreement``      actions compared on the same states, by their effect
+* ``kept_policies``  policies kept on the way, and what they earn afterwards
+* ``final``          evaluation on the splits, tables and pictures
+* ``crossed``        finished agents on the training levels of other seeds
+* ``run_dir``        the folder of a run, its lock and its files
+* ``source``         commit, versions, machine, and classes from outside the toolkit
+* ``load``           a finished run read back
+* ``trackers``       Weights & Biases and TensorBoard, which may fail
+* ``progress``       a progress bar, or lines
 """

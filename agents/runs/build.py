@@ -9,7 +9,7 @@ import torch
 
 from agents.config import with_features
 from agents.policy import PRECISIONS, Precision
-from agents.runs.config import RunConfig, parse_bonuses
+from agents.runs.config import RunConfig, parse_bonuses, training_set
 from envs.registry import UsageError
 from envs.rng_streams import stream_seed
 from envs.spaces import EnvSpec, keyed_space
@@ -71,11 +71,11 @@ def resolve_device(name: str) -> str:
 
 
 def find_task(config: RunConfig) -> Task:
-    """The task of a run; UsageError where its suite no longer has it."""
+    """The task of a run on the run's own training levels; UsageError where its suite no longer has it."""
     tasks = {task.env: task for task in build(config.suite, config.train_levels)}
     if config.env not in tasks:
         raise UsageError(f"suite '{config.suite}' has no task '{config.env}'; it has: {', '.join(tasks)}")
-    return tasks[config.env]
+    return tasks[config.env].on_levels(training_set(config))
 
 
 def encoder_world(config: RunConfig, task: Task) -> World:
@@ -86,6 +86,11 @@ def encoder_world(config: RunConfig, task: Task) -> World:
 def policy_world(config: RunConfig, task: Task, world: World | None = None) -> World:
     """``world`` (the training environment by default) as the policy sees it: single frames where features are kept."""
     return (world or task.source).stacked(1 if config.mode == "frozen" else task.motion)
+
+
+def pretraining_worlds(config: RunConfig, task: Task) -> tuple[World, ...]:
+    """Environments that give the frames of pre-training."""
+    return task.visual_variants if config.pretrain_on == "all" else (task.source,)
 
 
 def build_parts(config: RunConfig, specs: EnvSpecs | None = None) -> RunParts:

@@ -11,12 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.on_policy import OnPolicyAlgorithm
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
-from agents.runs.env_metrics import EnvMetrics
+from agents.runs.env_metrics import EnvMetrics, NewestEpisodes
 from agents.runs.run_dir import RunDir
 from agents.runs.trackers import Tracker
 from envs.registry import UsageError
@@ -112,12 +111,16 @@ class TrainingCallback(BaseCallback):
         save_every: int,
         evaluate: Callable[[OnPolicyAlgorithm, int], dict[str, float]],
         evaluate_every: float,
+        keep: Callable[[OnPolicyAlgorithm, int], None],
+        keep_every: float,
         env_metrics: EnvMetrics,
+        newest_episodes: NewestEpisodes,
         ranks: Ranks = SINGLE_PROCESS,
     ):
-        """``save_every`` and ``evaluate_every`` count frames; of ``ranks`` the first evaluates and writes."""
+        """Args named ``..._every`` count frames; of ``ranks`` the first evaluates, keeps policies and writes."""
         super().__init__()
-        self.env_metrics, self.ranks = env_metrics, ranks
+        self.env_metrics, self.newest_episodes, self.ranks = env_metrics, newest_episodes, ranks
+        self.keep, self.keep_every = keep, keep_every
         self.clock, self.records, self.progress, self.stop = clock, records, progress, stop
         self.save, self.save_every, self.evaluate, self.evaluate_every = save, save_every, evaluate, evaluate_every
 
@@ -128,6 +131,7 @@ class TrainingCallback(BaseCallback):
 
     def _on_step(self) -> bool:
         self.env_metrics.add(getattr(self.agent.env, "newest_infos", {}), self.locals["dones"])
+        self.newest_episodes.add(self.locals["infos"], self.locals["dones"])
         return True
 
     def _on_rollout_start(self) -> None:
@@ -144,11 +148,7 @@ class TrainingCallback(BaseCallback):
         record: dict[str, float] = {"global_step": step}
         record.update({name: value for name, value in agent.metrics.items() if math.isfinite(value)})
         record["time/frames_per_second"] = step / max(self.clock.seconds["train"], 1e-9)
-        episodes = self.ranks.all_gather(list(agent.ep_info_buffer or ()))
-        if episodes:
-            record["train/return"] = float(np.mean([info["r"] for info in episodes]))
-            record["train/episode_length"] = float(np.mean([info["l"] for info in episodes]))
-            record["train/success"] = float(np.mean([info["r"] > 0 for info in episodes]))
+        record |= {f"train/{name}": value for name, value in self.newest_episodes.metrics().items()}
         if agent.first_reward:
             record["train/first_reward"] = agent.first_reward
         record.update({f"explore/{name}": value for name, value in self.env_metrics.metrics().items()})
@@ -164,6 +164,8 @@ class TrainingCallback(BaseCallback):
         if last or self._due(step, self.evaluate_every):
             with self.clock.measure("eval"):
                 record.update(self.evaluate(self.agent, step))
+        if last or self._due(step, self.keep_every):
+            self.keep(self.agent, step)
         self.records.log(record)
         shown = f"return {record['train/return']:.2f}" if "train/return" in record else "no episode has ended yet"
         self.progress.update(step, shown)

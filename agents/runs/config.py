@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agents import ALGORITHMS
+from envs.level_sets import LevelRange, published_levels
 from envs.registry import UsageError
 from intrinsic import BONUSES
 from representations import REPRESENTATIONS
@@ -49,20 +50,32 @@ class RunConfig:
     num_envs: int
     precision: str
     eval_envs: int
-    """Environments of the final evaluation of a split, one episode or one window each."""
+    """Episodes, or windows, of the final evaluation of a split at least; each of its levels is played equally often."""
     window: int
     """Frames of an evaluation window, which runs on through the ends of episodes; 0: first episodes."""
     periodic_evals: int
-    """Evaluations on training and held-out levels during training."""
+    """Evaluations on training and validation levels during training."""
     periodic_envs: int
+    """Episodes, or windows, of each of them at least."""
     checkpoint_frames: int
     preset: str
     normalise: tuple[float, float] | None
     splits: tuple[str, ...]
     bonus_settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     """All fields of the Config of each bonus, by its name."""
+    level_set: str = ""
+    """Training levels as START+COUNT (``envs.level_sets``); "" stands for the published ones, 0+``train_levels``."""
+    greedy: bool = False
+    """Also evaluate the likeliest actions, each level once."""
+    kept_policies: int = 0
+    """Fractions of training at whose end the policy is kept, to compare methods at equal source return; 0: none."""
     compile: bool = False
     """Have torch compile the representation for the batch sizes of the run; it rounds differently."""
+
+
+def training_set(config: RunConfig) -> LevelRange:
+    """The levels that the run trains on."""
+    return LevelRange.parse(config.level_set) if config.level_set else published_levels(config.train_levels)
 
 
 def as_json(config: RunConfig) -> dict[str, Any]:

@@ -7,7 +7,7 @@ environment without ``metric_infos`` adds no metric.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -120,3 +120,44 @@ class EnvMetrics:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         for info, total in self.sums.items():
             total.load_state_dict(state[info])
+
+
+class NewestEpisodes:
+    """Return and length of the episode that each env finished last.
+
+    The last hundred episodes to finish would favour short ones: while a long one runs, an env that ends its episodes
+    early is counted many times. Here each env counts once.
+
+    Args:
+        num_envs: environments of this rank.
+        ranks: the processes whose environments are counted.
+    """
+
+    def __init__(self, num_envs: int, ranks: Ranks = SINGLE_PROCESS) -> None:
+        self.ranks = ranks
+        self.returns, self.lengths = np.full(num_envs, np.nan), np.full(num_envs, np.nan)
+
+    def add(self, infos: Sequence[Mapping[str, Any]], done: Array) -> None:
+        """Infos of a step, one an env, and the envs (N,) bool whose episode it ended."""
+        for i in np.flatnonzero(done):
+            if (episode := infos[i].get("episode")) is not None:
+                self.returns[i], self.lengths[i] = episode["r"], episode["l"]
+
+    def metrics(self) -> dict[str, float]:
+        """Means over the envs that have finished an episode, and the fraction with a return above 0; or nothing."""
+        pairs = np.array(self.ranks.all_gather(list(zip(self.returns, self.lengths, strict=True))))
+        finished = pairs[~np.isnan(pairs[:, 0])]
+        if not len(finished):
+            return {}
+        returns, lengths = finished.T
+        return {
+            "return": float(returns.mean()),
+            "episode_length": float(lengths.mean()),
+            "success": float((returns > 0).mean()),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"returns": self.returns, "lengths": self.lengths}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.returns, self.lengths = (np.array(state[name], np.float64) for name in ("returns", "lengths"))

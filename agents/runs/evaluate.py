@@ -1,14 +1,20 @@
-"""Evaluation without bias: the first k episodes of each environment, or windows of fixed length; sampled actions.
+"""Evaluation on named levels: every level equally often, in a fixed order, every episode to its end.
 
-Taking the first n episodes to finish would favour short ones. The first k of every environment count, however long they
-last (the rule of CoinRun's own evaluation).
+A visit is a level and a repetition number. What happens in it depends on the policy, the environment's options and the
+visit alone: the environment begins exactly that level, and the noise of sampled actions is drawn by counter from
+(level, repetition, step). So methods are compared level by level, visual variants start by start, and the number of
+environments that play side by side changes nothing but rounding.
+
+An environment that cannot name its levels (``names_levels``) plays the first episode of as many envs as there are
+visits, all made from one seed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -16,150 +22,209 @@ import torch
 
 from agents.policy import Policy
 from agents.runner import Action, PolicyRunner
+from envs.counter_rng import counter_hash, mix, uniform
 from envs.registry import UsageError
 from envs.spaces import keyed
 from envs.steps import Obs
 
+MakeEnv = Callable[[int], gym.vector.VectorEnv]
+"""Number of envs -> a vector env (SAME_STEP autoreset), which the evaluation closes."""
+SEED = 0
+"""Seed of the environments of every evaluation; one that names its levels does not depend on it."""
+NUM_ENVS = 64
+"""Environments side by side at most."""
+ACTIONS, CONTEXTS = 1, 2
+"""Tags of the draws."""
+
+
+@dataclass(frozen=True)
+class Visits:
+    """Levels (E,) to play, and the number (E,) of each repetition of a level."""
+
+    levels: np.ndarray
+    repeats: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.levels)
+
+
+def equal_visits(levels: Sequence[int], episodes: int, first_repeat: int = 0) -> Visits:
+    """Visits of each level equally often, ``episodes`` or a few more in all: rounds through the levels, in order.
+
+    Args:
+        first_repeat: number of the first repetition; other numbers are other episodes.
+    """
+    rounds = -(-episodes // len(levels))
+    repeats = np.repeat(np.arange(first_repeat, first_repeat + rounds), len(levels))
+    return Visits(np.tile(np.asarray(levels, np.int64), rounds), repeats)
+
 
 @dataclass(frozen=True)
 class Episodes:
-    """Finished episodes or windows, environment by environment: each array (num_envs * k,)."""
+    """Finished episodes or windows, in the order of the visits: each array (E,)."""
 
+    levels: np.ndarray
+    repeats: np.ndarray
     returns: np.ndarray
     """Undiscounted sum of the environment's reward, over an episode or a window."""
     lengths: np.ndarray
     """Steps."""
-    level_seeds: np.ndarray
-    """-1 where the environment has no level seeds."""
 
 
 @torch.no_grad()
-def first_episodes(
-    policy: Policy, env: gym.vector.VectorEnv, generator: torch.Generator, episodes_per_env: int = 1
+def play_visits(
+    policy: Policy, make: MakeEnv, visits: Visits, *, greedy: bool = False, num_envs: int = NUM_ENVS
 ) -> Episodes:
-    """Run ``episodes_per_env`` episodes in every environment of ``env`` (SAME_STEP autoreset), then close it.
+    """Play every visit to the end of its episode.
 
-    Only environments that lack an episode are encoded, so the tail of a few long episodes is cheap.
+    Only environments with an unfinished visit are encoded, so the tail of a few long episodes is cheap.
+
+    Args:
+        greedy: take the likeliest actions; else sampled ones.
     """
-    n, k = env.num_envs, episodes_per_env
-    returns, lengths = np.zeros((n, k)), np.zeros((n, k), dtype=np.int64)
-    seeds = np.full((n, k), -1, dtype=np.int64)
-    finished = np.zeros(n, dtype=np.int64)
-    with closing(EvaluationEnv(policy, env, generator)) as run:
-        while (active := np.flatnonzero(finished < k)).size:
-            level_seed = run.level_seed.copy()
+    total = len(visits)
+    env = _make(make, min(num_envs, total), total)
+    returns, lengths = np.zeros(total), np.zeros(total, np.int64)
+    with closing(EvaluationEnv(policy, env, greedy)) as run:
+        visit = np.arange(env.num_envs)
+        run.begin(visit, visits.levels[visit], visits.repeats[visit])
+        active, following = visit.copy(), env.num_envs
+        while active.size:
             run.act(active)
             reward, done = run.step(run.actions)
-            returns[active, finished[active]] += reward[active]
-            lengths[active, finished[active]] += 1
+            returns[visit[active]] += reward[active]
+            lengths[visit[active]] += 1
             ended = active[done[active]]
-            seeds[ended, finished[ended]] = level_seed[ended]
-            finished[ended] += 1
-    return Episodes(returns.ravel(), lengths.ravel(), seeds.ravel())
+            if not ended.size:
+                continue
+            fresh, idle = ended[: total - following], ended[total - following :]
+            visit[fresh] = np.arange(following, following + len(fresh))
+            following += len(fresh)
+            if fresh.size:
+                run.begin(fresh, visits.levels[visit[fresh]], visits.repeats[visit[fresh]])
+            active = np.setdiff1d(active, idle)
+    return Episodes(visits.levels, visits.repeats, returns, lengths)
 
 
 @torch.no_grad()
-def fixed_length_returns(
-    policy: Policy, env: gym.vector.VectorEnv, generator: torch.Generator, frames: int
-) -> Episodes:
-    """Sum rewards over ``frames`` steps of every environment, through the ends of episodes; then close it.
+def play_windows(policy: Policy, make: MakeEnv, visits: Visits, frames: int, *, greedy: bool = False) -> Episodes:
+    """Sum rewards over ``frames`` steps from the start of every visit, through the ends of episodes.
 
     The published scores of the Breakout variants are such sums: a game with three balls cannot go below -9, a window of
-    2500 frames of it went to -39. ``level_seeds`` are those a window began on.
+    2500 frames of it went to -39.
     """
-    everyone = np.arange(env.num_envs)
-    with closing(EvaluationEnv(policy, env, generator)) as run:
-        seeds, returns = run.level_seed.copy(), np.zeros(env.num_envs)
+    env = _make(make, len(visits), len(visits))
+    everyone, returns = np.arange(len(visits)), np.zeros(len(visits))
+    with closing(EvaluationEnv(policy, env, greedy)) as run:
+        run.begin(everyone, visits.levels, visits.repeats)
         for _ in range(frames):
             run.act(everyone)
             returns += run.step(run.actions)[0]
-    return Episodes(returns, np.full(env.num_envs, frames), seeds)
+    return Episodes(visits.levels, visits.repeats, returns, np.full(len(visits), frames))
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """Agreement of a policy's actions between the source and a visual variant, on the same states."""
-
-    argmax: float
-    """Fraction of the states in which the likeliest action is the same."""
-    total_variation: float
-    """Mean of 1/2 sum_a |pi(a) - pi'(a)|: 0 for equal distributions, 1 for disjoint ones."""
-    states: int
-    """Number of states compared."""
+def _make(make: MakeEnv, num_envs: int, total: int) -> gym.vector.VectorEnv:
+    """A vector env of ``num_envs`` envs, or of ``total`` where it cannot begin a second visit."""
+    env = make(num_envs)
+    if num_envs < total and not names_levels(env):
+        env.close()
+        env = make(total)
+    return env
 
 
-@torch.no_grad()
-def compare_actions(
-    policy: Policy,
-    source: gym.vector.VectorEnv,
-    variants: Mapping[str, gym.vector.VectorEnv],
-    generator: torch.Generator,
-    steps: int,
-) -> dict[str, Agreement]:
-    """Act in ``source`` with sampled actions, step every variant with the same actions; then close all.
-
-    Variants are environments of the same seed that differ in their pixels alone. So every step shows the same state
-    under each of them, whatever state the policy carries.
-
-    Raises:
-        UsageError: a variant whose rewards or ends differ: it changes more than pixels.
-    """
-    everyone = np.arange(source.num_envs)
-    same, distance = dict.fromkeys(variants, 0.0), dict.fromkeys(variants, 0.0)
-    with ExitStack() as stack:
-        run, *others = (
-            stack.enter_context(closing(EvaluationEnv(policy, env, generator))) for env in (source, *variants.values())
-        )
-        distribution = policy.distribution
-        for _ in range(steps):
-            parameters = run.act(everyone).parameters
-            outcome = run.step(run.actions)
-            for name, other in zip(variants, others, strict=True):
-                variant_parameters = other.action_parameters(everyone)
-                same_mode = distribution.mode(variant_parameters) == distribution.mode(parameters)
-                same[name] += float(same_mode.float().mean())
-                distance[name] += float(distribution.total_variation(variant_parameters, parameters).mean())
-                if not all(map(np.array_equal, outcome, other.step(run.actions))):
-                    raise UsageError(f"'{name}' rewards or ends otherwise than the source: it is no visual variant")
-    return {name: Agreement(same[name] / steps, distance[name] / steps, steps * len(everyone)) for name in variants}
+def names_levels(env: gym.vector.VectorEnv) -> bool:
+    """True where ``env.reset(options={"levels": ..., "repeats": ...})`` begins exactly those levels."""
+    return bool(getattr(env, "names_levels", False))
 
 
 class EvaluationEnv:
-    """An environment of an evaluation and the policy that acts in it; knows the newest observation."""
+    """An environment of an evaluation and the policy that acts in it; knows the newest observation.
 
-    def __init__(self, policy: Policy, env: gym.vector.VectorEnv, generator: torch.Generator):
-        self.policy, self.env, self.training = policy, env, policy.training
+    Attributes:
+        actions: newest action (N, ...) of each env.
+    """
+
+    def __init__(self, policy: Policy, env: gym.vector.VectorEnv, greedy: bool = False):
+        self.policy, self.env, self.greedy, self.training = policy, env, greedy, policy.training
         policy.set_training_mode(False)
-        self.runner = PolicyRunner(policy, env.num_envs, generator)
-        self.observation, infos = env.reset()
-        self.level_seed = np.array(infos.get("level_seed", np.full(env.num_envs, -1)))
+        self.runner = PolicyRunner(policy, env.num_envs)
+        self.observation: Any = None
+        self.draws = np.zeros(env.num_envs, np.uint64)
+        """Hash of each env's visit, from which all its draws come."""
+        self.time = np.zeros(env.num_envs, np.int64)
+        """Steps since the visit began."""
         distribution = policy.distribution
         self.actions = torch.zeros(env.num_envs, *distribution.shape, dtype=distribution.dtype).numpy()
 
+    def begin(self, rows: np.ndarray, levels: np.ndarray, repeats: np.ndarray) -> None:
+        """Begin visits (K,) in the envs ``rows`` (K,).
+
+        Raises:
+            UsageError: the environment began another level, or cannot begin a second visit.
+        """
+        self.draws[rows], self.time[rows] = counter_hash(levels, repeats), 0
+        self.runner.episode_start[torch.from_numpy(rows).to(self.runner.device)] = True
+        if not names_levels(self.env):
+            if self.observation is not None:
+                raise UsageError(f"{self.env} cannot begin a named level; give it an env for each episode")
+            self.observation, _ = self.env.reset()
+            return
+        mask, wanted, repetition = (np.zeros(self.env.num_envs, kind) for kind in (bool, np.int64, np.int64))
+        mask[rows], wanted[rows], repetition[rows] = True, levels, repeats
+        options = {"levels": wanted, "repeats": repetition}
+        if not mask.all():
+            options["reset_mask"] = mask
+        self.observation, infos = self.env.reset(options=options)
+        begun = np.asarray(infos["level_seed"])[rows]
+        if not np.array_equal(begun, levels):
+            wrong = np.flatnonzero(begun != levels)[0]
+            raise UsageError(f"{self.env} was asked for level {levels[wrong]} and began level {begun[wrong]}")
+
     def act(self, active: np.ndarray) -> Action:
-        """Draw actions for the environments ``active`` (A,); once per step."""
+        """Choose actions for the environments ``active`` (A,); once per step."""
         rows, obs = self._rows(active)
-        action = self.runner.act(obs, rows)
+        noise = None if self.greedy else self._noise(active)
+        action = self.runner.act(obs, rows, noise=noise, contexts=self._contexts(active), deterministic=self.greedy)
         self.actions[active] = action.action.cpu().numpy()
         return action
 
     def action_parameters(self, active: np.ndarray) -> torch.Tensor:
         """Parameters (A, P) of the action distributions in the environments ``active`` (A,), in place of ``act``."""
         rows, obs = self._rows(active)
-        return self.policy.distribution.parameters(self.runner.forward(obs, rows).action_outputs)
+        output = self.runner.forward(obs, rows, self._contexts(active))
+        return self.policy.distribution.parameters(output.action_outputs)
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Step every environment: rewards and ends (N,)."""
-        self.observation, reward, terminated, truncated, infos = self.env.step(actions)
+        self.observation, reward, terminated, truncated, _ = self.env.step(actions)
         done = terminated | truncated
+        self.time += 1
         self.runner.episode_start = torch.from_numpy(done).to(self.policy.device)
-        if "level_seed" in infos:
-            self.level_seed[done] = infos["level_seed"][done]
         return reward, done
 
     def close(self) -> None:
         self.policy.set_training_mode(self.training)
         self.env.close()
+
+    def _noise(self, active: np.ndarray) -> torch.Tensor:
+        """Noise (A, P) of sampled actions, by counter."""
+        distribution = self.policy.distribution
+        bits = mix(mix(self.draws[active], ACTIONS), self.time[active])
+        numbers = uniform(mix(bits[:, None], np.arange(distribution.noise_size)))
+        return distribution.noise_from_uniform(torch.from_numpy(numbers)).to(self.policy.device)
+
+    def _contexts(self, active: np.ndarray) -> torch.Tensor | None:
+        """Contexts (A, K), by counter where an episode begins and 0 elsewhere; None where the policy has none."""
+        if not self.policy.context_dim:
+            return None
+        contexts = torch.zeros(len(active), self.policy.context_dim, device=self.policy.device)
+        for row in np.flatnonzero(self.runner.episode_start.cpu().numpy()[active]):
+            bits = mix(mix(self.draws[active[row : row + 1]], CONTEXTS), self.time[active[row]])
+            generator = torch.Generator(self.policy.device).manual_seed(int(bits[0] >> np.uint64(1)))
+            drawn = self.policy.draw_contexts(1, generator)
+            assert drawn is not None
+            contexts[row] = drawn[0]
+        return contexts
 
     def _rows(self, active: np.ndarray) -> tuple[torch.Tensor, Obs]:
         """Indices and observations of ``active`` as the policy takes them: images (A, C, H, W), channels-last."""

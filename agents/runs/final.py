@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,49 +10,50 @@ import torch
 from PIL import Image
 
 from agents.on_policy import OnPolicyAlgorithm
+from agents.runs.agreement import Agreement, compare_actions
+from agents.runs.build import policy_world, pretraining_worlds
 from agents.runs.context import RunContext
-from agents.runs.evaluate import Agreement, Episodes, compare_actions, first_episodes, fixed_length_returns
+from agents.runs.evaluate import SEED, Episodes, equal_visits
+from agents.runs.kept_policies import matched_rows
+from agents.runs.splits import VALIDATION, evaluate_split, has_validation, played_levels
 from envs.contact_sheet import moments, strip
 from envs.rng_streams import Streams
 from representations.base import Representation
+from representations.pretrain import collection_steps
 
-PAIRED_STEPS, PAIRED_ENVS = 128, 32
-"""Steps, and environments at most, on which actions are compared state by state."""
+PAIRED_STEPS, PAIRED_LEVELS = 128, 32
+"""Steps, and levels at most, on which actions are compared state by state."""
 
 
 def periodic_evaluation(context: RunContext, agent: OnPolicyAlgorithm, step: int) -> dict[str, float]:
-    """Return on training and on held-out levels now: the final evaluation's rule, fewer episodes or windows."""
-    if not context.config.periodic_evals or "heldout" not in context.config.splits:
+    """Return on training and on validation levels now: the final evaluation's rule, fewer episodes or windows."""
+    config = context.config
+    if not config.periodic_evals or not has_validation(context.task):
         return {}
-    train, heldout = (
-        float(evaluate_split(context, agent, split, context.config.periodic_envs, step).returns.mean())
-        for split in ("train", "heldout")
+    train, validation = (
+        float(evaluate_split(config, context.task, agent.policy, split, config.periodic_envs).returns.mean())
+        for split in ("train", VALIDATION)
     )
-    return {"eval/train/return": train, "eval/heldout/return": heldout, "eval/gap": train - heldout}
-
-
-def evaluate_split(context: RunContext, agent: OnPolicyAlgorithm, split: str, envs: int, step: int | str) -> Episodes:
-    """First episodes, or windows, on one split; its draws depend on the seed, the split and the step alone.
-
-    Splits of the training levels share their environment seed, so visual variants are compared on the same levels.
-    """
-    env = context.policy_world(context.task.splits()[split]).make(envs, context.seed("evaluation environments", step))
-    generator = Streams(context.seed("evaluation", step, split), context.device)["actions"]
-    if context.config.window:
-        return fixed_length_returns(agent.policy, env, generator, context.config.window)
-    return first_episodes(agent.policy, env, generator)
+    return {"eval/train/return": train, "eval/validation/return": validation, "eval/gap": train - validation}
 
 
 def final_evaluation(context: RunContext, agent: OnPolicyAlgorithm) -> None:
-    """Evaluate on every split, save tables and pictures, and mark the run as done."""
+    """Evaluate on every split, save tables and pictures, and mark the run as done.
+
+    This is the only place where a run reads held-out levels. What is trained afterwards says so.
+    """
     run, tracker = context.run, context.records.tracker
+    run.write_source(held_out_read_at=agent.num_timesteps)
     rows, record = evaluate_splits(context, agent)
     with context.clock.measure("eval"):
         agreements = action_agreement(context, agent)
-    record |= {f"final/agreement/{split}": compared.argmax for split, compared in agreements.items()}
+        kept = matched_rows(context, agent.policy)
+    record |= {f"final/agreement/{split}": float(compared.effect.mean()) for split, compared in agreements.items()}
     run.write_csv("eval.csv", rows)
     if agreements:
-        run.write_csv("agreement.csv", [{"split": split, **asdict(compared)} for split, compared in agreements.items()])
+        run.write_csv("agreement.csv", agreement_rows(agreements))
+    if kept:
+        run.write_csv("matched.csv", kept)
     for name, picture in pictures(context, agent.policy.representation).items():
         path = run.path / "pictures" / f"{name}.png"
         path.parent.mkdir(exist_ok=True)
@@ -63,6 +64,8 @@ def final_evaluation(context: RunContext, agent: OnPolicyAlgorithm) -> None:
     run.write_source(
         ranks=context.ranks.count,
         frames_per_second=agent.num_timesteps / max(seconds["train"], 1e-9),
+        env_steps={"pretrain": pretraining_steps(context), "train": agent.num_timesteps},
+        **validation_summary(run.records()),
         **{f"{stage}_seconds": spent for stage, spent in seconds.items()},
     )
     run.write_done()
@@ -71,14 +74,17 @@ def final_evaluation(context: RunContext, agent: OnPolicyAlgorithm) -> None:
 
 def evaluate_splits(context: RunContext, agent: OnPolicyAlgorithm) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """Rows of eval.csv, and a record of mean returns and of gaps (return on "train" minus return on a target)."""
-    config = context.config
+    config, task = context.config, context.task
     rows: list[dict[str, Any]] = []
     record: dict[str, float] = {"global_step": agent.num_timesteps}
     context.progress.stage("evaluate", len(config.splits), 0)
     for index, split in enumerate(config.splits):
         with context.clock.measure("eval"):
-            episodes = evaluate_split(context, agent, split, config.eval_envs, "final")
-        rows += episode_rows(split, config.env, episodes)
+            episodes = evaluate_split(config, task, agent.policy, split, config.eval_envs)
+            rows += episode_rows(split, config.env, episodes)
+            if config.greedy:
+                greedy = evaluate_split(config, task, agent.policy, split, config.eval_envs, greedy=True)
+                rows += episode_rows(split, config.env, greedy, "greedy")
         record[f"final/{split}/return"] = float(episodes.returns.mean())
         if split != "train":
             record[f"final/gap/{split}"] = record["final/train/return"] - record[f"final/{split}/return"]
@@ -87,31 +93,65 @@ def evaluate_splits(context: RunContext, agent: OnPolicyAlgorithm) -> tuple[list
     return rows, record
 
 
+def pretraining_steps(context: RunContext) -> int:
+    """Environment steps that gathered the frames of pre-training."""
+    config, representation = context.config, context.parts.representation
+    if not config.pretrain_frames:
+        return 0
+    worlds = len(pretraining_worlds(config, context.task))
+    return collection_steps(config.pretrain_frames, representation.window, representation.views, worlds)
+
+
+def validation_summary(records: Iterable[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Step and return of the best and of the last evaluation on validation levels, from a run's records."""
+    points = [
+        {"step": record["global_step"], "return": record["eval/validation/return"]}
+        for record in records
+        if "eval/validation/return" in record
+    ]
+    if not points:
+        return {}
+    return {"best_validation": max(points, key=lambda point: point["return"]), "final_validation": points[-1]}
+
+
 def action_agreement(context: RunContext, agent: OnPolicyAlgorithm) -> dict[str, Agreement]:
     """Action agreement with the source on the splits that show its very states."""
-    splits = [split for split in context.task.same_state_targets if split in context.config.splits]
+    config, task = context.config, context.task
+    splits = [split for split in task.same_state_targets if split in config.splits]
     if not splits:
         return {}
-    worlds, seed = context.task.splits(), context.seed("paired environments")
-    num_envs = min(context.config.eval_envs, PAIRED_ENVS)
-    source, *variants = (context.policy_world(worlds[split]).make(num_envs, seed) for split in ("train", *splits))
-    generator = Streams(context.seed("agreement"), context.device)["actions"]
-    return compare_actions(agent.policy, source, dict(zip(splits, variants, strict=True)), generator, PAIRED_STEPS)
+    levels = played_levels(config, task.source, min(config.eval_envs, PAIRED_LEVELS))
+    worlds = {split: policy_world(config, task, task.splits()[split]) for split in ("train", *splits)}
+    makers = {split: lambda count, world=world: world.make(count, SEED) for split, world in worlds.items()}
+    source = makers.pop("train")
+    return compare_actions(agent.policy, source, makers, equal_visits(levels, len(levels)), PAIRED_STEPS)
 
 
-def episode_rows(split: str, env: str, episodes: Episodes) -> list[dict[str, Any]]:
+def agreement_rows(agreements: dict[str, Agreement]) -> list[dict[str, Any]]:
+    """agreement.csv: one row per split and level."""
+    return [
+        {"split": split, "level": level, "states": compared.states, "effect": effect, "total_variation": distance}
+        for split, compared in agreements.items()
+        for level, effect, distance in zip(
+            compared.levels.tolist(), compared.effect.tolist(), compared.total_variation.tolist(), strict=True
+        )
+    ]
+
+
+def episode_rows(split: str, env: str, episodes: Episodes, actions: str = "sampled") -> list[dict[str, Any]]:
     """eval.csv: one row per episode."""
-    columns = zip(episodes.level_seeds, episodes.returns, episodes.lengths, strict=True)
+    columns = (episodes.levels, episodes.repeats, episodes.returns, episodes.lengths)
     return [
         {
             "split": split,
             "env": env,
-            "episode": number,
-            "level_seed": int(level),
-            "return": float(episode_return),
-            "length": int(length),
+            "level": level,
+            "episode": repeat,
+            "actions": actions,
+            "return": value,
+            "length": length,
         }
-        for number, (level, episode_return, length) in enumerate(columns)
+        for level, repeat, value, length in zip(*(column.tolist() for column in columns), strict=True)
     ]
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from agents import ALGORITHMS, checkpoint
+from agents.config import find_context_source
+from agents.policy import Policy
 from agents.runs.build import RunParts, build_parts, policy_world
 from agents.runs.config import RunConfig, from_json
 from envs.registry import UsageError
-from envs.tasks import World
+from envs.tasks import Task, World
+from envs.wrappers.sb3 import Sb3VecEnv
 from intrinsic import BONUSES
 from intrinsic.base import IntrinsicBonus
 from representations import REPRESENTATIONS
-from representations.base import Representation
+from representations.base import Representation, check_mode
 from representations.wrappers import FeatureStack, RepresentationWrapper
 
 
@@ -45,6 +49,25 @@ def load_trained_bonuses(run: Path, config: Mapping[str, Any]) -> tuple[Represen
     for bonus in parts.bonuses:
         checkpoint.restore(bonus, state[f"bonus/{bonus.name}"])
     return parts.representation.eval(), policy_world(parts.config, parts.task), list(parts.bonuses)
+
+
+def load_policy_of(run: Path, config: RunConfig) -> tuple[Task, Policy]:
+    """The task and the policy of a finished run, in eval mode.
+
+    Raises:
+        UsageError: no whole checkpoint is there, or this version builds other networks.
+    """
+    parts, state = _read_back(run, dataclasses.asdict(config))
+    precision = json.loads((run / "source.json").read_text()).get("precision", "float32")
+    env = Sb3VecEnv(policy_world(parts.config, parts.task).make(1, 0))
+    head = config.algo_settings.get("bonus_head", False) and bool(parts.bonuses)
+    source = find_context_source(list(parts.bonuses))
+    mode = check_mode(config.repr, parts.representation, config.mode)
+    policy = Policy(env.observation_space, env.action_space, parts.representation, mode, precision, head, source)
+    env.close()
+    policy.load_state_dict(state["policy"]["module"])
+    policy.set_training_mode(False)
+    return parts.task, policy
 
 
 def _read_back(run: Path, config: Mapping[str, Any]) -> tuple[RunParts, dict[str, Any]]:

@@ -156,6 +156,12 @@ class RunDir:
         self._metrics.write(json.dumps(record) + "\n")
         self._metrics.flush()
 
+    def records(self) -> list[dict[str, Any]]:
+        """All records of metrics.jsonl."""
+        self._metrics.flush()
+        with open(self._metrics.name) as lines:
+            return [json.loads(line) for line in lines]
+
     def state_dict(self) -> dict[str, int]:
         """Length of metrics.jsonl, bytes, of which all belongs to the checkpoint being written."""
         if not self.writes:
@@ -182,14 +188,7 @@ class RunDir:
 
     def write_csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write ``name`` whole or not at all; all rows have the same keys."""
-
-        def write(aside: Path) -> None:
-            with open(aside, "w", newline="") as handle:
-                writer = csv.DictWriter(handle, list(rows[0]))
-                writer.writeheader()
-                writer.writerows(rows)
-
-        write_aside(self.path / name, write)
+        write_rows(self.path / name, rows)
 
     def write_done(self) -> None:
         write_aside(self.path / "done", lambda aside: aside.write_text(""))
@@ -198,3 +197,15 @@ class RunDir:
         if self.writes:
             self._metrics.close()
             self._lock.close()
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a CSV whole or not at all; all rows have the same keys."""
+
+    def write(aside: Path) -> None:
+        with open(aside, "w", newline="") as handle:
+            writer = csv.DictWriter(handle, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+
+    write_aside(path, write)

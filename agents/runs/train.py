@@ -16,11 +16,12 @@ from agents import ALGORITHMS, checkpoint
 from agents.on_policy import OnPolicyAlgorithm
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
 from agents.policy import Precision
-from agents.runs.build import RunParts, resolve_device, resolve_precision
+from agents.runs.build import RunParts, pretraining_worlds, resolve_device, resolve_precision
 from agents.runs.callback import Clock, Progress, Records, StopRequest, TrainingCallback
 from agents.runs.context import RunContext
-from agents.runs.env_metrics import EnvMetrics
+from agents.runs.env_metrics import EnvMetrics, NewestEpisodes
 from agents.runs.final import final_evaluation, periodic_evaluation
+from agents.runs.kept_policies import save_policy
 from agents.runs.run_dir import RunDir
 from agents.runs.trackers import Tracker
 from envs.rng_streams import Streams
@@ -38,7 +39,7 @@ def train(
 ) -> OnPolicyAlgorithm:
     """Bring a run to its end: pre-training, training, final evaluation, pictures, ``done``.
 
-    A run that was begun on one device and in one precision ends there.
+    A run that was begun on one device, in one precision and with a number of threads ends so.
 
     Args:
         parts: as ``build_parts`` gives them; they are trained in place.
@@ -52,6 +53,11 @@ def train(
         chosen = resolve_device(begun.get("device", device))
         precision = begun.get("precision") or resolve_precision(parts.config.precision, chosen)
         threads = begun.get("threads", torch.get_num_threads())
+        if threads != torch.get_num_threads():
+            print(
+                f"{run.id} was begun with {threads} threads, on which its weights depend: torch takes {threads} again"
+            )
+            torch.set_num_threads(threads)
         run.write_source(device=chosen, precision=precision, threads=threads)
         return chosen, precision
 
@@ -76,7 +82,7 @@ def pretrain(context: RunContext) -> None:
     config, task, representation = context.config, context.task, context.parts.representation
     with context.clock.measure("pretrain"):
         frames = collect(
-            task.visual_variants if config.pretrain_on == "all" else (task.source,),
+            pretraining_worlds(config, task),
             config.pretrain_frames,
             context.seed("pretraining frames"),
             window=representation.window,
@@ -108,8 +114,12 @@ def train_agent(context: RunContext, resumed: bool) -> OnPolicyAlgorithm:
     if not agent.exact_env:
         print(f"{config.env} cannot save its state: a resumed run begins new episodes and is not exact")
     env_metrics = EnvMetrics(getattr(agent.env, "metric_infos", {}), ranks)
-    spread = checkpoint.PerRank(env_metrics, ranks)
-    components = {**agent.components(), **context.shared_components(), "env_metrics": spread}
+    newest_episodes = NewestEpisodes(agent.n_envs, ranks)
+    spread = {
+        name: checkpoint.PerRank(component, ranks)
+        for name, component in (("env_metrics", env_metrics), ("newest_episodes", newest_episodes))
+    }
+    components = {**agent.components(), **context.shared_components(), **spread}
     if resumed:
         checkpoint.load(context.train_checkpoints, components)
     ranks.broadcast(agent.policy.state_dict().values())  # which holds what rank 0 alone has pre-trained
@@ -129,12 +139,17 @@ def train_agent(context: RunContext, resumed: bool) -> OnPolicyAlgorithm:
         save_every=config.checkpoint_frames,
         evaluate=lambda agent, step: periodic_evaluation(context, agent, step),
         evaluate_every=config.steps / max(config.periodic_evals, 1),
+        keep=lambda agent, step: save_policy(context, agent.policy, step),
+        keep_every=config.steps / max(config.kept_policies, 1),
         env_metrics=env_metrics,
+        newest_episodes=newest_episodes,
         ranks=ranks,
     )
     ranks.on_rank_zero(lambda: context.progress.stage("train", config.steps, agent.num_timesteps))
     remaining = config.steps - agent.num_timesteps
     if remaining > 0:
+        if ranks.on_rank_zero(lambda: "held_out_read_at" in context.run.source):
+            ranks.on_rank_zero(lambda: context.run.write_source(continued_after_evaluation=True))
         agent.learn(remaining, callback=callback, log_interval=None, reset_num_timesteps=not resumed)  # type: ignore[arg-type]
     context.progress.close()
     return agent

@@ -27,11 +27,18 @@ class ExperimentArgs:
     """Training of the representation beside RL; auto takes each method's own default."""
     train_levels: tuple[int, ...] = ()
     """Numbers of training levels; several draw the gap against them. Default: the preset's."""
+    level_sets: Literal["auto", "drawn", "published"] = "auto"
+    """Training levels: drawn for each task and seed, the same for all methods; or published, 0 to K-1 for every seed
+    and tested on all levels. auto draws them, except in the preset of the published protocol."""
     pretrain_on: Literal["source", "all"] = "source"
     """Visual variants the unsupervised frames come from; 'all' is DARLA's protocol (training levels only, reward from
     source)."""
     baseline: bool = True
     """Add the end-to-end 'cnn', without bonuses, as the row to compare with."""
+    equal_budget: bool = False
+    """Also train the baseline on as many environment steps as each pre-trained row takes in all."""
+    greedy: bool = False
+    """Also evaluate the likeliest actions, each level once, beside sampled ones."""
     set: tuple[str, ...] = ()
     """Settings of a chosen module, as NAME.FIELD=VALUE: --set darla.beta=4 ppo.learning_rate=1e-3. NAME of your own
     module is its class in lower case."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.experiment.arguments import ExperimentArgs
+from benchmarks.experiment.equal_budget import with_equal_budgets
 from benchmarks.experiment.presets import BASELINE
 from envs.registry import UsageError
 
@@ -49,6 +51,8 @@ def execute(
     device, store = resolve_device(args.device), PartsStore()
     with from_torchrun(device) as ranks:
         configs = ranks.on_rank_zero(lambda: runnable(configs, store.validate(configs, ranks), named))
+        if args.equal_budget:
+            configs = ranks.on_rank_zero(lambda: with_equal_budgets(configs, store))
         print(ranks.on_rank_zero(lambda: announce(configs, out, device, store)), flush=True)
         if args.dry_run:
             return 0
@@ -63,6 +67,7 @@ def execute(
                 return PREEMPTED
             if trained:
                 print(summary(out / "runs" / name), flush=True)
+        ranks.on_rank_zero(lambda: cross(configs, out))
         text = ranks.on_rank_zero(lambda: write(out))
         print(f"\n{text}\n\nreport: {out / 'report.html'}   table: {out / 'results.csv'}")
         print(f"{time.perf_counter() - started:.0f} s in all")
@@ -121,6 +126,27 @@ def finish_run(args: ExperimentArgs, out: Path, config: RunConfig, title: str, s
     return True
 
 
+def cross(configs: Sequence[RunConfig], out: Path) -> None:
+    """Let each agent play the training levels of the other seeds of its row."""
+    from agents.runs.config import named_values, run_id
+    from agents.runs.crossed import play_other_sets
+    from agents.runs.progress import Bar
+
+    rows: dict[str, list[RunConfig]] = {}
+    for config in configs:
+        values = {name: value for name, value in named_values(config).items() if name not in ("seed", "level_set")}
+        rows.setdefault(json.dumps(values, sort_keys=True), []).append(config)
+    pending = [(config, row) for row in rows.values() if len(row) > 1 for config in row]
+    if not pending:
+        return
+    progress = Bar("other seeds' training levels")
+    progress.stage("evaluate", len(pending), 0)
+    for number, (config, row) in enumerate(pending, 1):
+        play_other_sets(out / "runs" / run_id(config), config, row)
+        progress.update(number)
+    progress.close()
+
+
 def announce(configs: Sequence[RunConfig], out: Path, device: str, store: PartsStore) -> str:
     """Announcement: the runs, roughly how long they take here, and where results go."""
     from agents.runs.config import short_name
@@ -130,12 +156,12 @@ def announce(configs: Sequence[RunConfig], out: Path, device: str, store: PartsS
     rows = [
         f"  {config.repr} ({config.mode})"
         + f" with {config.bonus}" * (config.bonus != "none")
-        + f", {config.env}, {config.train_levels} levels, seed {config.seed}: "
+        + f", {config.env}, {config.train_levels:,} levels ({config.level_set}), seed {config.seed}: "
         + (f"pre-train on {config.pretrain_samples:,} samples, then " if config.pretrain_samples else "")
         + f"{config.steps:,} frames of {short_name(config.algo).upper()}"
         for config in configs
     ]
-    evaluation = f"the first episode of {first.eval_envs} environments"
+    evaluation = f"{first.eval_envs} episodes or a few more, every level equally often"
     if first.window:
         evaluation = f"{first.eval_envs} windows of {first.window:,} frames"
     duration = "for an unknown time on the GPU"

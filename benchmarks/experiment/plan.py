@@ -16,6 +16,7 @@ from benchmarks.experiment import tuned
 from benchmarks.experiment.arguments import ExperimentArgs
 from benchmarks.experiment.overrides import apply_settings, own_settings
 from benchmarks.experiment.presets import PRESETS, Preset
+from envs.level_sets import LevelRange, published_levels, training_levels
 from envs.registry import UsageError
 from envs.suites import build
 from envs.tasks import Task
@@ -109,6 +110,7 @@ def configure(args: ExperimentArgs, preset: Preset, task: Task, row: Row, seed: 
         bonus_settings=bonus_settings,
         trunk=str(settings.get("trunk", "own")),
         train_levels=task.train_levels,
+        level_set=str(level_set(args, preset, task, seed)),
         pretrain_on=args.pretrain_on if pretrained else "none",
         pretrain_frames=preset.pretrain_frames if pretrained else 0,
         pretrain_samples=round(preset.pretrain_samples * cls.pretrain_share) if pretrained else 0,
@@ -121,11 +123,21 @@ def configure(args: ExperimentArgs, preset: Preset, task: Task, row: Row, seed: 
         window=window,
         periodic_evals=preset.periodic_evals,
         periodic_envs=preset.periodic_windows if window else preset.periodic_envs,
+        kept_policies=preset.kept_policies,
+        greedy=args.greedy,
         checkpoint_frames=preset.checkpoint_frames,
         preset=args.preset,
         normalise=task.normalise,
         splits=tuple(task.splits()),
     )
+
+
+def level_set(args: ExperimentArgs, preset: Preset, task: Task, seed: int) -> LevelRange:
+    """The training levels of a task under a seed, the same for every method and algorithm."""
+    choice = args.level_sets
+    if choice == "published" or (choice == "auto" and preset.published_levels):
+        return published_levels(task.train_levels)
+    return training_levels(task.env, seed, task.train_levels)
 
 
 def representation_settings(task: Task, preset: Preset, name: str, overrides: Overrides) -> dict[str, Any]:

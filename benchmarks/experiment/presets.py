@@ -28,15 +28,19 @@ class Preset:
     pretrain_samples: int
     """Frames drawn from them in all."""
     eval_envs: int
-    """The first episode of each of these counts, per split."""
+    """Episodes of a split at least; each of its levels is played equally often."""
     periodic_evals: int
     periodic_envs: int
+    kept_policies: int
+    """Fractions of training whose policies are kept, to compare methods at equal source return."""
     windows: int
     """Evaluation windows per split, where a suite scores windows instead of episodes."""
     window_share: float
     """Part of the suite's own window length that is evaluated."""
     periodic_windows: int
     checkpoint_frames: int
+    published_levels: bool = False
+    """Train on levels 0 to K-1 and test on all, as published; False draws a set for each task and seed."""
     algo: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Algorithm, or ``DEFAULT`` -> changes to the defaults of its Config."""
 
@@ -58,6 +62,7 @@ PRESETS = {
         eval_envs=8,
         periodic_evals=1,
         periodic_envs=4,
+        kept_policies=2,
         windows=8,
         window_share=0.04,
         periodic_windows=2,
@@ -75,6 +80,7 @@ PRESETS = {
         eval_envs=128,
         periodic_evals=3,
         periodic_envs=32,
+        kept_policies=5,
         windows=16,
         window_share=1.0,
         periodic_windows=4,
@@ -91,6 +97,7 @@ PRESETS = {
         eval_envs=256,
         periodic_evals=6,
         periodic_envs=64,
+        kept_policies=10,
         windows=64,
         window_share=1.0,
         periodic_windows=8,
@@ -107,6 +114,7 @@ PRESETS = {
         eval_envs=256,
         periodic_evals=10,
         periodic_envs=64,
+        kept_policies=10,
         windows=64,
         window_share=1.0,
         periodic_windows=16,
@@ -123,9 +131,11 @@ PRESETS = {
         eval_envs=512,
         periodic_evals=25,
         periodic_envs=64,
+        kept_policies=10,
         windows=256,
         window_share=1.0,
         periodic_windows=64,
         checkpoint_frames=262_144,
+        published_levels=True,
     ),
 }

@@ -37,6 +37,8 @@ from envs.spaces import Array
 
 ACTIONS = {"all": 15, "arrows": 9}
 """9 arrow combinations {left, none, right} x {down, none, up} (4 = none, 7 = right), then D A W S Q E."""
+COINRUN_EFFECTS = (0, 0, 1, 2, 2, 3, 4, 4, 5, 2, 2, 2, 2, 2, 2)
+"""Number of the effect of each action in CoinRun: down does nothing there, and the letters are no key (by test)."""
 RIGHT_AND_JUMP = 8
 FORCE_RESET = -1
 """Procgen's action that ends the episode of an env; it steps once with a default action first."""
@@ -283,6 +285,11 @@ class ProcgenVectorEnv(VectorEnv):
         rows = self._games.get_info()
         levels = {key: np.array([row[key] for row in rows]) for key in ("level_seed", "prev_level_seed")}
         return {**levels, "prev_level_complete": np.array([row["prev_level_complete"] for row in rows], bool)}
+
+    @property
+    def action_effects(self) -> tuple[int, ...] | None:
+        """Number of the effect of each action, where actions with one effect are known: CoinRun alone."""
+        return COINRUN_EFFECTS[: self.num_actions] if self.options.game == "coinrun" else None
 
     def scripted(self) -> Array:
         """Actions that run right and jump all the time, which solve many levels of CoinRun.

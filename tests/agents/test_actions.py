@@ -70,3 +70,17 @@ def test_other_action_spaces_are_refused_in_one_line(space):
     with pytest.raises(UsageError, match="choose among Discrete actions only") as error:
         make_distribution(space)
     assert "\n" not in str(error.value)
+
+
+def test_groups_of_actions_sum_their_probabilities():
+    parameters = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.7, 0.1, 0.1, 0.1]]).log()
+    merged = Categorical(4).merged(parameters, torch.tensor([0, 1, 0, 1]))
+    torch.testing.assert_close(merged.exp(), torch.tensor([[0.4, 0.6], [0.8, 0.2]]))
+
+
+def test_uniform_numbers_give_exponential_noise():
+    noise = Categorical(3).noise_from_uniform(torch.tensor([[0.0, 0.5, 1 - 2.0**-53]], dtype=torch.float64))
+    # the inverse of 1 - exp(-x): 0, log 2, and 53 log 2 for the largest number that is drawn
+    torch.testing.assert_close(noise, torch.tensor([[0.0, 0.693147, 36.7368]]), rtol=1e-5, atol=1e-6)
+    assert noise.dtype == torch.float32
+    assert Categorical(3).sample(torch.tensor([[0.2, 0.3, 0.5]]).log(), noise).tolist() == [0]  # 0.2 / 0 is the largest

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agents import checkpoint
-from agents.runs.env_metrics import EnvMetrics
+from agents.runs.env_metrics import EnvMetrics, NewestEpisodes
 
 NO = np.zeros(3, bool)
 INFOS = {"state_hash": ("states", "distinct"), "coverage": ("coverage", "final"), "tv_seen": ("tv", "mean")}
@@ -51,3 +51,20 @@ def test_counts_go_on_after_a_restart(tmp_path):
     for metrics in (first, second):
         metrics.add(infos([1, 7, 2**64 - 1], [0.1, 0.3, 0.4]), np.array([True, False, False]))
         assert metrics.metrics() == {"states": 4.0, "coverage": 0.5}
+
+
+def test_each_env_counts_its_newest_episode_once():
+    newest = NewestEpisodes(3)
+    assert newest.metrics() == {}
+    episode = lambda r, l: {"episode": {"r": r, "l": l}}  # noqa: E731, E741
+    newest.add([episode(0.0, 2), {}, {}], np.array([True, False, False]))
+    newest.add([episode(4.0, 3), {}, episode(-1.0, 9)], np.array([True, False, True]))
+    # env 0: 4 in 3 steps, its first is forgotten; env 1 has finished none; env 2: -1 in 9
+    assert newest.metrics() == {"return": 1.5, "episode_length": 6.0, "success": 0.5}
+
+
+def test_newest_episodes_go_on_from_their_state():
+    newest, again = NewestEpisodes(2), NewestEpisodes(2)
+    newest.add([{"episode": {"r": 7.0, "l": 5}}, {}], np.array([True, False]))
+    again.load_state_dict(newest.state_dict())
+    assert again.metrics() == newest.metrics() == {"return": 7.0, "episode_length": 5.0, "success": 1.0}

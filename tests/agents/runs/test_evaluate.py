@@ -1,4 +1,4 @@
-"""The first k episodes of every environment, each exactly once, however long they last."""
+"""Named levels: every visit once and to its end, draws by counter, whatever plays side by side."""
 
 import gymnasium as gym
 import numpy as np
@@ -7,54 +7,63 @@ import torch
 
 from agents.actions import Categorical
 from agents.runner import PolicyOutput
-from agents.runs.evaluate import compare_actions, first_episodes, fixed_length_returns
-from envs.counting import CountingVectorEnv
+from agents.runs.evaluate import EvaluationEnv, equal_visits, play_visits, play_windows
 from envs.registry import UsageError
 
 
 class Script:
-    """A vector env of three environments that end after 2, 3 and 7 steps; the reward is the step number."""
+    """A vector env in which level L ends after 2 + 5 (L mod 3) steps; the reward is the step number, plus 100 x action.
 
-    num_envs = 3
-    lengths = np.array([2, 3, 7])
+    The frame is the level's number.
+    """
 
-    def __init__(self):
-        self.closed = False
+    names_levels = True
 
-    def reset(self):
-        self.t = np.zeros(3, dtype=np.int64)
-        self.level = np.array([100, 200, 300])
+    def __init__(self, num_envs):
+        self.num_envs, self.closed, self.seen_actions = num_envs, False, []
+        self.t, self.level = np.zeros(num_envs, np.int64), np.zeros(num_envs, np.int64)
+
+    def reset(self, options):
+        mask = options.get("reset_mask", np.ones(self.num_envs, bool))
+        self.t[mask], self.level[mask] = 0, options["levels"][mask]
         return self.frames(), {"level_seed": self.level.copy()}
 
     def frames(self):
-        frames = np.zeros((3, 4, 5, 2), dtype=np.uint8)
-        frames[:] = np.arange(3, dtype=np.uint8)[:, None, None, None]
-        return frames
+        return np.broadcast_to(self.level.astype(np.uint8)[:, None, None, None], (self.num_envs, 4, 5, 2))
 
     def step(self, actions):
+        self.seen_actions.append(actions.copy())
         self.t += 1
-        reward = self.t.astype(np.float32)
-        done = self.t == self.lengths
+        reward = (self.t + 100 * actions).astype(np.float32)
+        done = self.t == 2 + 5 * (self.level % 3)
         self.t[done] = 0
-        self.level[done] += 1
-        truncated = done & (np.arange(3) == 1)
-        infos = {"level_seed": self.level.copy()}
-        return self.frames(), reward, done & ~truncated, truncated, infos
+        truncated = done & (self.level % 3 == 1)
+        return self.frames(), reward, done & ~truncated, truncated, {}
 
     def close(self):
         self.closed = True
 
 
-class Uniform:
-    """A policy that remembers the environments it was asked about, as far as a ``PolicyRunner`` needs one."""
+class Unnamed(Script):
+    """The same, but it begins levels 7, 8, 9, ... and no other."""
 
-    device, mode, num_threads = torch.device("cpu"), "online", 1
+    names_levels = False
+
+    def reset(self):
+        self.level = 7 + np.arange(self.num_envs)
+        return self.frames(), {}
+
+
+class First:
+    """Always the first of two actions; remembers the frames it was asked about, as far as a runner needs a policy."""
+
+    device, mode, num_threads, context_dim = torch.device("cpu"), "online", 1, 0
     distribution = Categorical(2)
     observation_space = gym.spaces.Box(0, 255, (2, 4, 5), np.uint8)
+    logits = (50.0, -50.0)
 
     def __init__(self):
-        self.asked = []
-        self.training = True
+        self.asked, self.training = [], True
 
     def initial_state(self, batch):
         return (torch.zeros(batch),)  # counts the frames of the episode
@@ -67,87 +76,143 @@ class Uniform:
         assert obs["image"].shape[1:] == (2, 4, 5)  # channels first for the network
         count = torch.where(first, torch.zeros_like(state[0]), state[0]) + 1
         self.asked.append((obs["image"][:, 0, 0, 0].tolist(), count.tolist()))
-        return PolicyOutput(
-            torch.zeros(len(count), 1), (count,), torch.zeros(len(count), 2), torch.zeros(len(count)), None
-        )
+        logits = torch.tensor(self.logits).repeat(len(count), 1)
+        return PolicyOutput(torch.zeros(len(count), 1), (count,), logits, torch.zeros(len(count)), None)
 
     def start_episodes(self, state, first, contexts):
         return state
 
 
-@pytest.mark.parametrize(
-    ("k", "returns", "lengths", "levels"),
-    [
-        # 1+2, 1+2+3, 1+...+7
-        (1, [3, 6, 28], [2, 3, 7], [100, 200, 300]),
-        (2, [3, 3, 6, 6, 28, 28], [2, 2, 3, 3, 7, 7], [100, 101, 200, 201, 300, 301]),
-    ],
-)
-def test_every_environment_counts_its_first_k_episodes(k, returns, lengths, levels):
-    env, policy = Script(), Uniform()
-    episodes = first_episodes(policy, env, torch.Generator().manual_seed(0), k)
-    np.testing.assert_array_equal(episodes.returns, returns)
-    np.testing.assert_array_equal(episodes.lengths, lengths)
-    np.testing.assert_array_equal(episodes.level_seeds, levels)
-    assert env.closed
+class Uniform(First):
+    """Both actions equally likely."""
+
+    logits = (0.0, 0.0)
+
+
+class Inclined(First):
+    """The second action with probability 0.6."""
+
+    logits = (np.log(0.4), np.log(0.6))
+
+
+def test_levels_are_visited_equally_often_in_rounds():
+    visits = equal_visits([30, 10, 20], episodes=7)
+    assert visits.levels.tolist() == [30, 10, 20] * 3
+    assert visits.repeats.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert equal_visits([5, 6], 3, first_repeat=4).repeats.tolist() == [4, 4, 5, 5]
+    assert len(equal_visits(range(256), 256)) == 256
+
+
+# a level lasts 2, 7 or 12 steps and earns 1 + ... + n = 3, 28 or 78
+@pytest.mark.parametrize("num_envs", [1, 2, 5, 64])
+def test_every_visit_counts_once_and_to_its_end(num_envs):
+    made = []
+    policy = First()
+
+    def make(count):
+        made.append(Script(count))
+        return made[-1]
+
+    visits = equal_visits([5, 3, 4], 6)
+    episodes = play_visits(policy, make, visits, num_envs=num_envs)
+    np.testing.assert_array_equal(episodes.levels, [5, 3, 4, 5, 3, 4])
+    np.testing.assert_array_equal(episodes.lengths, [12, 2, 7, 12, 2, 7])
+    np.testing.assert_array_equal(episodes.returns, [78, 3, 28, 78, 3, 28])
+    assert [env.closed for env in made] == [True]
+    assert made[0].num_envs == min(num_envs, 6)
     assert policy.training  # as it was before
 
 
-def test_finished_environments_are_not_encoded_and_states_keep_their_rows():
-    policy = Uniform()
-    first_episodes(policy, Script(), torch.Generator().manual_seed(0))
-    rows = [asked[0] for asked in policy.asked]
-    assert rows == [[0, 1, 2], [0, 1, 2], [1, 2], [2], [2], [2], [2]]
-    assert policy.asked[-1][1] == [7.0]
-    assert policy.asked[2][1] == [3.0, 3.0]
+def test_finished_environments_are_not_encoded_and_states_begin_anew():
+    policy = First()
+    play_visits(policy, Script, equal_visits([3, 5, 6, 9], 4), num_envs=2)
+    frames = [asked[0] for asked in policy.asked]
+    # levels 3, 6 and 9 last 2 steps each and follow each other in the first env, level 5 lasts 12 in the second
+    assert frames == [[3, 5]] * 2 + [[6, 5]] * 2 + [[9, 5]] * 2 + [[5]] * 6
+    counts = [asked[1] for asked in policy.asked]
+    assert counts[:7] == [[1, 1], [2, 2], [1, 3], [2, 4], [1, 5], [2, 6], [7]]
+
+
+def test_sampled_actions_depend_on_the_visit_and_step_alone():
+    visits = equal_visits(range(40, 60), 60)
+    one, many = (play_visits(Uniform(), Script, visits, num_envs=count) for count in (3, 60))
+    np.testing.assert_array_equal(one.returns, many.returns)
+    later = play_visits(Uniform(), Script, equal_visits(range(40, 60), 20, first_repeat=2))
+    np.testing.assert_array_equal(later.returns, many.returns[40:])  # the third round
+    assert not np.array_equal(many.returns[:20], many.returns[20:40])  # each round is another draw
+    # E[return - step numbers] = 100 x 0.5 a step
+    steps = many.lengths
+    drawn = (many.returns - steps * (steps + 1) / 2) / 100
+    assert abs(drawn.sum() / steps.sum() - 0.5) < 3 * 0.5 / np.sqrt(steps.sum())
+
+
+def test_greedy_actions_are_the_likeliest():
+    visits = equal_visits([4], 1)
+    greedy = play_visits(Inclined(), Script, visits, greedy=True)
+    assert greedy.returns.tolist() == [28 + 7 * 100]
+    assert play_visits(Inclined(), Script, visits).returns[0] < 28 + 7 * 100  # all seven by chance: 0.03
 
 
 def test_windows_sum_through_the_ends_of_episodes():
-    env, policy = Script(), Uniform()
-    episodes = fixed_length_returns(policy, env, torch.Generator(), 8)
-    # the reward is the step number: env 0 earns (1+2) four times, env 1 (1+2+3) twice and 1+2, env 2 1+...+7 and 1
-    assert episodes.returns.tolist() == [12, 15, 29]
-    assert episodes.lengths.tolist() == [8, 8, 8]
-    assert episodes.level_seeds.tolist() == [100, 200, 300]
-    assert env.closed
-    assert policy.training
+    episodes = play_windows(First(), Script, equal_visits([3, 4, 5], 3), 9)
+    # level 3 earns 1 + 2 four times and 1, level 4 1 + ... + 7 and 1 + 2, level 5 1 + ... + 9
+    assert episodes.returns.tolist() == [13, 31, 45]
+    assert episodes.lengths.tolist() == [9, 9, 9]
 
 
-class Bright(Uniform):
-    """Two actions: the second where the frame's mean is above 10, with probability 0.75; counts frames in its state."""
+def test_an_environment_without_named_levels_gets_an_env_for_each_visit():
+    made = []
 
-    def __call__(self, obs, state, first):
-        bright = (obs["image"].float().mean((1, 2, 3)) > 10).float()
-        p = torch.stack([0.75 - 0.5 * bright, 0.25 + 0.5 * bright], 1)
-        return PolicyOutput(bright.unsqueeze(1), (state[0] + 1,), p.log(), bright, None)
+    def make(count):
+        made.append(Unnamed(count))
+        return made[-1]
 
-
-class Dark(CountingVectorEnv):
-    """Frames with a mean of at most 3."""
-
-    def reset(self, **options):
-        frames, infos = super().reset(**options)
-        return frames // 64, infos
-
-    def step(self, actions):
-        frames, *outcome = super().step(actions)
-        return frames // 64, *outcome
+    episodes = play_visits(First(), make, equal_visits(range(5), 5), num_envs=2)
+    assert [(env.num_envs, env.closed) for env in made] == [(2, True), (5, True)]
+    assert episodes.lengths.tolist() == [7, 12, 2, 7, 12]  # levels 7 to 11
+    run = EvaluationEnv(First(), Unnamed(2))
+    run.begin(np.arange(2), np.arange(2), np.zeros(2, int))
+    with pytest.raises(UsageError, match="cannot begin a named level"):
+        run.begin(np.arange(1), np.arange(1), np.zeros(1, int))
 
 
-def compare(variants, steps=20):
-    source = CountingVectorEnv(3, seed=4, size=8, num_actions=2)
-    return compare_actions(Bright(), source, variants, torch.Generator().manual_seed(0), steps)
+def test_another_level_than_the_one_asked_for_is_refused():
+    class Wrong(Script):
+        def reset(self, options):
+            frames, infos = super().reset(options)
+            return frames, {"level_seed": infos["level_seed"] + 1}
+
+    with pytest.raises(UsageError, match="asked for level 4 and began level 5"):
+        play_visits(First(), Wrong, equal_visits([4], 1))
 
 
-def test_agreement_on_the_same_states_by_hand():
-    # the plain frame is red 127 or 255 and blue by level: its mean is always above 10, so action 1 everywhere
-    variants = {cls.__name__: cls(3, seed=4, size=8, num_actions=2) for cls in (CountingVectorEnv, Dark)}
-    same, dark = compare(variants).values()
-    assert (same.argmax, same.total_variation, same.states) == (1.0, 0.0, 60)
-    assert dark.argmax == 0.0  # action 0 everywhere
-    assert dark.total_variation == pytest.approx(0.5)  # (|0.75 - 0.25| + |0.25 - 0.75|) / 2
+class Skilled(First):
+    """Carries a context, which it remembers at every step."""
+
+    context_dim = 3
+
+    def __init__(self):
+        super().__init__()
+        self.contexts = []
+
+    def draw_contexts(self, count, generator):
+        return torch.rand(count, 3, generator=generator)
+
+    def start_episodes(self, state, first, contexts):
+        self.contexts.append((first.tolist(), contexts))
+        return state
 
 
-def test_a_variant_with_other_rewards_is_refused():
-    with pytest.raises(UsageError, match="'other' rewards or ends otherwise"):
-        compare({"other": CountingVectorEnv(3, seed=5, size=8, num_actions=2)})
+def test_a_skill_depends_on_the_visit_and_is_drawn_where_it_begins():
+    drawn = {}
+    for num_envs in (1, 4):
+        policy = Skilled()
+        play_visits(policy, Script, equal_visits([3, 5, 6], 3), num_envs=num_envs)
+        rows = [row for first, contexts in policy.contexts for begun, row in zip(first, contexts, strict=True) if begun]
+        drawn[num_envs] = torch.stack(sorted(rows, key=lambda row: row.tolist()))
+        assert all(
+            not row.any() for first, contexts in policy.contexts for begun, row in zip(first, contexts, strict=True)
+            if not begun
+        )  # fmt: skip
+    torch.testing.assert_close(drawn[1], drawn[4])
+    assert len(drawn[1]) == 3

@@ -1,0 +1,61 @@
+"""The baseline on an equal total of environment steps: those of pre-training count, too.
+
+A representation that was fitted on frames has cost the steps that gathered them. The end-to-end network may spend the
+same number on RL, rounded up to a whole rollout.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from benchmarks.experiment.presets import BASELINE
+
+if TYPE_CHECKING:
+    from agents.runs.config import RunConfig
+    from agents.runs.validate import PartsStore
+
+
+def equal_budget_runs(configs: Sequence[RunConfig], store: PartsStore) -> list[RunConfig]:
+    """Runs of the baseline to add, one for each task, level set, seed and total of environment steps.
+
+    Args:
+        configs: the planned runs, the baseline's own among them.
+        store: gives the parts of a run, which know how its frames are gathered.
+    """
+    baselines = {_setting(config): config for config in configs if config.repr == BASELINE and config.bonus == "none"}
+    added = {}
+    for config in configs:
+        baseline = baselines.get(_setting(config))
+        if baseline is not None and config.pretrain_frames:
+            steps = whole_rollouts(config.steps + pretraining_steps_of(config, store), baseline)
+            longer = dataclasses.replace(baseline, steps=steps)
+            added[repr(longer)] = longer
+    return list(added.values())
+
+
+def whole_rollouts(steps: int, config: RunConfig) -> int:
+    """``steps`` rounded up to a whole number of the run's rollouts."""
+    rollout = config.num_envs * int(config.algo_settings["n_steps"])
+    return -(-steps // rollout) * rollout
+
+
+def pretraining_steps_of(config: RunConfig, store: PartsStore) -> int:
+    """Environment steps that gather the frames of a run's pre-training."""
+    from agents.runs.build import pretraining_worlds
+    from representations.pretrain import collection_steps
+
+    parts = store.representative(config)
+    worlds = len(pretraining_worlds(config, parts.task))
+    return collection_steps(config.pretrain_frames, parts.representation.window, parts.representation.views, worlds)
+
+
+def _setting(config: RunConfig) -> tuple[object, ...]:
+    return config.suite, config.env, config.train_levels, config.level_set, config.seed, config.algo, config.num_envs
+
+
+def with_equal_budgets(configs: Iterable[RunConfig], store: PartsStore) -> list[RunConfig]:
+    """The planned runs, and the baselines of equal totals after them."""
+    planned = list(configs)
+    return [*planned, *equal_budget_runs(planned, store)]

@@ -1,0 +1,158 @@
+"""Levels of a run: which are read when, kept policies, other seeds' sets, and the whole costs."""
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from agents.runs.crossed import play_other_sets
+from agents.runs.final import validation_summary
+from agents.runs.load import load_policy_of
+from agents.runs.splits import evaluate_split, played_levels
+from envs.counting import CountingVectorEnv
+from envs.level_sets import HELDOUT, VALIDATION, LevelRange, training_levels
+from envs.suites import build
+from tests.agents.runs.tools import Interrupted, Killed, run_config, the_run, train_here
+
+DRAWN = training_levels("counting", 1, 3)
+
+
+def rows(path):
+    with open(path, newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+class Stages(Interrupted):
+    """A progress display that knows the newest stage."""
+
+    name = "begin"
+
+
+def test_held_out_levels_are_read_after_training_alone(tmp_path, monkeypatch):
+    progress, played = Stages(), []
+    begin = CountingVectorEnv._begin
+
+    def recording(env, levels):
+        played.extend((progress.name, int(level)) for level in env.level[levels])
+        begin(env, levels)
+
+    monkeypatch.setattr(CountingVectorEnv, "_begin", recording)
+    train_here(tmp_path, run_config("darla", level_set=str(DRAWN), periodic_evals=2, kept_policies=2), progress)
+    before = {level for stage, level in played if stage in ("begin", "pretrain", "train")}
+    after = {level for stage, level in played if stage not in ("begin", "pretrain", "train")}
+    assert before & set(DRAWN.first(3))
+    assert before - set(DRAWN.first(3)) == {VALIDATION.start}  # periodic_envs is 1
+    assert {level for level in after if level not in DRAWN} == {HELDOUT.start, HELDOUT.start + 1}  # eval_envs is 2
+    source = json.loads((the_run(tmp_path) / "source.json").read_text())
+    assert source["held_out_read_at"] == 512
+    assert "continued_after_evaluation" not in source
+
+
+def test_every_level_is_played_equally_often_and_variants_on_the_same_starts(tmp_path):
+    train_here(tmp_path, run_config(level_set=str(DRAWN), eval_envs=7, greedy=True))
+    episodes = rows(the_run(tmp_path) / "eval.csv")
+    sampled = [row for row in episodes if row["actions"] == "sampled"]
+    visits = {
+        split: [(int(row["level"]), int(row["episode"])) for row in sampled if row["split"] == split]
+        for split in ("train", "heldout", "swapped")
+    }
+    # 3 rounds of 3 levels are the fewest that give 7 episodes
+    expected = [(DRAWN.start + level, repeat) for repeat in range(3) for level in range(3)]
+    assert visits["train"] == visits["swapped"] == expected
+    assert visits["heldout"] == [(HELDOUT.start + level, 0) for level in range(7)]
+    greedy = [(row["split"], int(row["level"])) for row in episodes if row["actions"] == "greedy"]
+    assert greedy.count(("train", DRAWN.start)) == 1
+    assert len(greedy) == 3 + 7 + 3
+
+
+def test_the_published_set_is_tested_on_levels_drawn_from_all():
+    config = run_config(level_set="0+3")
+    heldout = build("counting", 3)[0].targets["heldout"]
+    drawn = played_levels(config, heldout, 50)
+    assert len(set(drawn)) == 50
+    assert all(0 <= level < 2**31 - 1 for level in drawn)
+    assert 0.35 < np.mean(np.array(drawn) > 2**30) < 0.65  # 50 draws: 0.5 +- 2 x 0.07
+    assert played_levels(config, heldout, 20) == drawn[:20]
+    assert played_levels(replace(config, level_set=str(DRAWN)), heldout, 5) == HELDOUT.first(5)
+    assert played_levels(config, build("counting", 3)[0].source, 5) == range(3)
+
+
+def test_kept_policies_are_those_of_their_moment(tmp_path):
+    agent = train_here(tmp_path, run_config(level_set=str(DRAWN), kept_policies=4, periodic_envs=3))
+    run = the_run(tmp_path)
+    assert sorted(path.name for path in (run / "policies").iterdir()) == [f"{i}-of-4.safetensors" for i in (1, 2, 3, 4)]
+    table = rows(run / "matched.csv")
+    # 3 training levels in half a, and in half b 3 of each split: (1 + 3) x 3 episodes of 4 policies
+    assert len(table) == 48
+    halves = {
+        half: {(row["level"], row["episode"]) for row in table if row["split"] == "train" and row["half"] == half}
+        for half in "ab"
+    }
+    assert len(halves["a"]) == len(halves["b"]) == 3
+    assert not halves["a"] & halves["b"]
+    assert {row["fraction"] for row in table} == {"0.25", "0.5", "0.75", "1.0"}
+    # the last policy is the final one, and it is still the agent's
+    task, policy = load_policy_of(run, run_config(level_set=str(DRAWN), kept_policies=4, periodic_envs=3))
+    for name, value in policy.state_dict().items():
+        torch.testing.assert_close(agent.policy.state_dict()[name], value, rtol=0, atol=0)
+    config = run_config(level_set=str(DRAWN), periodic_envs=3)
+    again = evaluate_split(config, task, policy, "train", 3)
+    last = [float(row["return"]) for row in table if row["fraction"] == "1.0" and row["half"] == "a"]
+    assert again.returns.tolist() == last
+    first = [float(row["return"]) for row in table if row["fraction"] == "0.25" and row["half"] == "a"]
+    assert first != last
+
+
+def test_a_finished_agent_plays_the_other_seeds_sets(tmp_path):
+    config = run_config(level_set=str(DRAWN))
+    others = [replace(config, seed=seed, level_set=str(training_levels("counting", seed, 3))) for seed in (1, 4, 2)]
+    train_here(tmp_path, config)
+    run = the_run(tmp_path)
+    assert play_other_sets(run, config, others)
+    table = rows(run / "crossed.csv")
+    assert [row["seed"] for row in table] == ["2"] * 66 + ["4"] * 66  # 22 rounds of 3 levels give 64
+    assert all(int(row["level"]) in LevelRange.parse(row["level_set"]) for row in table)
+    assert all(int(row["level"]) not in DRAWN for row in table)
+    # an agent's return on its own set is that of its evaluation
+    task, policy = load_policy_of(run, config)
+    own = evaluate_split(config, task, policy, "train", config.eval_envs)
+    measured = [float(row["return"]) for row in rows(run / "eval.csv") if row["split"] == "train"]
+    assert own.returns.tolist() == measured
+    assert not play_other_sets(run, config, others)  # all is there
+    assert not play_other_sets(run, config, [config])  # nobody else
+
+
+@pytest.mark.parametrize(("repr", "steps"), [("cnn", 0), ("vae", None)])
+def test_costs_and_the_best_validation_are_recorded(repr, steps, tmp_path):
+    from representations.pretrain import collection_steps
+
+    train_here(tmp_path, run_config(repr, level_set=str(DRAWN), periodic_evals=4))
+    source = json.loads((the_run(tmp_path) / "source.json").read_text())
+    assert source["env_steps"] == {"pretrain": collection_steps(32) if steps is None else steps, "train": 512}
+    assert source["final_validation"]["step"] == 512
+    assert source["best_validation"]["return"] >= source["final_validation"]["return"]
+
+
+def test_the_best_validation_is_the_first_of_the_highest():
+    values = [(10, 1.0), (20, 3.0), (30, 3.0), (40, 2.0)]
+    records = [{"global_step": step, "eval/validation/return": value} for step, value in values]
+    summary = validation_summary([{"global_step": 5}, *records])
+    assert summary == {"best_validation": {"step": 20, "return": 3.0}, "final_validation": {"step": 40, "return": 2.0}}
+    assert validation_summary([{"global_step": 5}]) == {}
+
+
+def test_a_run_takes_the_threads_that_it_was_begun_with(tmp_path, capsys):
+    config = run_config(level_set=str(DRAWN))
+    threads = torch.get_num_threads()
+    with pytest.raises(Killed):
+        train_here(tmp_path, config, Interrupted("train", 384))
+    torch.set_num_threads(threads + 1)
+    try:
+        train_here(tmp_path, config)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(threads)
+    assert f"was begun with {threads} threads" in capsys.readouterr().out

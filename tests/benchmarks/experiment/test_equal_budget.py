@@ -1,0 +1,41 @@
+"""The baseline of an equal total: which runs are added, and how long they are."""
+
+from dataclasses import replace
+
+from benchmarks.experiment.equal_budget import equal_budget_runs, whole_rollouts
+from representations.pretrain import collection_steps
+from tests.agents.runs.tools import run_config
+
+
+class Store:
+    """Parts of a run: one network for all."""
+
+    def representative(self, config):
+        from agents.runs.build import build_parts
+
+        return build_parts(config)
+
+
+def test_steps_are_rounded_up_to_a_rollout():
+    config = run_config()  # 4 environments x 32 steps
+    assert [whole_rollouts(steps, config) for steps in (1, 128, 129, 512)] == [128, 128, 256, 512]
+
+
+def test_each_total_gets_one_baseline_of_the_same_levels_and_seed():
+    cnn, vae = run_config("cnn", level_set="100+3"), run_config("vae", level_set="100+3", pretrain_frames=96)
+    other_seed = [replace(config, seed=2, level_set="200+3") for config in (cnn, vae)]
+    added = equal_budget_runs([vae, replace(vae, repr_settings={}), cnn, *other_seed], Store())
+    # 96 frames by 32 environments: two strides of 8 steps, of all of them
+    assert collection_steps(96) == 2 * 8 * 32
+    assert [(config.repr, config.seed, config.level_set) for config in added] == [
+        ("cnn", 1, "100+3"),
+        ("cnn", 2, "200+3"),
+    ]
+    assert {config.steps for config in added} == {512 + 512}
+    assert replace(added[0], steps=512) == cnn
+
+
+def test_nothing_is_added_where_nothing_was_pretrained_or_no_baseline_runs():
+    cnn, vae = run_config("cnn"), run_config("vae", pretrain_frames=96)
+    assert equal_budget_runs([cnn], Store()) == []
+    assert equal_budget_runs([vae], Store()) == []
