@@ -89,6 +89,26 @@ def collect(
     return {key: _channels_first(torch.from_numpy(value)) for key, value in joined.items()}
 
 
+def collection_steps(frames: int, window: int = 1, views: bool = False, num_worlds: int = 1) -> int:
+    """Environment steps that ``collect`` takes, those of all environments counted.
+
+    Args:
+        frames, window, views: as given to ``collect``.
+        num_worlds: number of environment makers; each has ``NUM_ENVS`` environments.
+    """
+    steps = 0
+    for rows in _rows_by_world(frames // window, num_worlds):
+        rounds = -(-rows // NUM_ENVS)
+        steps += max(rounds - 1, 0) * STRIDE + (0 if views else rounds * (window - 1))
+    return steps * NUM_ENVS
+
+
+def _rows_by_world(count: int, worlds: int) -> list[int]:
+    """``count`` rows shared out equally among the worlds."""
+    edges = [count * i // worlds for i in range(worlds + 1)]
+    return [after - before for before, after in pairwise(edges)]
+
+
 def _collect(
     world: EnvMaker, count: int, seed: int, also: GroundTruth | None, window: int, views: bool
 ) -> dict[str, NDArray[Any]]:

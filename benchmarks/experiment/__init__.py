@@ -2,12 +2,13 @@
 
 In reading order:
 
-* ``arguments``  options that all commands share
-* ``plan``       rows of a table to configurations of runs
-* ``presets``    sizes
-* ``tuned``      settings that suit a kind of task
-* ``overrides``  ``--set NAME.FIELD=VALUE``
-* ``execute``    runs brought to their end, and the report
-* ``estimate``   their wall time
-* ``offline``    representations fitted to recorded frames, without an agent
+* ``arguments``     options that all commands share
+* ``plan``          rows of a table to configurations of runs
+* ``presets``       sizes
+* ``tuned``         settings that suit a kind of task
+* ``overrides``     ``--set NAME.FIELD=VALUE``
+* ``equal_budget``  the baseline on an equal total of environment steps
+* ``execute``       runs brought to their end, and the report
+* ``estimate``      their wall time
+* ``offline``       representations fitted to recorded frames, without an agent
 """

@@ -4,10 +4,11 @@ import os
 import signal
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from agents.runs.callback import Clock, Preempted, Records, StopRequest, TrainingCallback
-from agents.runs.env_metrics import EnvMetrics
+from agents.runs.env_metrics import EnvMetrics, NewestEpisodes
 from envs.registry import UsageError
 
 
@@ -15,7 +16,7 @@ class Log:
     """Stands for the run directory, the tracker and the progress bar."""
 
     def __init__(self):
-        self.records, self.shown = [], []
+        self.records, self.shown, self.kept = [], [], []
 
     def log(self, record):
         self.records.append(dict(record))
@@ -30,8 +31,9 @@ def run_callback(steps, log, stop=None, start=0, metrics=None, episodes=()):
         num_timesteps=start,
         metrics=metrics or {},
         first_reward=700 if episodes else 0,
-        ep_info_buffer=[{"r": r, "l": n} for r, n in episodes],
     )
+    newest = NewestEpisodes(2)
+    newest.add([{"episode": {"r": r, "l": n}} for r, n in episodes], np.ones(len(episodes), bool))
     saved, evaluated = [], []
     recorder = TrainingCallback(
         Clock(),
@@ -42,7 +44,10 @@ def run_callback(steps, log, stop=None, start=0, metrics=None, episodes=()):
         save_every=250,
         evaluate=lambda agent, step: evaluated.append(step) or {"eval/gap": 0.5},
         evaluate_every=300.0,
+        keep=lambda agent, step: log.kept.append(step),
+        keep_every=500,
         env_metrics=EnvMetrics({}),
+        newest_episodes=newest,
     )
     recorder.model = agent
     recorder._on_training_start()
@@ -64,6 +69,7 @@ def test_saves_and_evaluates_where_a_multiple_is_passed_and_at_the_end():
     # multiples of 250 are passed at 300, 500, 800, 1000; those of 300 at 300, 600, 900; the end evaluates in any case
     assert saved == [300, 500, 800, 1000]
     assert evaluated == [300, 600, 900, 1000]
+    assert log.kept == [500, 1000]
     ours = log.records[::2]  # each record goes to the run directory and, equal, to the tracker
     assert ours == log.records[1::2]
     assert [record["global_step"] for record in ours] == list(range(100, 1001, 100))

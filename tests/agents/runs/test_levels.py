@@ -44,14 +44,17 @@ def test_held_out_levels_are_read_after_training_alone(tmp_path, monkeypatch):
     before = {level for stage, level in played if stage in ("begin", "pretrain", "train")}
     after = {level for stage, level in played if stage not in ("begin", "pretrain", "train")}
     assert before & set(DRAWN.first(3))
-    assert before - set(DRAWN.first(3)) == {VALIDATION.start}  # periodic_envs is 1
-    assert {level for level in after if level not in DRAWN} == {HELDOUT.start, HELDOUT.start + 1}  # eval_envs is 2
+    # the level after an env's last visit is drawn from the same range, and nothing is done on it
+    assert VALIDATION.start in before
+    assert all(level in VALIDATION for level in before - set(DRAWN.first(3)))
+    assert {HELDOUT.start, HELDOUT.start + 1} <= after  # eval_envs is 2
+    assert all(level in HELDOUT for level in after - set(DRAWN.first(3)))
     source = json.loads((the_run(tmp_path) / "source.json").read_text())
     assert source["held_out_read_at"] == 512
     assert "continued_after_evaluation" not in source
 
 
-def test_every_level_is_played_equally_often_and_variants_on_the_same_starts(tmp_path):
+def test_levels_count_equally_and_variants_share_their_starts(tmp_path):
     train_here(tmp_path, run_config(level_set=str(DRAWN), eval_envs=7, greedy=True))
     episodes = rows(the_run(tmp_path) / "eval.csv")
     sampled = [row for row in episodes if row["actions"] == "sampled"]

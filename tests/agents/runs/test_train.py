@@ -27,11 +27,11 @@ from tests.agents.runs.tools import (
 
 
 def levels(out):
-    """Split -> level seeds of the final evaluation, in the order of the environments."""
+    """Split -> levels of the final evaluation, in order."""
     seeds = {}
     with open(the_run(out) / "eval.csv", newline="") as handle:
         for row in csv.DictReader(handle):
-            seeds.setdefault(row["split"], []).append(int(row["level_seed"]))
+            seeds.setdefault(row["split"], []).append(int(row["level"]))
     return seeds
 
 

@@ -35,7 +35,7 @@ def test_each_total_gets_one_baseline_of_the_same_levels_and_seed():
     assert replace(added[0], steps=512) == cnn
 
 
-def test_nothing_is_added_where_nothing_was_pretrained_or_no_baseline_runs():
+def test_nothing_is_added_without_pretraining_or_baseline():
     cnn, vae = run_config("cnn"), run_config("vae", pretrain_frames=96)
     assert equal_budget_runs([cnn], Store()) == []
     assert equal_budget_runs([vae], Store()) == []
