@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents.config import Config
 from agents.gradients import Loss
@@ -25,11 +25,15 @@ from agents.rollout import RolloutData
 from envs.history import History
 from envs.rng_streams import Streams, spawn
 from envs.spaces import FEATURES
-from envs.steps import Obs, flatten
-from representations.base import feature_std
+from envs.steps import Obs, Steps, flatten
+from representations.feature_metrics import dead_units, effective_rank, feature_std
 
 SampleLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Loss of each sample (B,) from three (B,) tensors; see ``OnPolicyAlgorithm.policy_loss`` and ``value_loss``."""
+
+
+WATCHED = 512
+"""Samples of a rollout that dead units and effective rank are measured on."""
 
 
 class ActorCriticLoss:
@@ -80,14 +84,7 @@ class ActorCriticLoss:
     ) -> Float[Tensor, ""]:
         """L_rl of this rank's samples ``indices`` = t * n + i, times ``weight``, their fraction of the minibatch."""
         config, data, targets, distribution = self.config, self.data, self.targets, self.policy.distribution
-        steps = self.history.minibatch(indices, (FEATURES,) if self.frozen else self.policy.representation.keys)
-        context = None if data.contexts is None else data.contexts.flatten(0, 1)[indices]
-        if self.frozen:
-            features = steps.obs[FEATURES][0]
-        else:
-            carried = tuple(state.flatten(0, 1)[indices] for state in data.states)
-            state = carried if context is None else (*carried, context)
-            features = self.policy.encode(flatten(steps.obs), state, steps.first[0])[0]
+        steps, features, context = self.encode(indices)
         heads = self.policy.heads(features, context)
         parameters = distribution.parameters(heads.action_outputs)
         log_prob = distribution.log_prob(parameters, steps.action[0])
@@ -108,6 +105,33 @@ class ActorCriticLoss:
             if not self.frozen:
                 add_feature_metrics(features, weight, metrics)
         return (policy_loss + config.value_coef * value_loss - config.entropy_coef * entropy) * weight
+
+    def encode(self, indices: Int[Tensor, " B"]) -> tuple[Steps, Float[Tensor, "B D"], Float[Tensor, "B K"] | None]:
+        """This rank's samples ``indices`` = t * n + i: their steps (1, B), their features now, and their contexts."""
+        data = self.data
+        steps = self.history.minibatch(indices, (FEATURES,) if self.frozen else self.policy.representation.keys)
+        context = None if data.contexts is None else data.contexts.flatten(0, 1)[indices]
+        if self.frozen:
+            return steps, steps.obs[FEATURES][0], context
+        carried = tuple(state.flatten(0, 1)[indices] for state in data.states)
+        state = carried if context is None else (*carried, context)
+        return steps, self.policy.encode(flatten(steps.obs), state, steps.first[0])[0], context
+
+    @torch.no_grad()
+    def add_plasticity_metrics(self, metrics: MetricMeans) -> None:
+        """Dead units and effective rank of the features, dead units of the policy's last hidden layer if it has one.
+
+        Over at most ``WATCHED`` samples of the rollout, spread over its steps and environments. Draws nothing; the
+        caller puts the policy into eval mode.
+        """
+        policy = self.policy
+        _, features, context = self.encode(spread_indices(*self.targets.advantage.shape))
+        metrics.add("representation/dead_units", dead_units(features))
+        metrics.add("representation/effective_rank", effective_rank(features))
+        if len(policy.hidden) and isinstance(policy.hidden[-1], nn.ReLU):
+            with policy.autocast():
+                hidden = policy.hidden(features if context is None else torch.cat([features, context], 1))
+            metrics.add("policy/dead_units", dead_units(hidden))
 
     def _value_loss(
         self,
@@ -181,6 +205,14 @@ class AuxiliaryLoss:
         width = self.policy.context_dim
         heads = self.policy.heads(features, features.new_zeros(len(features), width) if width else None)
         return heads.action_outputs, heads.value
+
+
+def spread_indices(steps: int, envs: int, count: int = WATCHED) -> Int[Tensor, " B"]:
+    """At most ``count`` different samples t * envs + i of a rollout: steps evenly spaced, environments in turn."""
+    count = min(count, steps * envs)
+    k = torch.arange(count)
+    # Where several samples fall on one step they are consecutive, so their environments differ.
+    return k * steps // count * envs + k % envs
 
 
 def add_feature_metrics(features: Float[Tensor, "B D"], weight: float, metrics: MetricMeans) -> None:

@@ -46,11 +46,15 @@ from envs.rng_streams import Streams, stream_seed
 from envs.spaces import FEATURES
 from envs.steps import Steps
 from intrinsic.base import IntrinsicBonus
-from representations.base import Mode, Representation, check_mode, warn_if_collapsed
+from representations.base import Mode, Representation, check_mode
+from representations.feature_metrics import warn_if_collapsed
 from representations.malloc import keep_freed_memory
 
 MICRO_BATCH = 256
 """Samples per forward pass on a CPU, whose caches hold no more."""
+
+PLASTICITY_FRAMES = 32_768
+"""Frames between two measurements of dead units and effective rank: then these take under 1% of the time."""
 
 
 class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
@@ -264,6 +268,9 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
                 self.update(indices, loss, means)
             self._n_updates += 1
         self.ranks.broadcast(self.policy.buffers())
+        if self._plasticity_is_due:
+            self.policy.set_training_mode(False)
+            loss.add_plasticity_metrics(means)
         self.metrics = {
             **self.reward_pipeline.metrics,
             **means.compute(self.ranks),
@@ -299,6 +306,13 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
         if not self.frozen:
             self.representation.after_step()
 
+    @property
+    def _plasticity_is_due(self) -> bool:
+        """At the first rollout, and at each that completes another ``PLASTICITY_FRAMES``."""
+        rollout = self.n_steps * self.total_envs
+        before = self.num_timesteps - rollout
+        return before <= 0 or before // PLASTICITY_FRAMES < self.num_timesteps // PLASTICITY_FRAMES
+
     def _explained_variance(self) -> float:
         assert self.targets is not None
         returns, values = self.targets.returns, self.collector.data.values[:-1]
@@ -307,7 +321,7 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
     def _warn_if_collapsed(self) -> None:
         """Warn, once, where the features no longer tell one frame from another."""
         spread, size = (self.metrics[f"representation/feature_{name}"] for name in ("std", "size"))
-        if not self._warned_of_collapse:
+        if self.representation.sees and not self._warned_of_collapse:
             when = f"after {self.num_timesteps:,} frames"
             self._warned_of_collapse = warn_if_collapsed(self.representation.name, spread, size, when)
 

@@ -65,7 +65,7 @@ class Case:
 def cases() -> Iterator[Case]:
     """Every registered representation, bonus and suite, and combinations that reach other code."""
     for name in REPRESENTATIONS:
-        suite = "rooms" if name == "gqn" else "coinrun"
+        suite = "rooms" if name in ("gqn", "oracle") else "coinrun"
         for algo in ("ppo", "a2c"):
             yield Case(f"{name}/{algo}", f"--repr {name} --suite {suite} --algo {algo} {SMALLER.get(name, '')}".strip())
     doorkey = "--suite minigrid-ladder --tasks doorkey-8x8"

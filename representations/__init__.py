@@ -1,11 +1,13 @@
 """Representation modules: encoders from observations to the features that the policy acts on.
 
-Read in this order: ``base`` (the contract), ``nets`` (trunks and decoders that two or more methods use), ``cnn`` (the
-end-to-end baseline), ``random`` (a frozen random network), ``vae`` (VAE and beta-VAE), ``darla``, ``monet`` (slots),
-``gqn`` (scenes from several views) and its ``gqn_networks``, ``cpc`` (contrastive prediction), ``unreal`` (auxiliary
-tasks of the agent), ``augment`` (random changes of images) and the methods that learn from them, ``simclr``, ``curl``
-and ``drac``; then ``pretrain`` (offline fit), ``malloc`` (settings of malloc for training), ``wrappers`` (stacked
-features, appended vectors) and ``frozen`` (a frozen representation in front of any stable-baselines3 algorithm).
+Read in this order: ``base`` (the contract), ``feature_metrics`` (spread, dead units, rank), ``nets`` (trunks and
+decoders that two or more methods use), ``cnn`` (the end-to-end baseline), the controls ``random`` (a frozen random
+network), ``blind`` (a constant) and ``oracle`` (the true factors), ``vae`` (VAE and beta-VAE), ``darla``, ``monet``
+(slots), ``gqn`` (scenes from several views) and its ``gqn_networks``, ``cpc`` (contrastive prediction), ``unreal``
+(auxiliary tasks of the agent), ``augment`` (random changes of images) and the methods that learn from them, ``simclr``,
+``curl`` and ``drac``; then ``pretrain`` (offline fit), ``malloc`` (settings of malloc for training), ``wrappers``
+(stacked features, appended vectors), ``standardise`` (one scale for all methods) and ``frozen`` (a frozen
+representation in front of any stable-baselines3 algorithm).
 
 ``REPRESENTATIONS`` maps names to classes; third parties add to it through the entry-point group
 ``rl_transfer.representations``, or name a class as ``--repr mypkg.mine:Mine``.
@@ -19,6 +21,8 @@ REPRESENTATIONS = Registry(
     {
         "cnn": "representations.cnn:Cnn",
         "random": "representations.random:Random",
+        "blind": "representations.blind:Blind",
+        "oracle": "representations.oracle:Oracle",
         "vae": "representations.vae:Vae",
         "beta_vae": "representations.vae:BetaVae",
         "darla": "representations.darla:Darla",

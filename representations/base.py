@@ -13,7 +13,6 @@ Everything that must survive a restart is a parameter or a buffer.
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -98,7 +97,10 @@ class Representation(nn.Module, ABC):
     modes: ClassVar[tuple[Mode, ...]] = MODES
     default_mode: ClassVar[Mode] = "frozen"
     needs_pretraining: ClassVar[bool] = True
-    """False for methods with nothing to fit offline (cnn, random)."""
+    """False for methods with nothing to fit offline (cnn, random). Their features are standardised all the same."""
+    sees: ClassVar[bool] = True
+    """False where features are the same whatever the observation, on purpose (blind): they have no scale to fit, and
+    have not collapsed."""
     pretrain_share: ClassVar[float] = 1.0
     """Fraction of a preset's pre-training samples this method draws; below 1 for one that is costly per frame."""
 
@@ -209,32 +211,3 @@ def check_mode(name: str, method: Representation | type[Representation], mode: s
         if known == mode:
             return known
     raise UsageError(f"repr '{name}' has no mode '{mode}'; it has: {', '.join(method.modes)} (--mode auto picks one)")
-
-
-def feature_std(features: Float[Tensor, "B D"]) -> Float[Tensor, ""]:
-    """Standard deviation of features over the batch, mean over D: near 0, the encoder has collapsed."""
-    return features.detach().float().std(0, correction=0).mean()
-
-
-COLLAPSED = 1e-4
-"""Standard deviation over frames, relative to the features' root mean square, below which they carry nothing."""
-
-
-def warn_if_collapsed(name: str, spread: float, size: float, when: str) -> bool:
-    """RuntimeWarning with the figures where features hardly differ from frame to frame; True if it was given.
-
-    Args:
-        name: of the representation.
-        spread: the features' ``feature_std`` over a batch of frames.
-        size: their root mean square.
-        when: in the message, "after 1,000 samples".
-    """
-    if spread > COLLAPSED * size:
-        return False
-    warnings.warn(
-        f"{name}: features have collapsed {when}: their standard deviation over frames is {spread:.2g}, their size "
-        f"{size:.2g}; the policy sees the same whatever the frame (lower the learning rate or the weight of the KL)",
-        RuntimeWarning,
-        stacklevel=2,
-    )
-    return True

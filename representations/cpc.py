@@ -28,8 +28,9 @@ from torch import Tensor, nn
 
 from envs.spaces import EnvSpec
 from envs.steps import Steps, flatten
-from representations.base import Config, Heads, Loss, Phase, feature_std
+from representations.base import Config, Heads, Loss, Phase
 from representations.cnn import Trunked
+from representations.feature_metrics import feature_std
 
 
 @dataclass(frozen=True)

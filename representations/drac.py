@@ -26,8 +26,9 @@ from torch import Tensor
 
 from envs.steps import Steps, flatten
 from representations.augment import augment, check_names
-from representations.base import Config, Heads, Loss, feature_std
+from representations.base import Config, Heads, Loss
 from representations.cnn import Trunked
+from representations.feature_metrics import feature_std
 
 
 def policy_distance(logits: Float[Tensor, "B A"], changed: Float[Tensor, "B A"]) -> Float[Tensor, ""]:

@@ -44,7 +44,8 @@ from torch import Tensor, nn
 
 from envs.spaces import EnvSpec
 from envs.steps import Obs, Steps
-from representations.base import Config, Heads, Loss, Phase, Representation, State, feature_std
+from representations.base import Config, Heads, Loss, Phase, Representation, State
+from representations.feature_metrics import feature_std
 from representations.gqn_networks import Pyramid, Renderer, Tower, opponent
 from representations.nets import orthogonal, pixels, tile
 

@@ -34,7 +34,8 @@ from torch import Tensor, nn
 from envs.registry import UsageError
 from envs.spaces import EnvSpec
 from envs.steps import Obs, Steps, flatten
-from representations.base import Config, Heads, Loss, Phase, Representation, State, feature_std
+from representations.base import Config, Heads, Loss, Phase, Representation, State
+from representations.feature_metrics import feature_std
 from representations.nets import Shape, pixels, tile
 from representations.vae import draw, kl_to_prior
 

@@ -23,7 +23,8 @@ from envs.registry import UsageError
 from envs.rng_streams import stream_seed
 from envs.spaces import keyed
 from envs.steps import Obs, Steps
-from representations.base import Representation, Unfit, feature_std, warn_if_collapsed
+from representations.base import Representation, Unfit
+from representations.feature_metrics import feature_std, warn_if_collapsed
 from representations.malloc import keep_freed_memory
 from representations.wrappers import unwrapped
 
@@ -80,10 +81,9 @@ def collect(
             + (f" in windows of {window}" if window > 1 else "")
             + "; ask for at least one each"
         )
-    edges = [count * i // len(worlds) for i in range(len(worlds) + 1)]
     stored = [
-        _collect(world, edges[i + 1] - edges[i], stream_seed(seed, "world", i), also, window, views)
-        for i, world in enumerate(worlds)
+        _collect(world, rows, stream_seed(seed, "world", i), also, window, views)
+        for i, (world, rows) in enumerate(zip(worlds, _rows_by_world(count, len(worlds)), strict=True))
     ]
     joined = {key: np.concatenate([frames[key] for frames in stored]) for key in stored[0]}
     return {key: _channels_first(torch.from_numpy(value)) for key, value in joined.items()}

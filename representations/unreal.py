@@ -33,8 +33,9 @@ from envs.history import History
 from envs.registry import UsageError
 from envs.spaces import EnvSpec
 from envs.steps import Steps, flatten
-from representations.base import Config, Heads, Loss, feature_std
+from representations.base import Config, Heads, Loss
 from representations.cnn import Trunked
+from representations.feature_metrics import feature_std
 from representations.nets import pixels
 
 CELL = 4

@@ -26,7 +26,8 @@ from torch import Tensor
 
 from envs.spaces import EnvSpec
 from envs.steps import Obs, Steps, flatten
-from representations.base import Config, Heads, Loss, Phase, Representation, State, feature_std
+from representations.base import Config, Heads, Loss, Phase, Representation, State
+from representations.feature_metrics import feature_std
 from representations.nets import Decoder, GaussianEncoder, pixels, tile
 
 ACTIVE = 0.1

@@ -113,7 +113,7 @@ def _methods() -> list[Row]:
     rows = []
     for name in REPRESENTATIONS.places:
         cls = REPRESENTATIONS.resolve(name)
-        if not cls.views:
+        if not isinstance(cls.keys, tuple) or cls.keys == ("image",):
             rows.append(Row("methods", f"ppo over {name} ({cls.default_mode})", "ours", _size(repr=name)))
         if cls.needs_pretraining:
             world = World("rooms", {"camera": "moving"}) if cls.views else COINRUN

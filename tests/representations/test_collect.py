@@ -11,7 +11,7 @@ from envs.registry import UsageError
 from envs.suites import build
 from envs.tasks import World
 from representations.base import Unfit
-from representations.pretrain import FIRST, NUM_ENVS, STRIDE, collect
+from representations.pretrain import FIRST, NUM_ENVS, STRIDE, collect, collection_steps
 
 PLAIN = World("counting", {"num_levels": 3})
 
@@ -148,3 +148,39 @@ def test_frames_of_all_visual_variants_are_collected():
     source = collect((task.source,), 32, seed=1)["image"]
     assert torch.equal(frames[:32], source)
     assert not torch.equal(frames[32:], source)
+
+
+@pytest.mark.parametrize(
+    ("frames", "window", "worlds", "steps"),
+    [
+        (101, 1, 1, 32 * 3 * 8),  # 101 frames: 4 rounds of 32 envs, 3 strides of 8 steps between them
+        (32, 1, 1, 0),  # one round: the frames after the reset
+        (101, 1, 2, 32 * (1 + 1) * 8),  # 50 and 51 frames: 2 rounds each
+        (283, 4, 1, 32 * (2 * 8 + 3 * 3)),  # 70 windows: 3 rounds of 3 steps within a window, 2 strides
+    ],
+)
+def test_collection_steps_are_those_the_environments_count(frames, window, worlds, steps):
+    class Counted:
+        """World whose environments count their steps."""
+
+        steps = 0
+
+        def make(self, num_envs, seed):
+            envs = PLAIN.make(num_envs, seed)
+            step = envs.step
+
+            def counted(actions):
+                Counted.steps += len(actions)
+                return step(actions)
+
+            envs.step = counted
+            return envs
+
+    collect([Counted() for _ in range(worlds)], frames, seed=0, window=window)
+    assert Counted.steps == steps == collection_steps(frames, window, num_worlds=worlds)
+
+
+def test_views_of_a_moment_cost_no_steps():
+    # 120 frames of 5 views: 24 moments, one round; 400: 80 moments, 3 rounds with 2 strides between
+    assert collection_steps(120, 5, views=True) == 0
+    assert collection_steps(400, 5, views=True) == 32 * 2 * 8

@@ -192,6 +192,7 @@ class Extended(Mean):
     modes = ("online",)
     default_mode = "online"
     needs_pretraining = False
+    sees = False
     pretrain_share = 0.25
     has_loss = False
     hidden = (7,)
