@@ -20,6 +20,7 @@ from intrinsic import BONUSES
 from intrinsic.base import IntrinsicBonus
 from representations import REPRESENTATIONS
 from representations.base import Representation
+from representations.standardise import Standardised
 from representations.wrappers import AppendVectors, FeatureStack
 
 
@@ -112,7 +113,8 @@ def build_parts(config: RunConfig, specs: EnvSpecs | None = None) -> RunParts:
 def build_representation(config: RunConfig, task: Task, spec: EnvSpec) -> Representation:
     """The representation as its seed makes it; no other stream is touched.
 
-    What is pre-trained encodes single frames, and their features side by side show motion; the rest stacks channels.
+    Frozen and fine-tuned features are standardised where the run takes frames to fit their scale. What is pre-trained
+    encodes single frames, and their features side by side show motion; the rest stacks channels.
     Vectors of the observation that the method does not use go to the policy as they are.
     """
     cls = REPRESENTATIONS.resolve(config.repr)
@@ -121,6 +123,8 @@ def build_representation(config: RunConfig, task: Task, spec: EnvSpec) -> Repres
         representation: Representation = cls(spec, cls.Config(**config.repr_settings))
     spaces, used = spec.space.spaces, representation.keys
     vectors = [key for key, box in spaces.items() if len(box.shape or ()) == 1 and key not in used]
+    if config.mode != "online" and config.pretrain_frames:
+        representation = Standardised(representation)
     if config.mode != "online" and task.motion > 1:
         representation = FeatureStack(representation, task.motion, stacked=config.mode == "finetune")
     return AppendVectors(representation, vectors) if vectors else representation

@@ -41,7 +41,8 @@ class RunConfig:
     train_levels: int
     pretrain_on: str
     pretrain_frames: int
-    """Distinct frames of the unsupervised data; 0 where nothing is pre-trained."""
+    """Distinct frames of the unsupervised data, which fit the method and the scale of its features; 0 where neither is
+    fitted (online, blind)."""
     pretrain_samples: int
     """Frames drawn from them in all, over all phases."""
     seed: int

@@ -25,8 +25,10 @@ from agents.runs.kept_policies import save_policy
 from agents.runs.run_dir import RunDir
 from agents.runs.trackers import Tracker
 from envs.rng_streams import Streams
+from envs.steps import Obs
 from envs.wrappers.sb3 import Sb3VecEnv
 from representations.pretrain import Pretrainer, collect
+from representations.standardise import standardise
 
 
 def train(
@@ -69,7 +71,7 @@ def train(
         resumed = ranks.on_rank_zero(lambda: checkpoints.exists() and checkpoint.read(checkpoints) is not None)
         parts.representation.to(device)
         if not resumed:
-            ranks.on_rank_zero(lambda: pretrain(context) if parts.config.pretrain_samples else run.start_afresh())
+            ranks.on_rank_zero(lambda: pretrain(context) if parts.config.pretrain_frames else run.start_afresh())
         agent = train_agent(context, resumed)
     ranks.on_rank_zero(lambda: final_evaluation(context, agent))
     assert agent.env is not None
@@ -78,16 +80,32 @@ def train(
 
 
 def pretrain(context: RunContext) -> None:
-    """Fit the representation offline; frames come again from their seed, only weights and draws are stored."""
+    """Fit the representation offline, where it has something to fit, and then the scale of its features.
+
+    Frames come again from their seed and the scale from the frames; only weights and draws are stored.
+    """
     config, task, representation = context.config, context.task, context.parts.representation
+    worlds = pretraining_worlds(config, task)
     with context.clock.measure("pretrain"):
         frames = collect(
-            pretraining_worlds(config, task),
+            worlds,
             config.pretrain_frames,
             context.seed("pretraining frames"),
             window=representation.window,
             views=representation.views,
         )
+    if config.pretrain_samples:
+        fit_offline(context, frames)
+    else:
+        context.run.start_afresh()
+    with context.clock.measure("pretrain"):
+        scale = standardise(representation, frames, len(worlds))
+    context.records.log({"global_step": 0, **scale})
+
+
+def fit_offline(context: RunContext, frames: Obs) -> None:
+    """Minimise the representation's own objective on ``frames``, from wherever its checkpoint stands."""
+    config, representation = context.config, context.parts.representation
     generator = Streams(config.seed, context.device)["pretraining"]
     pretrainer = Pretrainer(
         representation, frames, config.pretrain_samples, generator=generator, precision=context.precision

@@ -90,6 +90,7 @@ def configure(args: ExperimentArgs, preset: Preset, task: Task, row: Row, seed: 
     """One run: the method's own defaults, what suits the task, the preset, and the user's overrides, in this order."""
     from agents.runs.config import RunConfig
     from representations.base import check_mode
+    from representations.standardise import FRAMES
 
     cls = REPRESENTATIONS.resolve(row.repr)
     mode = check_mode(row.repr, cls, args.mode if row.named or args.mode in cls.modes else "auto")
@@ -97,6 +98,8 @@ def configure(args: ExperimentArgs, preset: Preset, task: Task, row: Row, seed: 
     bonus, bonus_settings = chosen_bonuses(task, row, overrides)
     num_envs, steps = args.num_envs or preset.num_envs, args.steps or round(preset.steps * task.share)
     pretrained = cls.needs_pretraining and mode != "online"
+    frames = preset.pretrain_frames if pretrained else min(preset.pretrain_frames, FRAMES)  # the latter for their scale
+    frames = frames if mode != "online" and cls.sees else 0
     window = max(1, round(task.window * preset.window_share)) if task.window else 0
     return RunConfig(
         suite=args.suite,
@@ -111,8 +114,8 @@ def configure(args: ExperimentArgs, preset: Preset, task: Task, row: Row, seed: 
         trunk=str(settings.get("trunk", "own")),
         train_levels=task.train_levels,
         level_set=str(level_set(args, preset, task, seed)),
-        pretrain_on=args.pretrain_on if pretrained else "none",
-        pretrain_frames=preset.pretrain_frames if pretrained else 0,
+        pretrain_on=args.pretrain_on if frames else "none",
+        pretrain_frames=frames,
         pretrain_samples=round(preset.pretrain_samples * cls.pretrain_share) if pretrained else 0,
         seed=seed,
         steps=steps,

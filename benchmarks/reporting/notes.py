@@ -73,7 +73,7 @@ def seed_notes(seeds: list[int]) -> list[str]:
 def _pretraining(cell: Cell) -> str:
     """The frames that the representation was pre-trained on; '' where there were none."""
     count, source = cell.config.get("pretrain_frames", 0), cell.config.get("pretrain_on", "none")
-    if not count:
+    if not count or not cell.config.get("pretrain_samples", count):  # frames for the scale of the features alone
         return ""
     variants = "every visual variant" if source == "all" else "the source variant"
     return (

@@ -56,8 +56,9 @@ def test_a_run_killed_twice_by_a_signal_ends_the_same_on_procgen(tmp_path):
         (run_config("cnn"), [("train", 128), ("train", 384), ("evaluate", 1)]),
         (run_config("vae", suite="breakout", window=16), [("pretrain", 40), ("train", 384)]),
         (run_config("unreal", algo="a2c"), [("train", 384)]),
+        (run_config("random"), [("train", 128), ("train", 384)]),
     ],
-    ids=["cnn on counting", "vae on breakout", "unreal on counting"],
+    ids=["cnn on counting", "vae on breakout", "unreal on counting", "random on counting"],
 )
 def test_a_run_killed_between_checkpoints_ends_the_same(config, kills, tmp_path):
     train_here(tmp_path / "whole", config)
@@ -127,3 +128,27 @@ def test_an_encoder_sees_single_frames_and_the_policy_four(mode, tmp_path):
     assert weights["hidden.0.weight"].shape == (256, 4 * 64)  # four frames of 64 latents
     first = next(value for key, value in weights.items() if key.endswith("trunk.body.0.weight"))
     assert first.shape[1] == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "scaled"),
+    [("vae", "frozen", True), ("vae", "finetune", True), ("random", "frozen", True), ("blind", "frozen", False)],
+)
+def test_frozen_and_fine_tuned_features_are_standardised_and_saved(name, mode, scaled, tmp_path):
+    agent = train_here(tmp_path, run_config(name, mode=mode, steps=256))
+    kept = {key: value for key, value in agent.policy.state_dict().items() if key.endswith(("centre", "divisor"))}
+    assert len(kept) == (2 if scaled else 0)
+    logged = [json.loads(line) for line in (the_run(tmp_path) / "metrics.jsonl").read_text().splitlines()]
+    frames = [record["standardise/frames"] for record in logged if "standardise/frames" in record]
+    assert frames == [32] * scaled
+    if scaled:
+        centre, divisor = kept["representation.centre"], kept["representation.divisor"]
+        assert float(divisor.min()) >= 0.09 * float(divisor.square().mean().sqrt())
+        assert bool(centre.any())
+        _, state = checkpoint.read(the_run(tmp_path) / "checkpoint" / "train")
+        assert torch.equal(state["policy"]["module"]["representation.divisor"], divisor)
+
+
+def test_online_features_are_as_they_are(tmp_path):
+    agent = train_here(tmp_path, run_config("cnn", steps=128))
+    assert not any(key.endswith("divisor") for key in agent.policy.state_dict())

@@ -26,18 +26,19 @@ SMALL_PPO = {"n_steps": 32, "minibatches": 2}
 def run_config(repr="cnn", algo="ppo", suite="counting", **changes):
     """Four rollouts of 4 x 32 frames, a checkpoint after every second one; ``changes`` are fields of RunConfig.
 
-    What is pre-trained draws 96 of 32 frames first.
+    What is not online takes 32 frames first; what is pre-trained draws 96 of them.
     """
     cls = REPRESENTATIONS.resolve(repr)
     mode = changes.get("mode", cls.default_mode)
+    scaled = cls.sees and mode != "online"
     pretrained = cls.needs_pretraining and mode != "online"
     settings = SMALL_PPO if algo == "ppo" else {"n_steps": 32}
     values = {
         **{"suite": suite, "env": suite, "repr": repr, "repr_settings": asdict(cls.Config()), "mode": mode},
         **{"algo": algo, "algo_settings": asdict(ALGORITHMS.resolve(algo).Config(**settings))},
         **{"bonus": "none", "trunk": "nature", "train_levels": 3, "seed": 1, "steps": 512, "num_envs": 4},
-        **{"pretrain_on": "source" if pretrained else "none", "precision": "float32", "preset": "smoke"},
-        **{"pretrain_frames": 32 * pretrained, "pretrain_samples": 96 * pretrained, "checkpoint_frames": 256},
+        **{"pretrain_on": "source" if scaled else "none", "precision": "float32", "preset": "smoke"},
+        **{"pretrain_frames": 32 * scaled, "pretrain_samples": 96 * pretrained, "checkpoint_frames": 256},
         **{"eval_envs": 2, "window": 0, "periodic_evals": 1, "periodic_envs": 1, "normalise": None, "splits": ()},
     }
     config = RunConfig(**{**values, **changes})
