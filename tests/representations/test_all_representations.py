@@ -251,5 +251,5 @@ def test_modes_and_missing_keys_are_refused_by_name(name):
                 check_mode(name, cls, mode)
     bare = with_vector(image_spec((3, SIDE, SIDE)), "goal", 2)
     del bare.space.spaces["image"]
-    with pytest.raises(Unfit, match="needs obs key '(image|factors)'"):
+    with pytest.raises(Unfit, match=r"needs obs key '(image|factors)'"):
         cls(bare)
