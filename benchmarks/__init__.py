@@ -10,6 +10,7 @@ Commands, each run as ``python -m benchmarks.NAME``, in reading order:
 * ``segmentation``  MONet's masks scored on scenes of sprites
 * ``views``         GQN's predictions of unseen views of rooms
 * ``speed``         frames per second and memory, beside stable-baselines3 and a single-file loop
+* ``coverage``      how often the report's intervals hold the true value, in simulated experiments
 * ``neutrality``    hashes of what short runs compute: proof that a change moves no number
 
 Libraries: ``cli`` (one entry point, one error path, one CSV writer for all commands), ``experiment`` (what is trained,
