@@ -2,11 +2,11 @@
 
 Files in reading order. ``base``: the contract. ``inputs``: the newest frame or the features, and encoders for them.
 ``normalise``: running moments, and the running scale that every bonus is divided by. ``state_hash``: states as hashes,
-first visits of an episode. Then one file a bonus. Prediction error: ``pixel_error``, ``icm``, ``latent_error``,
-``rnd``, ``disagreement``. Prediction gain: ``prediction_gain`` (counts and pseudo-counts), ``learning_progress``,
-``bayesian_surprise``, ``complexity_gain``. Empowerment: ``empowerment``, ``diayn``, ``vic``. Subfolder ``models``: what
-several of them share. ``BONUSES`` maps names to classes; third parties add to it through the entry-point group
-``rl_transfer.bonuses``.
+first visits of an episode. Then one file a bonus. The control: ``constant``. Prediction error: ``pixel_error``,
+``icm``, ``latent_error``, ``rnd``, ``disagreement``. Prediction gain: ``prediction_gain`` (counts and pseudo-counts),
+``learning_progress``, ``bayesian_surprise``, ``complexity_gain``. Empowerment: ``empowerment``, ``diayn``, ``vic``.
+Subfolder ``models``: what several of them share. ``BONUSES`` maps names to classes; third parties add to it through the
+entry-point group ``rl_transfer.bonuses``.
 """
 
 from envs.registry import Registry
@@ -15,6 +15,7 @@ BONUSES = Registry(
     "bonus",
     "rl_transfer.bonuses",
     {
+        "constant": "intrinsic.constant:Constant",
         "pixel_error": "intrinsic.pixel_error:PixelError",
         "icm": "intrinsic.icm:Icm",
         "latent_error": "intrinsic.latent_error:LatentError",

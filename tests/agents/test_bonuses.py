@@ -8,11 +8,13 @@ import torch
 
 from agents.a2c import A2C
 from agents.config import bonus_spec
-from agents.ppo import PPO
+from agents.ppo import PPO, PPOConfig
 from envs.minigrid.env import MiniGridVectorEnv
 from envs.spaces import EnvSpec
+from envs.tasks import World
 from envs.wrappers.sb3 import Sb3VecEnv
 from intrinsic import BONUSES
+from intrinsic.vic import Vic
 from representations.cnn import Cnn
 from representations.random import Random
 
@@ -70,3 +72,14 @@ def test_a_coefficient_of_zero_is_bit_identical_to_plain_ppo(name):
     for agent in (plain, zero):
         agent.learn(2 * 12 * N)
     assert torch.equal(weights(plain.policy), weights(zero.policy))
+
+
+@pytest.mark.procgen
+def test_vic_on_procgen_earns_nothing_and_says_so():
+    env = Sb3VecEnv(World("procgen", {"game": "coinrun", "distribution_mode": "easy", "num_levels": 3}).make(16, 0))
+    spec = EnvSpec.of(env)
+    config = PPOConfig(n_steps=64, minibatches=4, epochs=1)
+    agent = PPO(env, Random(spec), config, mode="frozen", bonuses=(Vic(spec),))
+    with pytest.warns(UserWarning, match="vic: the environment does not show the last frame"):
+        agent.learn(2 * 16 * 64)
+    assert agent.metrics["bonus/vic/scaled"] == 0
