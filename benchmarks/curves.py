@@ -44,8 +44,8 @@ def curves(args: Args) -> str:
         UsageError: no finished run, a run without a curve, or an unknown --against.
     """
     from benchmarks.reporting import layout, learning_curves
-    from benchmarks.reporting.cells import summarise
     from benchmarks.reporting.runs import load
+    from benchmarks.reporting.summary import summarise
 
     if not args.experiments:
         raise UsageError("benchmarks.curves needs the directory of an experiment: python -m benchmarks.curves DIR")

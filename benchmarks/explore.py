@@ -31,6 +31,7 @@ from intrinsic import BONUSES
 
 if TYPE_CHECKING:
     from benchmarks.reporting.cells import Cell
+    from benchmarks.reporting.episodes import Returns
     from benchmarks.reporting.runs import Run
 
 _ALGO: dict[str, dict[str, Any]] = {DEFAULT: {"n_steps": 128, "minibatches": 8}, "a2c": {}}
@@ -93,8 +94,8 @@ def explore(args: Args) -> int:
 def write(experiment: Path) -> str:
     """Rebuild everything that is made from the runs in DIR; returns the text to print."""
     from benchmarks.reporting import bonus_maps, layout, report
-    from benchmarks.reporting.cells import summarise
     from benchmarks.reporting.runs import load
+    from benchmarks.reporting.summary import summarise
 
     runs = load(experiment)
     for run in runs:
@@ -113,24 +114,37 @@ def write(experiment: Path) -> str:
 
 def row(run: Run) -> Values:
     """One row of explore.csv. Rates are fractions; nan where nothing was recorded or reached."""
-    training = [(record["global_step"], record["train/success"]) for record in run.metrics if "train/success" in record]
-    frames, success = (
-        (np.array(column, dtype=float) for column in zip(*training, strict=True)) if training else ((), ())
-    )
+    frames, success = run.series("train/success").T
     last = {name: value for record in run.metrics for name, value in record.items()}
-    half = np.flatnonzero(np.asarray(success) >= 0.5)
+    half = np.flatnonzero(success >= 0.5)
     return {
         **{name: run.config.get(name, "") for name in COLUMNS},
         "extrinsic": 1.0 if run.config["bonus"] == "none" else run.config["algo_settings"].get("extrinsic", 1.0),
-        "success": float((run.returns["train"] > 0).mean()),
-        "heldout_success": float((run.returns["heldout"] > 0).mean()) if "heldout" in run.returns else math.nan,
+        "success": success_rate(run.returns["train"]),
+        "heldout_success": success_rate(run.returns["heldout"]) if "heldout" in run.returns else math.nan,
         "first_reward": last.get("train/first_reward", math.nan),
         "half_success": float(frames[half[0]]) if len(half) else math.nan,
-        "success_area": float(np.mean(success)) if len(success) else math.nan,
+        "success_area": success_area(frames, success, run.config["steps"]),
         **{name: late_value(run, ENV_METRIC + name) for name in env_metrics([run])},
         "frames_per_second": run.source.get("frames_per_second", math.nan),
         "commit": run.source.get("commit", ""),
     }
+
+
+def success_rate(returns: Returns) -> float:
+    """Fraction of episodes with a return above 0, every level with the same weight."""
+    return replace(returns, values=(returns.values > 0).astype(np.float64)).mean()
+
+
+def success_area(frames: np.ndarray, success: np.ndarray, steps: int) -> float:
+    """Mean success rate over frames 0 to ``steps``: the area under the points (P,), (P,); nan without points.
+
+    The curve begins at 0, so that frames before the first episode ended count as failures, and records that lie close
+    together weigh no more than the frames between them.
+    """
+    from benchmarks.reporting.learning_curves import area
+
+    return area(np.append(0.0, frames), np.append(0.0, success), steps) if len(frames) else math.nan
 
 
 def env_metrics(runs: Iterable[Run]) -> list[str]:
@@ -223,8 +237,8 @@ def picture(cells: Sequence[Cell]) -> bytes:
     if not panels:
         return b""
     labels = list(dict.fromkeys(cell.label for cell in cells))
-    baseline = next((cell.label for cell in cells if is_baseline(cell)), "")
-    return figures.learning(panels, figures.colours(labels, baseline), ylabel=ylabel)
+    baselines = [cell.label for cell in cells if is_baseline(cell)]
+    return figures.learning(panels, figures.styles(labels, baselines), ylabel=ylabel)
 
 
 def charted_metric(runs: Sequence[Run]) -> tuple[str, str]:

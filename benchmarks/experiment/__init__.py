@@ -5,6 +5,7 @@ In reading order:
 * ``arguments``     options that all commands share
 * ``plan``          rows of a table to configurations of runs
 * ``presets``       sizes
+* ``outcomes``      what each task can decide at each size
 * ``tuned``         settings that suit a kind of task
 * ``overrides``     ``--set NAME.FIELD=VALUE``
 * ``equal_budget``  the baseline on an equal total of environment steps

@@ -1,9 +1,29 @@
 """Reports: finished runs read back, compared, and drawn.
 
-Read in this order: ``runs`` (one folder of DIR/runs, rows of results.csv), ``stats`` (``Interval``, IQM, bootstraps),
-``student_t`` (quantiles), ``moments`` (variance over seeds and levels), ``intervals`` (means, differences and gaps with
-95% intervals), ``several_tasks`` (IQM, P(X > Y), profiles, Holm), ``cells`` (runs that differ in their seed alone),
-``published`` (what papers report), ``layout`` (tables as text), ``tables`` (what is tabulated), ``notes`` (how to
-read it), ``figures`` (its charts), ``html`` (the page) and ``report`` (the files of a directory). Apart from these:
-``learning_curves`` (areas under curves) and ``bonus_maps`` (a bonus over the cells of a level).
+Read in this order:
+
+* ``episodes``         a run's CSV files: levels and repetitions behind each return
+* ``runs``             one folder of DIR/runs, rows of results.csv
+* ``stats``            ``Interval``, IQM and other aggregates
+* ``student_t``        quantiles
+* ``moments``          variance over seeds and levels
+* ``intervals``        means, differences and gaps with 95% intervals
+* ``several_tasks``    IQM, P(X > Y), profiles, Holm
+* ``matching``         the gap at matched source return
+* ``labels``           names of methods
+* ``cells``            runs that differ in their seed alone
+* ``summary``          all cells of a directory, the baseline of each, what is left out
+* ``comparisons``      differences from the baseline, corrected and marked
+* ``published``        what papers report
+* ``layout``           tables as text
+* ``tables``           tables of outcomes
+* ``context_tables``   whole costs, reference policies, published rows
+* ``sections``         the tables in their order, with captions
+* ``notes``            how to read them
+* ``figures``          charts
+* ``page_figures``     the charts of the page
+* ``html``             the page
+* ``report``           the files of a directory
+
+Apart from these: ``learning_curves`` (areas under curves) and ``bonus_maps`` (a bonus over the cells of a level).
 """

@@ -1,27 +1,34 @@
-"""Runs that differ in nothing but their seed, gathered into cells with 95% intervals.
+"""Cells: runs that differ in nothing but their seed, with the intervals of their returns and gaps.
 
-A cell is one method on one task with one number of training levels; a summary holds all cells of an experiment and
-names the runs that are missing.
+A cell is one method on one task with one number of training levels. Runs that do not belong together are not averaged:
+a cell of several commits has estimates without intervals, and what else differs is named beside it.
 """
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from benchmarks.experiment.presets import BASELINE
-from benchmarks.reporting import stats
+from benchmarks.reporting import intervals, moments
+from benchmarks.reporting.episodes import Returns
+from benchmarks.reporting.intervals import Scores
+from benchmarks.reporting.labels import level_set_kind, training_set
+from benchmarks.reporting.matching import SOURCE, match
 from benchmarks.reporting.runs import Run
 from benchmarks.reporting.stats import Interval
 
-_SHARED_BY_LABEL = frozenset({"seed", "env", "train_levels", "normalise", "splits"})
-# The settings that a label names first, where one method was run in several ways.
-_NAMED_FIRST = ("suite", "mode", "algo", "bonus", "trunk", "pretrain_on", "preset", "steps")
+FEWEST_CLAIMED = 3
+"""Seeds below which no difference is claimed."""
+FEWEST_CROSSED = 3
+"""Seeds from which the crossed gap is the primary one."""
+_UNNAMED = 10**6  # more than the episodes of a split, so that levels of unknown number never pass for shared ones
 
 
 @dataclass(frozen=True)
@@ -45,52 +52,231 @@ class Cell:
         return int(self.config["train_levels"])
 
     @property
+    def task(self) -> tuple[str, int]:
+        """Env and number of training levels."""
+        return self.env, self.train_levels
+
+    @property
+    def steps(self) -> int:
+        """Frames of RL."""
+        return int(self.config["steps"])
+
+    @property
+    def level_set_kind(self) -> str:
+        return level_set_kind(self.config)
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         return tuple(run.config["seed"] for run in self.runs)
 
     @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that every run was evaluated on."""
+        others = [set(run.config["splits"]) for run in self.runs[1:]]
+        return tuple(split for split in self.config["splits"] if all(split in names for names in others))
+
+    @property
     def target(self) -> str:
-        """The split that rows are ordered by: unseen levels where there are any."""
-        splits = self.config["splits"]
-        return "heldout" if "heldout" in splits else splits[min(1, len(splits) - 1)]
+        """The split of the primary outcome: unseen levels where there are any."""
+        return "heldout" if "heldout" in self.splits else self.splits[min(1, len(self.splits) - 1)]
+
+    @property
+    def normalise(self) -> tuple[float, float] | None:
+        """The task's constants; None where it has none, or where the runs disagree on them."""
+        constants = {tuple(run.config["normalise"] or ()) for run in self.runs}
+        (first, *others) = sorted(constants)
+        return (first[0], first[1]) if first and not others else None
+
+    def normalised(self, value: float) -> float | None:
+        """(value - Rmin) / (Rmax - Rmin), None without constants."""
+        return None if self.normalise is None else (value - self.normalise[0]) / (self.normalise[1] - self.normalise[0])
+
+    # origin -----------------------------------------------------------------------------------------------------------
+
+    def differing(self, name: str) -> list[str]:
+        """Values of a fact of source.json, where the runs have several."""
+        values = sorted({str(run.source[name]) for run in self.runs if name in run.source})
+        return values if len(values) > 1 else []
+
+    @property
+    def fallen(self) -> tuple[Run, ...]:
+        """Runs whose last validation return is far below their best."""
+        return tuple(run for run in self.runs if run.fall)
+
+    @property
+    def continued(self) -> tuple[Run, ...]:
+        """Runs that were trained on after their held-out levels had been read."""
+        return tuple(run for run in self.runs if run.source.get("continued_after_evaluation"))
+
+    @property
+    def name(self) -> str:
+        """The label with its marks, as tables show it: † fell, ‡ continued after evaluation, § mixed runs."""
+        several = any(self.differing(fact) for fact in ("commit", "threads", "precision", "device"))
+        marks = "†" * bool(self.fallen) + "‡" * bool(self.continued) + "§" * several
+        return f"{self.label} {marks}".rstrip()
+
+    @property
+    def claimable(self) -> bool:
+        """True where a difference of this cell may be called one of methods."""
+        enough = len(self.runs) >= FEWEST_CLAIMED
+        return enough and not self.fallen and not self.differing("commit") and self.named_levels
+
+    @property
+    def named_levels(self) -> bool:
+        return all(run.named_levels for run in self.runs)
+
+    # costs ------------------------------------------------------------------------------------------------------------
+
+    def env_steps(self, stage: str) -> float:
+        """Environment steps of "pretrain" or "train", mean over runs; nan where a run does not say."""
+        return float(np.mean([run.env_steps.get(stage, math.nan) for run in self.runs]))
+
+    def seconds(self, stage: str) -> float:
+        """Seconds of "pretrain" or "train", mean over runs; nan where a run does not say."""
+        return float(np.mean([run.seconds.get(stage, math.nan) for run in self.runs]))
+
+    @property
+    def total_env_steps(self) -> float:
+        return self.env_steps("pretrain") + self.env_steps("train")
+
+    @property
+    def total_seconds(self) -> float:
+        return self.seconds("pretrain") + self.seconds("train")
 
     @property
     def frames_per_second(self) -> float:
         return float(np.mean([run.source.get("frames_per_second", np.nan) for run in self.runs]))
 
+    # outcomes ---------------------------------------------------------------------------------------------------------
+
     def means(self, split: str) -> np.ndarray:
         """Each seed's mean return (N, 1)."""
         return np.array([[run.returns[split].mean()] for run in self.runs])
 
-    def agreement(self, split: str) -> float | None:
-        """Action agreement, mean over seeds; None where the split does not show the training levels' states."""
-        values = [run.agreement[split] for run in self.runs if split in run.agreement]
-        return float(np.mean(values)) if values else None
+    def scores(self, split: str) -> Scores:
+        """Each seed's return on each level of a split."""
+        return scores_of([(run.config["seed"], run.returns[split]) for run in self.runs], self.splits.index(split))
+
+    def shown(self, interval: Interval) -> Interval:
+        """The interval as it may be shown: without ends (nan) where the runs are of several commits."""
+        return without_ends(interval) if self.differing("commit") else interval
 
     @cached_property
     def returns(self) -> dict[str, Interval]:
-        """Split -> mean return: over seeds where there are several, else over the one run's episodes."""
-        if len(self.runs) > 1:
-            return {split: stats.over_seeds(self.means(split)) for split in self.config["splits"]}
-        return {split: stats.over_episodes(self.runs[0].returns[split]) for split in self.config["splits"]}
+        """Split -> mean return."""
+        return {split: self.shown(intervals.mean(self.scores(split))) for split in self.splits}
 
     @cached_property
     def gaps(self) -> dict[str, Interval]:
-        """Target -> training return minus return there, paired by seed where there are several."""
-        targets = [split for split in self.config["splits"] if split != "train"]
-        if len(self.runs) > 1:
-            return {split: stats.paired_difference(self.means("train"), self.means(split)) for split in targets}
-        returns = self.runs[0].returns
-        return {split: stats.episode_difference(returns["train"], returns[split]) for split in targets}
+        """Target -> training return minus return there, as it is."""
+        train = self.scores(SOURCE) if SOURCE in self.splits else None
+        targets = [split for split in self.splits if split != SOURCE]
+        return {split: self.shown(intervals.gap(train, self.scores(split))) for split in targets} if train else {}
+
+    @cached_property
+    def crossed_gap(self) -> Interval | None:
+        """Return on the own training set minus the other seeds' agents' there; None with too few crossed.csv files.
+
+        Where all seeds train on the published set there are no others' sets, and nobody wrote such a file.
+        """
+        crossing = [run for run in self.runs if run.crossed]
+        seeds = {run.config["seed"] for run in crossing}
+        if len(crossing) < FEWEST_CROSSED or not all(
+            seeds - {run.config["seed"]} <= run.crossed.keys() for run in crossing
+        ):
+            return None
+        plays = {}
+        for run in crossing:
+            own = {run.config["seed"]: run.returns[SOURCE]}
+            others = {seed: returns for seed, returns in run.crossed.items() if seed in seeds}
+            plays[run.config["seed"]] = scores_of(sorted((others | own).items()))
+        return self.shown(intervals.crossed_gap(plays))
+
+    @property
+    def primary_gap(self) -> str:
+        """The gap that counts: "crossed" where enough seeds crossed, else "raw"."""
+        return "raw" if self.crossed_gap is None else "crossed"
+
+    def matched_gap(self, split: str, normalised_goal: float) -> Interval | str:
+        """The gap at a normalised source return, or why there is none; '' without kept policies or constants."""
+        if self.normalise is None:
+            return ""
+        low, high = self.normalise
+        goal = low + normalised_goal * (high - low)
+        matches = [found_match for run in self.runs if (found_match := match(run.matched, split, goal))]
+        if len(matches) < len(self.runs):
+            return ""
+        if absent := sum(math.isnan(one.fraction) for one in matches):
+            return "not reached" if absent == len(matches) else f"not by {absent} of {len(matches)}"
+        return self.shown(over_seeds(self.seeds, [one.gap for one in matches]))
+
+    def agreement(self, split: str) -> tuple[Interval, Interval] | None:
+        """Agreement by effect and total variation; None where the split does not show the training levels' states."""
+        if not all(split in run.agreement for run in self.runs):
+            return None
+        rows = [(run.config["seed"], run.agreement[split]) for run in self.runs]
+        seeds = np.concatenate([np.full(len(row.levels), seed) for seed, row in rows])
+        levels = np.concatenate([row.levels for _, row in rows])
+        effects, distances = (
+            intervals.mean(Scores.of_episodes(seeds, levels, np.concatenate(values)))
+            for values in ([row.effect for _, row in rows], [row.total_variation for _, row in rows])
+        )
+        return self.shown(effects), self.shown(distances)
+
+    # differences ------------------------------------------------------------------------------------------------------
+
+    def paired_seeds(self, other: Cell) -> tuple[int, ...]:
+        """Seeds that trained on the same levels in both cells, where that is all seeds of the smaller one."""
+        sets, others = ({run.config["seed"]: training_set(run.config) for run in c.runs} for c in (self, other))
+        common = tuple(seed for seed in sorted(sets) if seed in others and sets[seed] == others[seed])
+        complete = len(common) == min(len(sets), len(others))
+        return common if complete and self.named_levels and other.named_levels else ()
 
     def difference(self, other: Cell, split: str) -> Interval:
-        """Mean return of this cell minus the other's."""
-        if min(len(self.runs), len(other.runs)) > 1:
-            return stats.independent_difference(self.means(split), other.means(split))
-        return stats.episode_difference(
-            np.concatenate([run.returns[split] for run in self.runs]),
-            np.concatenate([run.returns[split] for run in other.runs]),
-        )
+        """Mean return of this cell minus the other's: paired by training set and by level where both share them."""
+        first, second = self.scores(split), other.scores(split)
+        shared = bool(len(np.intersect1d(first.common_levels, second.common_levels)))
+        if self.paired_seeds(other) and _share_levels(first, second):
+            difference = intervals.difference(first, second)
+        elif shared and self.named_levels and other.named_levels:
+            difference = intervals.difference(first, second, paired="levels")
+        else:
+            difference = intervals.difference(first, second, paired="nothing")
+        return self.shown(other.shown(difference))
+
+    def gap_difference(self, other: Cell, split: str) -> Interval:
+        """Raw gap of this cell minus the other's; paired by training set the difficulty of both sets cancels."""
+        pairs = [(self.scores(name), other.scores(name)) for name in (SOURCE, split)]
+        if self.paired_seeds(other) and all(_share_levels(*pair) for pair in pairs):
+            train, target = (first.minus(second) for first, second in pairs)
+            return self.shown(other.shown(intervals.gap(train, target)))
+        (mine, theirs), (my_target, their_target) = pairs
+        both = [
+            moments.gap(train.moments, target.moments, train.seed_means, target.seed_means)
+            for train, target in ((mine, my_target), (theirs, their_target))
+        ]
+        return self.shown(other.shown(intervals.interval(moments.independent(*both))))
+
+
+def scores_of(returns: Sequence[tuple[int, Returns]], place: int = 0) -> Scores:
+    """Scores of (seed, episodes) pairs. Levels without a name never pass for levels of another seed or ``place``."""
+    seeds, levels, values = [], [], []
+    for index, (seed, episodes) in enumerate(returns):
+        shift = 0 if episodes.named_levels else _UNNAMED * (1000 * place + index)
+        seeds.append(np.full(len(episodes), seed))
+        levels.append(episodes.levels + shift)
+        values.append(episodes.values)
+    return Scores.of_episodes(np.concatenate(seeds), np.concatenate(levels), np.concatenate(values))
+
+
+def over_seeds(seeds: Iterable[int], values: ArrayLike) -> Interval:
+    """Mean of one number a seed, over seeds."""
+    return intervals.mean(Scores.of_episodes(list(seeds), np.zeros_like(values, dtype=np.int64), values))
+
+
+def without_ends(interval: Interval) -> Interval:
+    """The estimate alone: ends and p are nan."""
+    return replace(interval, low=math.nan, high=math.nan, p=math.nan)
 
 
 def is_baseline(cell: Cell) -> bool:
@@ -98,131 +284,7 @@ def is_baseline(cell: Cell) -> bool:
     return cell.config["repr"] == BASELINE and cell.config.get("bonus", "none") == "none"
 
 
-@dataclass(frozen=True)
-class Summary:
-    """All cells of an experiment, and the runs they are made of."""
-
-    cells: tuple[Cell, ...]
-    """By task and number of training levels; inside, the best on held-out levels first."""
-    runs: tuple[Run, ...]
-    missing: tuple[str, ...]
-    """Runs that are unfinished or damaged, and cells of the grid without a run, by name."""
-
-    @property
-    def envs(self) -> list[str]:
-        return sorted({cell.env for cell in self.cells})
-
-    @property
-    def levels(self) -> list[int]:
-        return sorted({cell.train_levels for cell in self.cells})
-
-    @property
-    def labels(self) -> list[str]:
-        return list(dict.fromkeys(cell.label for cell in self.cells))
-
-    @property
-    def baseline(self) -> str:
-        """Label of the row that others are compared with; '' without one."""
-        return next((cell.label for cell in self.cells if is_baseline(cell)), "")
-
-    def cell(self, label: str, env: str, levels: int) -> Cell | None:
-        key = (label, env, levels)
-        return next((cell for cell in self.cells if (cell.label, cell.env, cell.train_levels) == key), None)
-
-    def reference(self, cell: Cell) -> Cell | None:
-        """The baseline's cell on the same task, under the same agent where the baseline was run under several."""
-        candidates = [
-            other
-            for other in self.cells
-            if is_baseline(other)
-            and (other.env, other.train_levels) == (cell.env, cell.train_levels)
-            and other.config["algo"] == cell.config["algo"]
-        ]
-        return max(candidates, key=lambda other: other.config["steps"] == cell.config["steps"], default=None)
-
-
-def summarise(runs: Sequence[Run]) -> Summary:
-    """Gather runs into cells with labels, and name the missing ones."""
-    readable = [run for run in runs if run.config]
-    labels = _labels(readable)
-    groups: dict[tuple[str, int, str], list[Run]] = {}
-    for run in readable:
-        if run.state == "finished":
-            key = (run.config["env"], run.config["train_levels"], labels[run.id])
-            groups.setdefault(key, []).append(run)
-    cells = [
-        Cell(label, tuple(sorted(group, key=lambda run: run.config["seed"]))) for (_, _, label), group in groups.items()
-    ]
-    cells.sort(key=lambda c: (c.env, c.train_levels, -float(c.means(c.target).mean()), c.label))
-    return Summary(tuple(cells), tuple(runs), tuple(_missing(runs, labels)))
-
-
-def distinguishing_settings(runs: Sequence[Run]) -> dict[str, dict[str, str]]:
-    """Run id -> as few settings (dotted name, JSON text) as distinguish it from the other runs of its method."""
-    settings: dict[str, dict[str, str]] = {}
-    for method in sorted({_method(run) for run in runs}):
-        flat_configs = {run.id: _flat(run.config) for run in runs if _method(run) == method}
-        names = sorted({name for flat in flat_configs.values() for name in flat})
-        names.sort(key=lambda name: _NAMED_FIRST.index(name) if name in _NAMED_FIRST else len(_NAMED_FIRST))
-        chosen: list[str] = []
-        for name in names:
-            if _distinct(flat_configs, [*chosen, name]) > _distinct(flat_configs, chosen):
-                chosen.append(name)
-        settings |= {run_id: {name: flat.get(name, "null") for name in chosen} for run_id, flat in flat_configs.items()}
-    return settings
-
-
-def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Leaves as text: nested settings get dotted names."""
-    leaves: dict[str, str] = {}
-    for name, value in config.items():
-        if isinstance(value, dict):
-            leaves |= _flat(value, f"{prefix}{name}.")
-        elif prefix or name not in _SHARED_BY_LABEL:
-            leaves[f"{prefix}{name}"] = json.dumps(value)
-    return leaves
-
-
-def _distinct(flat_configs: dict[str, dict[str, str]], names: Sequence[str]) -> int:
-    return len({tuple(flat.get(name) for name in names) for flat in flat_configs.values()})
-
-
-def _labels(runs: Sequence[Run]) -> dict[str, str]:
-    """Run id -> label: the method alone where that is enough, else with the settings that distinguish it."""
-    settings = distinguishing_settings(runs)
-    labels: dict[str, str] = {}
-    for run in runs:
-        words = [f"{name.rsplit('.', 1)[-1]}={_plain(value)}" for name, value in settings[run.id].items()]
-        labels[run.id] = f"{_method(run)} ({', '.join(words)})" if words else _method(run)
-    return labels
-
-
-def _method(run: Run) -> str:
-    """The representation, and the bonuses added to its reward."""
-    bonus = run.config.get("bonus", "none")
-    return str(run.config["repr"]) if bonus == "none" else f"{run.config['repr']} + {bonus.replace(' ', ' + ')}"
-
-
-def _plain(json_text: str) -> str:
-    return "none" if json_text == "null" else json_text.strip('"')
-
-
-def _missing(runs: Sequence[Run], labels: dict[str, str]) -> Iterable[str]:
-    """Runs by name with the reason, then the seeds that other cells of the grid have and this one lacks."""
-    seeds: dict[tuple[str, str, int], set[int]] = {}
-    tasks: dict[str, set[tuple[str, int]]] = {}
-    suites: dict[str, str] = {}
-    for run in runs:
-        if run.state != "finished":
-            yield f"{run.id}: {run.state}, {run.reason}"
-        if run.config:
-            label, task = labels[run.id], (run.config["env"], run.config["train_levels"])
-            seeds.setdefault((label, *task), set()).add(run.config["seed"])
-            suites[label] = run.config["suite"]
-            tasks.setdefault(run.config["suite"], set()).add(task)
-    all_seeds = set().union(*seeds.values())
-    for label, suite in sorted(suites.items()):
-        for env, levels in sorted(tasks[suite]):
-            absent = sorted(all_seeds - seeds.get((label, env, levels), set()))
-            if absent:
-                yield f"{label}, {env}, {levels} training levels: no run with seed {', '.join(map(str, absent))}"
+def _share_levels(first: Scores, second: Scores) -> bool:
+    """True where every seed that both have played some level in both."""
+    ours, theirs = (dict(zip(scores.seeds, scores.levels, strict=True)) for scores in (first, second))
+    return all(len(np.intersect1d(ours[seed], theirs[seed])) for seed in ours.keys() & theirs.keys())

@@ -1,6 +1,7 @@
 """Figures of the reports, drawn without pyplot; the same numbers give the same bytes.
 
-A page's figures are SVG, one panel each. A colour means one method on the whole page, so the page has the legend.
+A page's figures are SVG, one panel each. A style (colour, line and marker) means one method on the whole page, so the
+page has the legend.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from benchmarks.reporting.stats import Interval
 BASELINE_COLOUR = "#5f6670"
 # Okabe and Ito's palette without its yellow, which is too pale for thin lines: distinct also to colour-blind readers
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195")
+LINES = ("solid", "dashed", "dotted", "dashdot")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+HATCHES = ("", "////", "....", "xxxx")
 INK, FAINT = "#30343b", "#d9dce1"
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: small, sharp, and found by the browser's search
@@ -57,11 +61,27 @@ class Curve:
     high: np.ndarray
 
 
-def colours(labels: Iterable[str], baseline: str) -> dict[str, str]:
-    """One colour per method; the baseline is grey."""
-    others = sorted(set(labels) - {baseline})
-    palette = {label: PALETTE[index % len(PALETTE)] for index, label in enumerate(others)}
-    return {baseline: BASELINE_COLOUR, **palette} if baseline else palette
+@dataclass(frozen=True)
+class Style:
+    """Look of one method in every figure; no two of the first 28 methods or 28 baselines share one."""
+
+    colour: str
+    line: str
+    marker: str
+    hatch: str
+    """Pattern of its bars."""
+
+
+def styles(labels: Iterable[str], baselines: Iterable[str] = ()) -> dict[str, Style]:
+    """One style for each method: the baselines are grey; colours repeat with other lines, markers and hatches."""
+    table: dict[str, Style] = {}
+    grey = sorted(set(baselines))
+    for index, label in enumerate(grey):
+        table[label] = Style(BASELINE_COLOUR, LINES[index % 4], MARKERS[index % 7], HATCHES[index % 4])
+    for index, label in enumerate(sorted(set(labels) - set(grey))):
+        turn = index // len(PALETTE)
+        table[label] = Style(PALETTE[index % len(PALETTE)], LINES[turn % 4], MARKERS[turn % 7], HATCHES[turn % 4])
+    return table
 
 
 def _panel(title: str, height: float = 3.3) -> tuple[Figure, Axes]:
@@ -72,12 +92,12 @@ def _panel(title: str, height: float = 3.3) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def curves(series: Mapping[str, Curve], palette: Mapping[str, str], title: str, limits: tuple[float, float]) -> str:
+def curves(series: Mapping[str, Curve], looks: Mapping[str, Style], title: str, limits: tuple[float, float]) -> str:
     """Return over frames; panels that stand side by side share the ``limits`` of the return."""
     with matplotlib.rc_context(STYLE):
         figure, axes = _panel(title)
         for label, curve in series.items():
-            _line(axes, curve, color=palette[label], marker="o", markersize=3)
+            _line(axes, curve, looks[label], markersize=4)
         axes.set_ylim(*limits)
         _over_frames(axes)
         return _uri(figure)
@@ -85,16 +105,14 @@ def curves(series: Mapping[str, Curve], palette: Mapping[str, str], title: str, 
 
 def learning(
     panels: Mapping[str, tuple[Mapping[str, Curve], float]],
-    palette: Mapping[str, str],
+    looks: Mapping[str, Style],
     band: str = "",
     ylabel: str = "return (training)",
 ) -> bytes:
     """Return (or ``ylabel``) during training (PNG): a panel for each task, its threshold dashed, one legend for all."""
-    repeats = {label: list(palette.values())[:index].count(palette[label]) for index, label in enumerate(palette)}
-    styles = ("solid", "dashed", "dotted", "dashdot")  # where there are more methods than colours
     across = min(len(panels), 3)
     down = -(-len(panels) // across)
-    size = (max(6.4, 5.2 * across), 3.4 * down + 0.3 * len(palette) / across + 0.3)
+    size = (max(6.4, 5.2 * across), 3.4 * down + 0.3 * len(looks) / across + 0.3)
     with matplotlib.rc_context(STYLE), io.BytesIO() as file:
         figure = Figure(figsize=size, layout="constrained")
         places = figure.subplots(down, across, squeeze=False).ravel()
@@ -104,8 +122,7 @@ def learning(
             axes.tick_params(length=0)
             axes.axhline(threshold, color="#9aa1ab", linewidth=1, linestyle=(0, (4, 3)))
             for label, curve in series.items():
-                style = styles[repeats[label] % len(styles)]
-                shown.setdefault(label, _line(axes, curve, color=palette[label], linestyle=style))
+                shown.setdefault(label, _line(axes, curve, looks[label], markersize=0))
             axes.set_ylabel(ylabel)
             _over_frames(axes)
         for axes in places[len(panels) :]:
@@ -133,10 +150,11 @@ def heat(picture: np.ndarray, maps: Mapping[str, np.ndarray]) -> bytes:
         return file.getvalue()
 
 
-def _line(axes: Axes, curve: Curve, **style: Any) -> Any:
+def _line(axes: Axes, curve: Curve, look: Style, markersize: float) -> Any:
     """Draw the mean, and the band from the lowest to the highest seed; returns the line."""
-    axes.fill_between(curve.steps, curve.low, curve.high, color=style["color"], alpha=0.15, linewidth=0)
-    return axes.plot(curve.steps, curve.mean, **style)[0]
+    axes.fill_between(curve.steps, curve.low, curve.high, color=look.colour, alpha=0.15, linewidth=0)
+    style: dict[str, Any] = {"color": look.colour, "linestyle": look.line, "marker": look.marker}
+    return axes.plot(curve.steps, curve.mean, markersize=markersize, **style)[0]
 
 
 def _over_frames(axes: Axes) -> None:
@@ -146,13 +164,14 @@ def _over_frames(axes: Axes) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
 
 
-def bars(entries: Sequence[tuple[str, Interval]], palette: Mapping[str, str], title: str, xlabel: str) -> str:
+def bars(entries: Sequence[tuple[str, Interval]], looks: Mapping[str, Style], title: str, xlabel: str) -> str:
     """Horizontal bars with 95% intervals, in the given order from the top."""
     with matplotlib.rc_context(STYLE):
         figure, axes = _panel(title, height=1.3 + 0.34 * len(entries))
         heights = np.arange(len(entries))[::-1]
         for height, (label, interval) in zip(heights, entries, strict=True):
-            axes.barh(height, interval.estimate, height=0.58, color=palette[label], alpha=0.75)
+            look = looks[label]
+            axes.barh(height, interval.estimate, 0.58, color=look.colour, alpha=0.75, hatch=look.hatch, edgecolor="w")
             if interval.usable:
                 axes.plot([interval.low, interval.high], [height, height], color=INK, linewidth=1.3)
         axes.axvline(0, color="#9aa1ab", linewidth=1)
@@ -182,7 +201,48 @@ def heatmap(down: Sequence[str], across: Sequence[str], values: np.ndarray, titl
         return file.getvalue()
 
 
-def scatter(points: Mapping[str, Sequence[tuple[float, float]]], palette: Mapping[str, str], title: str) -> str:
+def level_returns(rows: Sequence[tuple[str, np.ndarray]], title: str, unit: str) -> str:
+    """Mean return of each level, a row for each method: (label, (L,)), all of one length, columns in that order."""
+    values = np.array([means for _, means in rows])
+    with matplotlib.rc_context({**STYLE, "axes.grid": False}):
+        figure = Figure(figsize=(10.6, 1.25 + 0.34 * len(rows)), layout="constrained")
+        axes = figure.add_subplot()
+        axes.set_title(title)
+        shown = axes.imshow(values, aspect="auto", cmap="viridis", interpolation="nearest")
+        axes.set_yticks(range(len(rows)), [_short(label) for label, _ in rows])
+        axes.set_xlabel(f"{values.shape[1]:,} levels, the hardest on the left")
+        axes.set_xticks([])
+        axes.tick_params(length=0)
+        figure.colorbar(shown, ax=axes, label=unit, pad=0.01)
+        return _uri(figure)
+
+
+def profiles(series: Mapping[str, tuple[np.ndarray, np.ndarray]], looks: Mapping[str, Style], title: str) -> str:
+    """Performance profiles: fraction of runs (P,) with more than each normalised score (P,)."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _panel(title)
+        for label, (scores, fractions) in series.items():
+            look = looks[label]
+            axes.plot(scores, fractions, color=look.colour, linestyle=look.line, drawstyle="steps-post")
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_xlabel("normalised return on unseen levels")
+        axes.set_ylabel("fraction of runs above it")
+        return _uri(figure)
+
+
+def chip(look: Style) -> str:
+    """A legend's sample of a style: line and marker as a data URI."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(0.55, 0.2))
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set_axis_off()
+        axes.set_xlim(0, 2)
+        axes.plot([0.1, 1, 1.9], [0, 0, 0], color=look.colour, linestyle=look.line, linewidth=2)
+        axes.plot([1], [0], color=look.colour, marker=look.marker, markersize=6)
+        return _uri(figure, transparent=True)
+
+
+def scatter(points: Mapping[str, Sequence[tuple[float, float]]], looks: Mapping[str, Style], title: str) -> str:
     """Held-out over training return, one dot per run; on the diagonal nothing is lost on unseen levels."""
     with matplotlib.rc_context(STYLE):
         figure, axes = _panel(title, height=4.6)
@@ -192,7 +252,8 @@ def scatter(points: Mapping[str, Sequence[tuple[float, float]]], palette: Mappin
         axes.plot(limits, limits, color="#9aa1ab", linewidth=1, linestyle=(0, (4, 3)))
         for label, dots in points.items():
             x, y = zip(*dots, strict=True)
-            axes.scatter(x, y, s=46, color=palette[label], edgecolor="white", linewidth=0.8)
+            look = looks[label]
+            axes.scatter(x, y, s=46, color=look.colour, marker=look.marker, edgecolor="white", linewidth=0.8)
         axes.set_xlim(*limits)
         axes.set_ylim(*limits)
         axes.set_aspect("equal")
@@ -201,20 +262,19 @@ def scatter(points: Mapping[str, Sequence[tuple[float, float]]], palette: Mappin
         return _uri(figure)
 
 
-def over_levels(series: Mapping[str, Sequence[tuple[int, Interval]]], palette: Mapping[str, str], title: str) -> str:
+def over_levels(series: Mapping[str, Sequence[tuple[int, Interval]]], looks: Mapping[str, Style], title: str) -> str:
     """A quantity over the number of training levels (log axis), with 95% intervals."""
     with matplotlib.rc_context(STYLE):
         figure, axes = _panel(title)
         counts = sorted({levels for dots in series.values() for levels, _ in dots})
         for label, dots in series.items():
-            levels = [count for count, _ in dots]
-            axes.plot(
-                levels, [interval.estimate for _, interval in dots], color=palette[label], marker="o", markersize=4
-            )
+            levels, look = [count for count, _ in dots], looks[label]
+            estimates = [interval.estimate for _, interval in dots]
+            axes.plot(levels, estimates, color=look.colour, linestyle=look.line, marker=look.marker, markersize=4)
             for count, interval in dots:
                 if interval.usable:
                     ends = [interval.low, interval.high]
-                    axes.plot([count, count], ends, color=palette[label], linewidth=1.2, alpha=0.7)
+                    axes.plot([count, count], ends, color=look.colour, linewidth=1.2, alpha=0.7)
         axes.set_xscale("log")
         axes.set_xticks(counts, [f"{count:,}" for count in counts])
         axes.xaxis.minorticks_off()
@@ -227,11 +287,11 @@ def picture(data: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(data).decode()
 
 
-def _uri(figure: Figure) -> str:
+def _uri(figure: Figure, transparent: bool = False) -> str:
     with io.BytesIO() as file:
         # without these the same numbers would give other bytes tomorrow
         metadata: dict[str, Any] = {"Date": None, "Creator": None, "Format": None, "Type": None}
-        figure.savefig(file, format="svg", metadata=metadata)
+        figure.savefig(file, format="svg", metadata=metadata, transparent=transparent)
         # The fonts the numbers were laid out with may be missing where the page is read.
         drawn = file.getvalue().replace(b"'DejaVu Sans'", b"'DejaVu Sans', Verdana, sans-serif")
     return "data:image/svg+xml;base64," + base64.b64encode(drawn).decode()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
-import numpy as np
-
-from benchmarks.reporting import figures, notes, published, tables
-from benchmarks.reporting.cells import Cell, Summary
-from benchmarks.reporting.figures import Curve
+from benchmarks.reporting import context_tables, figures, notes, page_figures, published
+from benchmarks.reporting.figures import Style
 from benchmarks.reporting.layout import Table
+from benchmarks.reporting.sections import sections
+from benchmarks.reporting.summary import Summary
 
 CSS = """
 :root { color-scheme: light; --ink: #23272e; --soft: #6b727c; --line: #e3e6ea; --paper: #fff; --wash: #f6f7f9; }
@@ -34,11 +33,11 @@ tr.first td:first-child { font-weight: 600; }
 .grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(320px, 100%), 1fr)); gap: 14px; }
 figure { margin: 0; background: var(--paper); border: 1px solid var(--line); border-radius: 8px; padding: 10px; }
 figure img { width: 100%; height: auto; display: block; }
+.rows { display: grid; gap: 14px; margin-top: 14px; }
 figure.pixels img { image-rendering: pixelated; }
 figcaption { font-size: 13px; padding: 6px 2px 0; }
 .legend { display: flex; flex-wrap: wrap; gap: 6px 18px; margin: 8px 0 12px; font-size: 13.5px; }
-.legend i { display: inline-block; width: 12px; height: 12px; border-radius: 3px; margin-right: 6px;
-  vertical-align: -1px; }
+.legend img { width: 40px; height: 15px; margin-right: 6px; vertical-align: -2px; }
 .note { background: var(--paper); border-left: 3px solid #0072b2; padding: 8px 14px; margin: 12px 0;
   border-radius: 0 8px 8px 0; }
 .note.warn { border-color: #d55e00; }
@@ -55,7 +54,8 @@ PAGE = """<!doctype html>
 {body}
 </main></body></html>
 """
-TEXT_COLUMNS = {"method", "mode", "task", "split", "study", "interval over", "command"}
+TEXT_COLUMNS = {"method", "mode", "task", "split", "study", "outcome", "against", "paired by", "resamples", "command"}
+TEXT_COLUMNS |= {"fell by", "seeds"}
 
 
 def html(summary: Summary) -> str:
@@ -64,15 +64,13 @@ def html(summary: Summary) -> str:
     if summary.missing:
         parts.append(note_list("Not in the table", summary.missing, warn=True))
     if summary.cells:
-        palette = figures.colours(summary.labels, summary.baseline)
-        parts += ["<h2>Results</h2>", table(tables.headline(summary))]
-        parts += reference_section(summary)
-        parts += comparison(summary)
-        parts.append(note_list("How to read this", notes.notes(summary)))
-        parts += aggregate_section(summary)
-        parts += ["<h2>Figures</h2>", legend(palette)]
-        parts += [task_section(summary, env, levels, palette) for env in summary.envs for levels in summary.levels]
-        parts += level_section(summary, palette)
+        looks = figures.styles(summary.labels, summary.baselines)
+        first, *others = table_sections(summary)
+        parts += [first, note_list("How to read this", notes.notes(summary)), *others]
+        parts += ["<h2>Figures</h2>", legend(looks)]
+        parts += [task_section(summary, env, levels, looks) for env in summary.envs for levels in summary.levels]
+        parts += figure_section("Over all tasks", page_figures.profile_panels(summary, looks))
+        parts += figure_section("More training levels", page_figures.level_count_panels(summary, looks))
         parts += published_section(summary)
         parts += picture_section(summary)
     facts = "".join(
@@ -108,25 +106,19 @@ def note_list(heading: str, items: Sequence[str], warn: bool = False) -> str:
     return f'<div class="note{" warn" if warn else ""}"><b>{escape(heading)}</b><ul>{points}</ul></div>'
 
 
-def comparison(summary: Summary) -> list[str]:
-    content = tables.against_baseline(summary)
-    if not content[1]:
-        return []
-    return [f"<h2>Against {escape(summary.baseline)}, on unseen levels</h2>", table(content)]
+def table_sections(summary: Summary) -> list[str]:
+    """Every table under its heading, with its caption."""
+    return [
+        f'<h2>{escape(section.heading)}</h2><p class="soft">{escape(section.caption)}</p>{table(section.table)}'
+        for section in sections(summary)
+    ]
 
 
-def aggregate_section(summary: Summary) -> list[str]:
-    content = tables.aggregates(summary)
-    if not content[1]:
-        return []
-    return ["<h2>Over all tasks, normalised</h2>", f'<p class="soft">{notes.AGGREGATES_NOTE}</p>', table(content)]
-
-
-def legend(palette: dict[str, str]) -> str:
-    chips = "".join(
-        f'<span><i style="background:{palette[name]}"></i>{escape(name)}</span>' for name in sorted(palette)
+def legend(looks: Mapping[str, Style]) -> str:
+    samples = "".join(
+        f'<span><img alt="" src="{figures.chip(look)}">{escape(name)}</span>' for name, look in sorted(looks.items())
     )
-    return f'<div class="legend">{chips}</div>'
+    return f'<div class="legend">{samples}</div>'
 
 
 def figure(address: str, caption: str, kind: str = "") -> str:
@@ -136,90 +128,26 @@ def figure(address: str, caption: str, kind: str = "") -> str:
     )
 
 
-def task_section(summary: Summary, env: str, levels: int, palette: dict[str, str]) -> str:
-    """Curves, gaps and the scatter of one task."""
-    cells = [cell for cell in summary.cells if (cell.env, cell.train_levels) == (env, levels)]
+def figure_section(heading: str, panels: Sequence[page_figures.Panel]) -> list[str]:
+    return [f"<h2>{escape(heading)}</h2>", grid_of(panels)] if panels else []
+
+
+def grid_of(panels: Sequence[page_figures.Panel]) -> str:
+    """Panels side by side, the wide ones below each other."""
+    narrow = "".join(figure(panel.address, panel.caption) for panel in panels if not panel.wide)
+    wide = "".join(figure(panel.address, panel.caption) for panel in panels if panel.wide)
+    return (f'<div class="grid">{narrow}</div>' if narrow else "") + (f'<div class="rows">{wide}</div>' if wide else "")
+
+
+def task_section(summary: Summary, env: str, levels: int, looks: Mapping[str, Style]) -> str:
+    """Figures of one task; folded where there are several."""
+    cells = [cell for cell in summary.cells if cell.task == (env, levels)]
     if not cells:
         return ""
-    panels = curve_panels(cells, palette)
-    targets = list(dict.fromkeys(split for cell in cells for split in cell.gaps))
-    for split in targets:
-        entries = [(cell.label, cell.gaps[split]) for cell in cells if split in cell.gaps]
-        drawn = figures.bars(entries, palette, f"Gap: {split}", f"return on training levels minus {split}")
-        over = (
-            "seeds"
-            if all(interval.over == "seeds" for _, interval in entries)
-            else "episodes of one agent where one seed"
-        )
-        caption = f"Gap to {split}, 95% intervals over {over}; in order of held-out return."
-        panels.append(figure(drawn, caption))
-    if targets:
-        points = {
-            cell.label: [(float(a), float(b)) for a, b in np.hstack([cell.means("train"), cell.means(cell.target)])]
-            for cell in cells
-        }
-        drawn = figures.scatter(points, palette, "Training against unseen levels")
-        panels.append(figure(drawn, "One dot per run, final evaluation. On the dashed diagonal nothing is lost."))
-    grid = f'<div class="grid">{"".join(panels)}</div>'
+    grid = grid_of(page_figures.task_panels(cells, looks))
     if len(summary.envs) * len(summary.levels) == 1:
         return grid
     return f"<details><summary>{escape(env)}, {levels:,} training levels</summary>{grid}</details>"
-
-
-def curve_panels(cells: Sequence[Cell], palette: dict[str, str]) -> list[str]:
-    """Training and held-out return on one scale, then their difference."""
-    series = {key: curves_over_seeds(cells, f"eval/{key}") for key in ("train/return", "heldout/return", "gap")}
-    if not series["train/return"]:
-        return []
-    returns = [curve for key in ("train/return", "heldout/return") for curve in series[key].values()]
-    ends = [end for curve in returns for end in (curve.low, curve.high)]
-    low, high = float(np.concatenate(ends).min()), float(np.concatenate(ends).max())
-    margin = 0.06 * (high - low) or 0.5
-    band = " Band: lowest to highest seed." if any(len(cell.runs) > 1 for cell in cells) else ""
-    panels = []
-    names = {"train/return": "Return on training levels", "heldout/return": "Return on held-out levels"}
-    for key, name in names.items():
-        drawn = figures.curves(series[key], palette, name, (low - margin, high + margin))
-        panels.append(figure(drawn, f"{name} during training.{band}"))
-    gaps = np.concatenate([end for c in series["gap"].values() for end in (c.low, c.high)] or [np.zeros(1)])
-    limits = (min(0.0, float(gaps.min())) - margin, max(0.0, float(gaps.max())) + margin)
-    drawn = figures.curves(series["gap"], palette, "Gap (training minus held-out)", limits)
-    return [*panels, figure(drawn, f"Gap during training, fewer episodes than the final evaluation.{band}")]
-
-
-def curves_over_seeds(cells: Sequence[Cell], metric: str) -> dict[str, Curve]:
-    """Each cell's curve of a metric, over the steps that all its seeds recorded."""
-    curves = {}
-    for cell in cells:
-        seeds = [{r["global_step"]: r[metric] for r in run.metrics if metric in r} for run in cell.runs]
-        steps = sorted(set.intersection(*(set(values) for values in seeds)))
-        if steps:
-            values = np.array([[seed[step] for step in steps] for seed in seeds])
-            curves[cell.label] = Curve(np.array(steps), values.mean(0), values.min(0), values.max(0))
-    return curves
-
-
-def level_section(summary: Summary, palette: dict[str, str]) -> list[str]:
-    """Gap and held-out return over the number of training levels, where several were run."""
-    if len(summary.levels) < 2:
-        return []
-    panels = []
-    for env in summary.envs:
-        of_env = [cell for cell in summary.cells if cell.env == env and cell.target in cell.gaps]
-        cells = sorted(of_env, key=lambda cell: cell.train_levels)
-        labels = [label for label in summary.labels if any(cell.label == label for cell in cells)]
-        gaps = {label: [(c.train_levels, c.gaps[c.target]) for c in cells if c.label == label] for label in labels}
-        unseen = {label: [(c.train_levels, c.returns[c.target]) for c in cells if c.label == label] for label in labels}
-        if cells:
-            for content, name in ((gaps, "Gap"), (unseen, "Held-out return")):
-                drawn = figures.over_levels(content, palette, f"{name}, {env}")
-                panels.append(figure(drawn, f"{name} against the number of training levels, 95% intervals."))
-    return ["<h2>More training levels</h2>", f'<div class="grid">{"".join(panels)}</div>'] if panels else []
-
-
-def reference_section(summary: Summary) -> list[str]:
-    content = tables.references(summary)
-    return ["<h2>Reference policies</h2>", table(content)] if content[1] else []
 
 
 def published_section(summary: Summary) -> list[str]:
@@ -227,7 +155,7 @@ def published_section(summary: Summary) -> list[str]:
     parts = ["<h2>What papers report</h2>"] if envs else []
     for env in envs:
         inside = f'<p class="soft">{escape(notes.published_note(summary, env))}</p>'
-        inside += table(tables.with_published(summary, env))
+        inside += table(context_tables.with_published(summary, env))
         parts.append(inside if len(envs) == 1 else f"<details><summary>{escape(env)}</summary>{inside}</details>")
     if envs:
         studies = "".join(f"<li><b>{escape(k)}</b>: {escape(v)}</li>" for k, v in notes.studies(summary).items())

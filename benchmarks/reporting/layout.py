@@ -2,24 +2,54 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from benchmarks.reporting.stats import Interval
 
 Table = tuple[list[str], list[list[str]]]
 """Header, and rows of as many texts."""
 WIDTH = 120
-_DROPPED_FIRST = ("norm.", "seeds", "mode")
+ABSENT = "–"
+_DROPPED_FIRST = ("norm.", "mode", "paired by", "resamples", "frames/s", "pre-train s", "RL s", "at 0.9", "at 0.5")
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table with its heading and a caption that says how it is to be read."""
+
+    heading: str
+    caption: str
+    table: Table
+    in_terminal: bool = True
+    """False for a table that only the report's files show."""
+    terminal_columns: int = 10
+    """Columns that a terminal shows, from the left."""
 
 
 def number(value: float, sign: bool = False) -> str:
     return f"{value:{'+' if sign else ''}.2f}"
 
 
+def count(value: float) -> str:
+    """'1,234', or a dash where it is not known."""
+    return ABSENT if math.isnan(value) else f"{value:,.0f}"
+
+
+def listed(names: Iterable[object], last: str = "and") -> str:
+    """'a, b and c'."""
+    *words, end = map(str, names)
+    return f"{', '.join(words)} {last} {end}" if words else end
+
+
 def interval(value: Interval | None, sign: bool = False) -> str:
-    """'9.00 [8.71, 9.27]'; a single unit has no interval, and equal units have none worth printing."""
+    """'9.00 [8.71, 9.27]'; a single unit has no interval, equal units none worth printing, mixed runs none at all."""
     if value is None:
-        return "–"
+        return ABSENT
+    if math.isnan(value.low):
+        return f"{number(value.estimate, sign)} [mixed]"
     if not value.usable:
         return f"{number(value.estimate, sign)} [n=1]"
     if value.low == value.high:
@@ -27,9 +57,16 @@ def interval(value: Interval | None, sign: bool = False) -> str:
     return f"{number(value.estimate, sign)} [{number(value.low, sign)}, {number(value.high, sign)}]"
 
 
-def frames(count: int) -> str:
+def frames(steps: int) -> str:
     """25_000_000 -> '25M', 2048 -> '2,048'."""
-    return f"{count / 10**6:.3g}M" if count >= 10**6 else f"{count:,}"
+    return f"{steps / 10**6:.3g}M" if steps >= 10**6 else f"{steps:,}"
+
+
+def without_empty_columns(table: Table) -> Table:
+    """The table without columns that no row fills."""
+    header, rows = table
+    kept = [index for index in range(len(header)) if any(row[index] not in ("", ABSENT) for row in rows)]
+    return [header[index] for index in kept], [[row[index] for index in kept] for row in rows]
 
 
 def aligned(table: Table, width: int = WIDTH) -> str:

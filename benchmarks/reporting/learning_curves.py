@@ -1,7 +1,9 @@
 """Learning curves as numbers: area under the curve, frames to a return, and differences between methods.
 
-R(s) is the return of the policy that trains, at frame s: the records' ``train/return``, joined by straight lines. The
-first known value also stands for the frames before it, and the last one for those up to S, the run's ``steps``.
+R(s) is the return of the policy that trains, at frame s: the records' ``train/return`` (the newest episode of each
+environment; of runs of the protocol before, the last 100 episodes that ended, which favours short ones), joined by
+straight lines. The first known value also stands for the frames before it, and the last one for those up to S, the
+run's ``steps``.
 
     AUC = 1/S * integral_0^S R(s) ds        mean return over training, in units of return
 
@@ -19,11 +21,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.reporting import layout, stats
-from benchmarks.reporting.cells import Cell, Summary, distinguishing_settings, is_baseline
-from benchmarks.reporting.notes import FEW_SEEDS
+from benchmarks.reporting import intervals, layout
+from benchmarks.reporting.cells import Cell, is_baseline, over_seeds
+from benchmarks.reporting.intervals import Scores
+from benchmarks.reporting.labels import distinguishing_settings
+from benchmarks.reporting.notes import seed_notes
 from benchmarks.reporting.runs import Run
+from benchmarks.reporting.stats import Interval
+from benchmarks.reporting.summary import Summary
 from envs.registry import UsageError
+
+METRIC = "train/return"
 
 COLUMNS = ("suite", "env", "repr", "mode", "settings", "seed", "steps", "auc", "reached", "final", "commit")
 Array = NDArray[np.float64]
@@ -74,13 +82,13 @@ def training_curve(run: Run) -> tuple[Array, Array]:
         UsageError: no record has ``train/return``.
     """
     returns_at = {
-        record["global_step"]: float(record["train/return"])
+        record["global_step"]: float(record[METRIC])
         for record in run.metrics
-        if record.get("train/return") is not None and math.isfinite(record["train/return"])
+        if record.get(METRIC) is not None and math.isfinite(record[METRIC])
     }
     if not returns_at:
         raise UsageError(
-            f"run {run.id} has no record with 'train/return': no episode ended while it trained; "
+            f"run {run.id} has no record with '{METRIC}': no episode ended while it trained; "
             "train it longer (--steps), or name directories without it"
         )
     frames = np.array(sorted(returns_at), dtype=np.float64)
@@ -152,20 +160,30 @@ def table(groups: Sequence[Group], thresholds: dict[Task, float], against: str =
     header += ["frames to R [95%]", "final [95%]", "AUC minus its [95%]", "against"]
     rows = []
     for group in groups:
-        row = [group.label, *[group.task[0]] * (len(envs) > 1), *[f"{group.task[1]:,}"] * (len(levels) > 1)]
+        row = [group.cell.name, *[group.task[0]] * (len(envs) > 1), *[f"{group.task[1]:,}"] * (len(levels) > 1)]
         threshold = thresholds[group.task]
-        row += [str(len(group.curves)), layout.interval(stats.over_seeds(group.areas)), layout.number(threshold)]
-        row += [_frames(group.frames_to_reach(threshold)), layout.interval(stats.over_seeds(group.cell.means("train")))]
+        area_mean = group.cell.shown(over_seeds(group.cell.seeds, group.areas[:, 0]))
+        row += [str(len(group.curves)), layout.interval(area_mean), layout.number(threshold)]
+        row += [_frames(group.frames_to_reach(threshold)), layout.interval(group.cell.returns["train"])]
         other = reference(group, groups, against)
         if other is None or other is group:
             row += ["–", "–"]
         elif other.steps != group.steps:
             row += ["other steps", other.label]
         else:
-            difference = stats.independent_difference(group.areas, other.areas)
-            row += [layout.interval(difference, sign=True), other.label]
+            row += [layout.interval(area_difference(group, other), sign=True), other.label]
         rows.append(row)
     return header, rows
+
+
+def area_difference(group: Group, other: Group) -> Interval:
+    """AUC of a group minus another's, over seeds: paired where they trained on the same levels."""
+    first, second = (
+        Scores.of_episodes(list(one.cell.seeds), np.zeros(len(one.curves)), one.areas[:, 0]) for one in (group, other)
+    )
+    paired = bool(group.cell.paired_seeds(other.cell))
+    difference = intervals.difference(first, second, paired="seeds and levels" if paired else "nothing")
+    return group.cell.shown(other.cell.shown(difference))
 
 
 def _frames(needed: Array) -> str:
@@ -173,7 +191,7 @@ def _frames(needed: Array) -> str:
     never = int(np.isnan(needed).sum())
     if never:
         return "never" if never == len(needed) else f"never in {never} of {len(needed)} seeds"
-    interval = stats.over_seeds(needed)
+    interval = over_seeds(range(len(needed)), needed[:, 0])
     if not interval.usable:
         return f"{interval.estimate:,.0f} [n=1]"
     return f"{interval.estimate:,.0f} [{interval.low:,.0f} to {interval.high:,.0f}]"
@@ -182,16 +200,12 @@ def _frames(needed: Array) -> str:
 def notes(groups: Sequence[Group]) -> list[str]:
     """Notes on reading the numbers."""
     sentences = [
-        "AUC = mean return of the training policy over frames 0 to steps; R = the return to be reached; final = return "
-        "on the training levels after training. Only equal steps on one task are compared."
+        "AUC = mean return on training levels over frames 0 to steps; R = the return to be reached; final = return on "
+        "the training levels after training. Only equal steps on one task are compared."
     ]
-    counts = {len(group.curves) for group in groups}
-    if 1 in counts:
-        sentences.append(
-            "[n=1]: one seed on one side at least, so no interval; run more seeds before claiming a difference."
-        )
-    if any(1 < count < FEW_SEEDS for count in counts):
-        sentences.append(f"Intervals over fewer than {FEW_SEEDS} seeds: read them as the range over seeds.")
+    if not all(group.cell.named_levels for group in groups):
+        sentences.append("Old protocol: curves are of the last 100 episodes that ended, which favours short ones.")
+    sentences += seed_notes([len(group.curves) for group in groups])
     pretraining = {group.label: group.cell.config.get("pretrain_frames", 0) for group in groups}
     spent = [f"{label} {frames:,}" for label, frames in pretraining.items() if frames]
     if spent:
@@ -212,7 +226,7 @@ def rows(groups: Iterable[Group], thresholds: dict[Task, float]) -> list[dict[st
             differing |= {"train_levels": group.task[1]} if several_levels else {}
             line = {name: run.config[name] for name in ("suite", "env", "repr", "mode", "seed", "steps")}
             line |= {"settings": json.dumps(differing), "auc": float(auc), "reached": float(frames)}
-            line |= {"final": float(run.returns["train"].mean()), "commit": run.source.get("commit", "")}
+            line |= {"final": run.returns["train"].mean(), "commit": run.source.get("commit", "")}
             lines.append({name: line[name] for name in COLUMNS})
     return lines
 
@@ -229,5 +243,5 @@ def picture(groups: Sequence[Group], thresholds: dict[Task, float]) -> bytes:
         series, _ = panels.setdefault(title, ({}, thresholds[group.task]))
         series[group.label] = figures.Curve(frames, values.mean(0), values.min(0), values.max(0))
     labels = list(dict.fromkeys(group.label for group in groups))
-    baseline = next((group.label for group in groups if is_baseline(group.cell)), "")
-    return figures.learning(panels, figures.colours(labels, baseline))
+    baselines = [group.label for group in groups if is_baseline(group.cell)]
+    return figures.learning(panels, figures.styles(labels, baselines))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from benchmarks.reporting import published
-from benchmarks.reporting.cells import Cell, Summary
-from benchmarks.reporting.layout import frames
-from benchmarks.reporting.tables import has_agreement
+from benchmarks.reporting.cells import Cell
+from benchmarks.reporting.layout import frames, listed
+from benchmarks.reporting.published import Conditions
+from benchmarks.reporting.summary import Summary, decides, declaration
+from benchmarks.reporting.tables import MANY_SEEDS
 
-FEW_SEEDS = 5
-AGGREGATES_NOTE = (
-    "Returns normalised by the suite's constants, on the seeds that finished every task; interquartile mean (IQM) with "
-    "95% stratified bootstrap intervals over seeds. P(>): chance that a run beats a run of the baseline on a task."
+FACTS = {"commit": "commits", "threads": "numbers of threads", "precision": "precisions", "device": "devices"}
+"""Facts of source.json that the runs of a cell should share, and their names in the plural."""
+OLD_PROTOCOL = (
+    "Old protocol: these runs evaluated first episodes on levels that they did not name, so nothing is paired by level "
+    "and long episodes are rarer than they should be. Compare them with each other only."
 )
 
 
@@ -24,26 +27,36 @@ def size(summary: Summary) -> str:
     count = sum(len(cell.runs) for cell in summary.cells)
     if not count:
         return "No finished runs yet."
-    steps = ", ".join(frames(step) for step in sorted({cell.config["steps"] for cell in summary.cells}))
+    steps = ", ".join(frames(step) for step in sorted({cell.steps for cell in summary.cells}))
     levels = ", ".join(f"{levels:,}" for levels in summary.levels)
-    return f"{count} finished run{'s' * (count > 1)}; {steps} frames each; {levels} training levels."
+    kinds = {"drawn": "drawn for each seed", "published": "the published set, 0 to K - 1"}
+    named = [words for kind, words in kinds.items() if any(cell.level_set_kind == kind for cell in summary.cells)]
+    which = f" ({listed(named)})" if named else ""
+    return f"{count} finished run{'s' * (count > 1)}; {steps} frames each; {levels} training levels{which}."
+
+
+def one_line(cell: Cell) -> str:
+    """Returns, gaps and cost of one run."""
+    returns = []
+    for split, interval in cell.returns.items():
+        gap = f" (gap {cell.gaps[split].estimate:+.2f})" if split in cell.gaps else ""
+        returns.append(f"{split} {interval.estimate:.2f}{gap}")
+    words = ", ".join(returns)
+    (run,) = cell.runs
+    best, last = run.best_validation, run.final_validation
+    if best is not None and last is not None:
+        words += f"; validation best {best[1]:.2f} at {frames(best[0])}, last {last:.2f}"
+        words += f", fell by {run.fall:.2f}" if run.fall else ""
+    return f"{words}; {cell.frames_per_second:,.0f} frames/s"
 
 
 def notes(summary: Summary) -> list[str]:
     """Notes on reading the numbers."""
-    sentences = seed_notes([len(cell.runs) for cell in summary.cells])
-    sentences += list(dict.fromkeys(filter(None, map(_pretraining, summary.cells))))
-    sentences += [
-        "gap = return on training levels minus return on the split. Rows are ordered by held-out return, never by "
-        "the gap: an agent that has learned nothing has a gap near zero.",
-        "frames/s is training alone (environment, policy, update), without pre-training and evaluation.",
-    ]
-    if has_agreement(summary):
-        sentences.append(
-            "agreement = how often the most probable action stays the same when the states of the training levels are "
-            "drawn as that visual variant. It counts actions, not their effects: where several actions do the same, "
-            "it is too low."
-        )
+    sentences = [] if summary.named_levels else [OLD_PROTOCOL]
+    sentences += seed_notes([len(cell.runs) for cell in summary.cells])
+    sentences += mark_notes(summary)
+    sentences += outcome_notes(summary)
+    sentences += pretraining_notes(summary)
     for window in sorted({cell.config.get("window", 0) for cell in summary.cells} - {0}):
         sentences.append(f"Returns are of windows of {window:,} frames, which run on through the ends of games.")
     return sentences
@@ -52,42 +65,102 @@ def notes(summary: Summary) -> list[str]:
 def seed_notes(seeds: list[int]) -> list[str]:
     """Units that the intervals resample, from the number of seeds of each row."""
     sentences = []
-    if seeds and max(seeds) == 1:
+    if any(count > 1 for count in seeds):
         sentences.append(
-            "One seed: intervals are over the episodes of one agent (bootstrap). They say how well that agent was "
-            "measured, not whether another seed would agree; run more seeds before claiming a difference."
+            "Intervals (95%, Student's t) resample seeds and levels: would other seeds on other levels agree?"
         )
-    elif 1 in seeds:
+    if 1 in seeds:
         sentences.append(
-            "Intervals are over seeds; rows with 1 in 'seeds' have theirs over the episodes of one agent instead, "
-            "which says nothing about other seeds."
+            "One seed: the interval resamples levels alone. It speaks of these agents on these levels, and no "
+            "difference between such rows is one of methods; run more seeds before claiming one."
         )
-    if any(1 < count < FEW_SEEDS for count in seeds):
+    if any(1 < count < MANY_SEEDS for count in seeds):
         sentences.append(
-            f"Intervals over fewer than {FEW_SEEDS} seeds are percentile bootstraps of very few numbers: read them as "
-            "the range over seeds, narrower than a true 95%."
+            f"(few): fewer than {MANY_SEEDS} seeds. The intervals are as wide as so few seeds make them, so small "
+            "effects are missed."
         )
     return sentences
 
 
-def _pretraining(cell: Cell) -> str:
-    """The frames that the representation was pre-trained on; '' where there were none."""
-    count, source = cell.config.get("pretrain_frames", 0), cell.config.get("pretrain_on", "none")
-    if not count or not cell.config.get("pretrain_samples", count):  # frames for the scale of the features alone
-        return ""
-    variants = "every visual variant" if source == "all" else "the source variant"
-    return (
-        f"{cell.label}: pre-trained on {count:,} frames of a random policy, without reward, from {variants} of the "
-        "training levels."
-    )
+def mark_notes(summary: Summary) -> list[str]:
+    """Meaning of the marks behind a method's name, for each row that has one."""
+    sentences = []
+    for cell in summary.cells:
+        where = f"{cell.label}, {cell.env}, {cell.train_levels:,} levels"
+        if cell.fallen:
+            falls = [
+                f"seed {run.config['seed']} by {run.fall:.2f} (best {run.best_validation[1]:.2f} at "
+                f"{frames(run.best_validation[0])} frames, last {run.final_validation:.2f})"
+                for run in cell.fallen
+                if run.best_validation and run.final_validation is not None
+            ]
+            sentences.append(f"† {where}: fell on validation levels: {listed(falls)}. No difference of it is marked.")
+        if cell.continued:
+            seeds = listed(run.config["seed"] for run in cell.continued)
+            sentences.append(f"‡ {where}: seed {seeds} was continued after held-out levels were read.")
+        if mixed := {plural: values for fact, plural in FACTS.items() if (values := cell.differing(fact))}:
+            words = "; ".join(f"mixed {plural} {', '.join(values)}" for plural, values in mixed.items())
+            barred = ". No interval: these may be two behaviours" if "commits" in mixed else ""
+            sentences.append(f"§ {where}: {words}{barred}.")
+    return sentences
+
+
+def outcome_notes(summary: Summary) -> list[str]:
+    """Outcomes that the tasks can decide, and rows without a baseline of the same total budget."""
+    sentences = []
+    for env, levels in dict.fromkeys(cell.task for cell in summary.cells):
+        cells = [cell for cell in summary.cells if cell.task == (env, levels)]
+        outcomes = set.intersection(*(set(declaration(cell).outcomes) for cell in cells))
+        reasons = listed(dict.fromkeys(declaration(cell).reason for cell in cells), "; and")
+        what = f"decides the {listed(sorted(outcomes))} only" if outcomes else "declares no outcome"
+        order = "of return on unseen levels" if decides(cells, "held-out return") else "of label, which ranks nothing"
+        if len(outcomes) < 3:
+            sentences.append(f"{env}, {levels:,} levels: {what} ({reasons}). Its rows are in the order {order}.")
+    pairs = [(cell, summary.reference(cell)) for cell in summary.cells]
+    fallbacks = [cell.label for cell, reference in pairs if reference and reference.budget == "equal RL steps"]
+    if fallbacks:
+        names = listed(dict.fromkeys(fallbacks))
+        sentences.append(
+            f"{names}: compared with the baseline of as many RL steps, which had no pre-training; add "
+            "--equal-budget for one of as many steps in all."
+        )
+    return sentences
+
+
+def pretraining_notes(summary: Summary) -> list[str]:
+    """The frames that representations were pre-trained on, methods with the same ones together."""
+    methods: dict[tuple[int, str], list[str]] = {}
+    for cell in summary.cells:
+        count, source = cell.config.get("pretrain_frames", 0), cell.config.get("pretrain_on", "none")
+        # without samples the frames only gave the features their scale
+        fitted = count and cell.config.get("pretrain_samples", count)
+        if fitted and cell.label not in (labels := methods.setdefault((count, source), [])):
+            labels.append(cell.label)
+    return [
+        f"{listed(labels)}: pre-trained on {count:,} frames, without reward, from "
+        f"{'every visual variant' if source == 'all' else 'the source variant'}."
+        for (count, source), labels in methods.items()
+    ]
 
 
 def published_note(summary: Summary, env: str) -> str:
     """The protocol of the published rows, and how ours departs from it."""
     cells = [cell for cell in summary.cells if cell.env == env]
-    departures = {published.differences(env, cell.train_levels, cell.config["steps"]) for cell in cells} - {""}
+    departures = {published.differences(env, conditions(cell)) for cell in cells} - {""}
     other = f" The protocol differs ({'; or '.join(sorted(departures))}): read shapes, not digits."
     return f"{published.protocol(env).about}.{other if departures else ''}"
+
+
+def conditions(cell: Cell) -> Conditions:
+    """Conditions that a cell was run under, as far as published rows depend on it."""
+    return Conditions(
+        levels=cell.train_levels,
+        steps=cell.steps,
+        seeds=len(cell.runs),
+        trunk=str(cell.config.get("trunk", "")),
+        precision=listed(sorted({str(run.source.get("precision", "")) for run in cell.runs})),
+        drawn_levels=cell.level_set_kind == "drawn",
+    )
 
 
 def studies(summary: Summary) -> dict[str, str]:

@@ -22,16 +22,29 @@ class Protocol:
     """Training levels; 0 where the study has none."""
     steps: int
     """Frames of training."""
+    seeds: str
+    """Runs of each study, in words."""
+    fewest_seeds: int
+    trunk: str = ""
+    """Our name of their network; '' where we have none like it."""
+    precision: str = "float32"
 
 
 PROCGEN = Protocol(
-    "Procgen easy, 200 training levels, 25M frames, tested on the full level distribution", 200, 25_000_000
+    "Procgen easy, 200 training levels, 25M frames, tested on the full level distribution",
+    levels=200,
+    steps=25_000_000,
+    seeds="5 to 10",
+    fewest_seeds=5,
+    trunk="impala",
 )
 BREAKOUT = Protocol(
     "Breakout of 94x117 pixels, trained on the standard game (A3C 200k frames, the best 2 of 5 runs; Schema Networks "
     "100k frames of a smaller one), then evaluated without learning on each variant; score of 2500 frames",
-    0,
-    200_000,
+    levels=0,
+    steps=200_000,
+    seeds="5",
+    fewest_seeds=5,
 )
 
 
@@ -180,12 +193,33 @@ def protocol(env: str) -> Protocol:
     return STUDIES[rows(env)[0].source].protocol
 
 
-def differences(env: str, train_levels: int, steps: int) -> str:
-    """Departures of a run of ours from the published protocol, in words; empty where there are none."""
+@dataclass(frozen=True)
+class Conditions:
+    """Conditions of a cell of ours, as far as the published rows depend on it."""
+
+    levels: int
+    steps: int
+    seeds: int
+    trunk: str
+    precision: str
+    drawn_levels: bool = False
+    """True where the training levels were drawn for the seed; the studies train on levels 0 to K - 1."""
+
+
+def differences(env: str, here: Conditions) -> str:
+    """Departures of a cell of ours from the published protocol, in words; empty where there are none."""
     theirs = protocol(env)
     words = []
-    if theirs.levels and train_levels != theirs.levels:
-        words.append(f"{train_levels:,} training levels here, {theirs.levels} there")
-    if steps != theirs.steps:
-        words.append(f"{frames(steps)} frames here, {frames(theirs.steps)} there")
+    if theirs.levels and here.levels != theirs.levels:
+        words.append(f"{here.levels:,} training levels here, {theirs.levels} there")
+    if theirs.levels and here.drawn_levels:
+        words.append(f"training levels drawn for each seed here, 0 to {theirs.levels - 1} there")
+    if here.steps != theirs.steps:
+        words.append(f"{frames(here.steps)} frames here, {frames(theirs.steps)} there")
+    if here.seeds < theirs.fewest_seeds:
+        words.append(f"{here.seeds} seed{'s' * (here.seeds > 1)} here, {theirs.seeds} there")
+    if theirs.trunk and here.trunk != theirs.trunk:
+        words.append(f"trunk {here.trunk} here, {theirs.trunk} there")
+    if here.precision not in ("", theirs.precision):
+        words.append(f"{here.precision} here, {theirs.precision} there")
     return "; ".join(words)

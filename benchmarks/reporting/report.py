@@ -5,11 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.cli import write_file
-from benchmarks.reporting import html, published, tables
-from benchmarks.reporting.cells import Cell, Summary, summarise
-from benchmarks.reporting.layout import aligned, narrowed, pipes, wrapped
-from benchmarks.reporting.notes import AGGREGATES_NOTE, notes, origin, published_note, size, studies, title
+from benchmarks.reporting import context_tables, html, published
+from benchmarks.reporting.cells import Cell
+from benchmarks.reporting.layout import Section, aligned, narrowed, pipes, wrapped
+from benchmarks.reporting.notes import notes, one_line, origin, published_note, size, studies, title
 from benchmarks.reporting.runs import load, read, results_csv, score
+from benchmarks.reporting.sections import sections
+from benchmarks.reporting.summary import Summary, summarise
+
+CAPTIONS = 2
+"""Tables that a terminal shows with their captions: those of the primary outcome."""
 
 
 def describe_run(path: Path) -> str:
@@ -17,12 +22,7 @@ def describe_run(path: Path) -> str:
     run = read(Path(path))
     if run.state != "finished":
         return f"{run.id}: {run.state}, {run.reason}"
-    cell = Cell(run.id, (run,))
-    returns = []
-    for split, interval in cell.returns.items():
-        gap = f" (gap {cell.gaps[split].estimate:+.2f})" if split in cell.gaps else ""
-        returns.append(f"{split} {interval.estimate:.2f}{gap}")
-    return f"{run.id}: {', '.join(returns)}; {cell.frames_per_second:,.0f} frames/s"
+    return f"{run.id}: {one_line(Cell(run.id, (run,)))}"
 
 
 def write_report(experiment: Path) -> str:
@@ -38,35 +38,40 @@ def write_report(experiment: Path) -> str:
 
 def terminal_text(summary: Summary) -> str:
     """Tables and notes for a terminal."""
-    parts = [aligned(narrowed(tables.headline(summary)))] if summary.cells else ["no finished runs yet"]
-    header, rows = tables.references(summary)
-    without_command = (header[:-1], [row[:-1] for row in rows])
-    for header, rows in (without_command, tables.against_baseline(summary), tables.aggregates(summary)):
-        if rows:
-            parts.append(aligned((header[:8], [row[:8] for row in rows])))
+    parts = [] if summary.cells else ["no finished runs yet"]
+    shown = [section for section in sections(summary) if section.in_terminal]
+    for place, section in enumerate(shown):
+        caption = [wrapped(section.caption)] if place < CAPTIONS else []
+        parts.append("\n".join([section.heading, *caption, _terminal_table(section)]))
     parts += [wrapped(note) for note in notes(summary)]
     if summary.missing:
         parts.append("\n".join(["not in the table:", *(f"  {name}" for name in summary.missing)]))
     return "\n\n".join(parts)
 
 
+def _terminal_table(section: Section) -> str:
+    header, rows = section.table
+    count = section.terminal_columns
+    return aligned(narrowed((header[:count], [row[:count] for row in rows])))
+
+
 def markdown(summary: Summary) -> str:
     """Text of report.md."""
     parts = [f"# {title(summary)}", size(summary)]
-    parts.append(pipes(tables.headline(summary)) if summary.cells else "No finished runs yet.")
-    if tables.references(summary)[1]:
-        parts += ["## Reference policies", pipes(tables.references(summary))]
-    if tables.against_baseline(summary)[1]:
-        parts += ["## Against the baseline", pipes(tables.against_baseline(summary))]
-    if tables.aggregates(summary)[1]:
-        parts += ["## Over all tasks, normalised", AGGREGATES_NOTE, pipes(tables.aggregates(summary))]
+    parts += [] if summary.cells else ["No finished runs yet."]
+    for section in sections(summary):
+        parts += [f"## {section.heading}", section.caption, pipes(section.table)]
     parts += ["## How to read this", "\n".join(f"- {note}" for note in notes(summary))]
     if summary.missing:
         parts += ["## Not in the table", "\n".join(f"- {name}" for name in summary.missing)]
     for env in summary.envs:
         if published.rows(env):
-            parts += [f"## Published, {env}", published_note(summary, env), pipes(tables.with_published(summary, env))]
+            parts += [
+                f"## Published, {env}",
+                published_note(summary, env),
+                pipes(context_tables.with_published(summary, env)),
+            ]
     if cited := studies(summary):
         parts.append("\n".join(f"- {key}: {citation}" for key, citation in cited.items()))
     parts += ["## Where the numbers come from", "\n".join(f"- {fact}: {value}" for fact, value in origin(summary))]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"

@@ -16,12 +16,28 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks.cli import csv_text, decimals
+from benchmarks.reporting.episodes import (
+    Agreement,
+    KeptPolicies,
+    Returns,
+    read_agreement,
+    read_crossed,
+    read_evaluation,
+    read_matched,
+)
 from envs.registry import UsageError
 
 COLUMNS = (
-    *("suite", "repr", "mode", "algo", "bonus", "trunk", "train_levels", "pretrain_on", "pretrain_frames", "seed"),
-    *("steps", "split", "env", "episodes", "return_mean", "return_std", "normalised", "frames_per_second", "commit"),
+    *("suite", "repr", "mode", "algo", "bonus", "trunk", "train_levels", "level_set", "pretrain_on", "pretrain_frames"),
+    *("seed", "steps", "split", "env", "levels", "episodes", "return_mean", "return_std", "normalised"),
+    *("best_validation", "final_validation", "pretrain_env_steps", "train_env_steps", "pretrain_seconds"),
+    *("train_seconds", "frames_per_second", "commit"),
 )
+FALL = 0.2
+"""Part of the task's range (normalised 0 to 1) that the last validation return may lie below the best one. The best of
+several noisy evaluations lies above the last one by chance alone; this is beyond that for 64 episodes of 0 or 10."""
+FALL_IN_RETURN = 1.0
+"""The same in units of return, where the task has no constants."""
 _REQUIRED = frozenset({"suite", "repr", "mode", "algo", "env", "train_levels", "seed", "steps", "splits", "normalise"})
 _REMOVED = {"overlap": False}
 """Options of the version before and their defaults. Runs with the default are read as if the option had never been."""
@@ -41,10 +57,51 @@ class Run:
     config: dict[str, Any] = field(default_factory=dict)
     source: dict[str, Any] = field(default_factory=dict)
     metrics: tuple[dict[str, Any], ...] = ()
-    returns: dict[str, np.ndarray] = field(default_factory=dict)
-    """Split -> undiscounted return of each evaluation episode (E,)."""
-    agreement: dict[str, float] = field(default_factory=dict)
-    """Split -> fraction of the training levels' states, drawn that way, whose most probable action is the same."""
+    returns: dict[str, Returns] = field(default_factory=dict)
+    """Split -> episodes of the final evaluation, with sampled actions."""
+    greedy: dict[str, Returns] = field(default_factory=dict)
+    """Split -> episodes with the likeliest actions; empty where they were not played."""
+    crossed: dict[int, Returns] = field(default_factory=dict)
+    """Seed -> this agent's episodes on the training levels of that seed's runs; empty before all seeds are done."""
+    matched: dict[tuple[str, str], KeptPolicies] = field(default_factory=dict)
+    """(Split, half of episodes) -> policies kept during training; empty where none were."""
+    agreement: dict[str, Agreement] = field(default_factory=dict)
+    """Split -> agreement of actions by effect, where it shows the training levels' own states."""
+    named_levels: bool = True
+    """False for the protocol before, which evaluated first episodes on levels that it did not name."""
+
+    @property
+    def env_steps(self) -> dict[str, int]:
+        """Environment steps of "pretrain" and "train"; empty where the run does not say."""
+        return {stage: int(count) for stage, count in self.source.get("env_steps", {}).items()}
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds of "pretrain" and "train"; empty where the run does not say."""
+        stages = ("pretrain", "train")
+        return {name: self.source[f"{name}_seconds"] for name in stages if f"{name}_seconds" in self.source}
+
+    @property
+    def best_validation(self) -> tuple[int, float] | None:
+        """Step and return of the best evaluation on validation levels; None where there was none."""
+        best = self.source.get("best_validation")
+        return (int(best["step"]), float(best["return"])) if best else None
+
+    @property
+    def final_validation(self) -> float | None:
+        """Return of the last policy on validation levels; None where it was not measured."""
+        final = self.source.get("final_validation")
+        return float(final["return"]) if final else None
+
+    @property
+    def fall(self) -> float:
+        """Best minus last validation return of a run that fell, in units of return; 0 for one that did not."""
+        best, final = self.best_validation, self.final_validation
+        if best is None or final is None:
+            return 0.0
+        low, high = self.config["normalise"] or (0.0, FALL_IN_RETURN / FALL)
+        drop = best[1] - final
+        return drop if drop > FALL * (high - low) else 0.0
 
     @property
     def pictures(self) -> tuple[Path, ...]:
@@ -82,13 +139,25 @@ def read(path: Path) -> Run:
             reason = f"stopped at {step:,} of {config['steps']:,} frames"
             return Run(path.name, path, "unfinished", reason, config, {}, metrics)
         source = json.loads((path / "source.json").read_text())
-        returns = _episodes(path / "eval.csv")
-        agreement = _agreement(path / "agreement.csv")
-        if missing := [split for split in config["splits"] if split not in returns]:
+        evaluation = read_evaluation(path / "eval.csv")
+        if missing := [split for split in config["splits"] if split not in evaluation.returns]:
             return Run(path.name, path, "damaged", f"eval.csv has no episodes of {', '.join(missing)}", config)
+        return Run(
+            path.name,
+            path,
+            "finished",
+            config=config,
+            source=source,
+            metrics=metrics,
+            returns=evaluation.returns,
+            greedy=evaluation.greedy,
+            crossed=read_crossed(path / "crossed.csv"),
+            matched=read_matched(path / "matched.csv"),
+            agreement=read_agreement(path / "agreement.csv"),
+            named_levels=evaluation.named_levels,
+        )
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         return Run(path.name, path, "damaged", f"unreadable ({type(error).__name__}: {error})", config)
-    return Run(path.name, path, "finished", "", config, source, metrics, returns, agreement)
 
 
 def _config(path: Path) -> dict[str, Any]:
@@ -111,25 +180,12 @@ def _metrics(path: Path, may_be_torn: bool) -> tuple[dict[str, Any], ...]:
     return tuple(records)
 
 
-def _episodes(path: Path) -> dict[str, np.ndarray]:
-    returns: dict[str, list[float]] = {}
-    with open(path, newline="") as handle:
-        for row in csv.DictReader(handle):
-            returns.setdefault(row["split"], []).append(float(row["return"]))
-    return {split: np.array(values) for split, values in returns.items()}
-
-
-def _agreement(path: Path) -> dict[str, float]:
-    if not path.exists():
-        return {}
-    with open(path, newline="") as handle:
-        return {row["split"]: float(row["argmax"]) for row in csv.DictReader(handle)}
-
-
 def score(runs: Iterable[Run]) -> list[Row]:
     """Rows of results.csv: one for each finished run and split.
 
-    ``return_std`` is over episodes (n - 1); ``normalised`` is (mean - Rmin) / (Rmax - Rmin), empty without constants.
+    ``return_mean`` weighs levels equally, ``return_std`` is over episodes (n - 1), ``levels`` counts the split's levels
+    (empty where they are unknown), ``normalised`` is (mean - Rmin) / (Rmax - Rmin), empty without constants. Costs are
+    those of the whole run.
     """
     rows = []
     for run in runs:
@@ -138,12 +194,17 @@ def score(runs: Iterable[Run]) -> list[Row]:
         for split in run.config["splits"]:
             returns = run.returns[split]
             normalised = normalise(run, returns.mean())
-            row = {name: run.config[name] for name in COLUMNS if name in run.config}
+            row = {name: run.config.get(name, "") for name in COLUMNS}
             row |= {name: run.source.get(name, "") for name in ("frames_per_second", "commit")}
-            row |= {"split": split, "episodes": len(returns), "return_mean": float(returns.mean())}
-            row["return_std"] = float(returns.std(ddof=1)) if len(returns) > 1 else ""
+            row |= {f"{stage}_env_steps": run.env_steps.get(stage, "") for stage in ("pretrain", "train")}
+            row |= {f"{stage}_seconds": run.seconds.get(stage, "") for stage in ("pretrain", "train")}
+            row["levels"] = len(returns.level_means()[0]) if returns.named_levels else ""
+            row |= {"split": split, "episodes": len(returns), "return_mean": returns.mean()}
+            row["return_std"] = float(returns.values.std(ddof=1)) if len(returns) > 1 else ""
             row["normalised"] = "" if normalised is None else normalised
-            rows.append({name: row[name] for name in COLUMNS})
+            row["best_validation"] = "" if run.best_validation is None else run.best_validation[1]
+            row["final_validation"] = "" if run.final_validation is None else run.final_validation
+            rows.append(row)
     return sorted(rows, key=lambda row: (row["env"], row["train_levels"], row["repr"], row["mode"], row["seed"]))
 
 

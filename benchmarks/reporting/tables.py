@@ -1,6 +1,6 @@
-"""Tables of the report: returns and gaps, differences from the baseline, aggregates, references, published rows.
+"""Tables of outcomes: returns, differences from the baseline, the gap three ways, agreement, aggregates over tasks.
 
-Each is a header and rows of texts; ``report`` prints them for a terminal and as Markdown, ``html`` as a page.
+Each is a header and rows of texts; ``sections`` puts them in order with their captions.
 """
 
 from __future__ import annotations
@@ -9,95 +9,199 @@ import math
 
 import numpy as np
 
-from benchmarks.reporting import published, stats
-from benchmarks.reporting.cells import Cell, Summary
-from benchmarks.reporting.layout import Table, frames, interval, number
-from benchmarks.reporting.runs import normalise
-from envs.reference_scores import POLICIES, Reference, known
+from benchmarks.experiment.presets import BASELINE
+from benchmarks.reporting import layout, stats
+from benchmarks.reporting.cells import Cell
+from benchmarks.reporting.comparisons import MARK, Comparison, look_comparisons, main_comparisons
+from benchmarks.reporting.layout import ABSENT, Table, interval, number
+from benchmarks.reporting.matching import GRID
+from benchmarks.reporting.several_tasks import aggregate, aggregate_difference, holm, improvement
+from benchmarks.reporting.stats import Interval
+from benchmarks.reporting.summary import Summary, decides
+
+MANY_SEEDS = 10
+"""Seeds below which a row is labelled."""
+SHORT_GRID = (0.5, 0.7, 0.9)
+"""Normalised source returns that the table of gaps shows."""
 
 
 def headline(summary: Summary) -> Table:
-    """Method x split: return and gap with 95% intervals, normalised return, speed relative to the baseline's."""
-    several_envs, several_levels = len(summary.envs) > 1, len(summary.levels) > 1
-    with_agreement = has_agreement(summary)
-    header = ["method", "mode"]
-    header += ["task"] * several_envs + ["levels"] * several_levels
-    header += ["split", "return [95%]", "gap [95%]", *["agreement"] * with_agreement, "norm.", "seeds", "frames/s"]
-    header += [f"x {summary.baseline}"] * bool(summary.baseline)
+    """Method x split: return and gap with 95% intervals, the primary outcome, normalised return, seeds."""
+    header = ["method", "mode", *task_header(summary), "split", "return [95%]", "gap [95%]", minus_header(), "norm."]
+    primary = {row.cell.label + str(row.cell.task): row for row in main_comparisons(summary) if row.outcome != "gap"}
     rows = []
     for cell in summary.cells:
-        for index, split in enumerate(cell.config["splits"]):
-            normalised = normalise(cell.runs[0], cell.returns[split].estimate)
-            row = [cell.label, cell.config["mode"]] if index == 0 else ["", ""]
-            row += [cell.env if index == 0 else ""] * several_envs
-            row += [f"{cell.train_levels:,}" if index == 0 else ""] * several_levels
+        for index, split in enumerate(cell.splits):
+            normalised = cell.normalised(cell.returns[split].estimate)
+            comparison = primary.get(cell.label + str(cell.task)) if split == cell.target else None
+            row = [cell.name, cell.config["mode"], *task_columns(summary, cell)]
+            row = row if index == 0 else [""] * len(row)
             row += [split, interval(cell.returns[split]), interval(cell.gaps.get(split), sign=True)]
-            if with_agreement:
-                agreement = cell.agreement(split)
-                row += ["" if agreement is None else f"{100 * agreement:.0f}%"]
-            row += ["–" if normalised is None else number(normalised)]
-            row += [str(len(cell.runs)), *_speed(summary, cell)] if index == 0 else ["", "", ""]
-            rows.append(row[: len(header)] + [""] * (len(header) - len(row)))
-    return header, rows
+            row += [marked(comparison), ABSENT if normalised is None else number(normalised)]
+            rows.append([*row, seeds(cell) if index == 0 else ""])
+    return layout.without_empty_columns(([*header, "seeds"], rows))
 
 
-def has_agreement(summary: Summary) -> bool:
-    """True where some split shows the training levels' own states, so that actions were compared."""
-    return any(cell.agreement(split) is not None for cell in summary.cells for split in cell.gaps)
+def minus_header() -> str:
+    return f"minus {BASELINE} [95%]"
 
 
-def _speed(summary: Summary, cell: Cell) -> list[str]:
-    """Frames per second of training, and as a multiple of the baseline's."""
-    speed, reference = cell.frames_per_second, summary.reference(cell)
-    if math.isnan(speed):
-        return ["–", "–"]
-    ratio = f"{speed / reference.frames_per_second:.2f}" if reference else "–"
-    return [f"{speed:,.0f}", ratio]
+def task_header(summary: Summary) -> list[str]:
+    return ["task"] * (len(summary.envs) > 1) + ["levels"] * (len(summary.levels) > 1)
+
+
+def task_columns(summary: Summary, cell: Cell) -> list[str]:
+    """The cell's task and number of levels, as far as ``task_header`` has columns for them."""
+    return [cell.env] * (len(summary.envs) > 1) + [f"{cell.train_levels:,}"] * (len(summary.levels) > 1)
+
+
+def seeds(cell: Cell) -> str:
+    count = len(cell.runs)
+    return str(count) if count >= MANY_SEEDS else f"{count} (few)" if count > 1 else "1 (one)"
+
+
+def marked(comparison: Comparison | None) -> str:
+    """The difference with its interval, and the mark where it may be called one of methods."""
+    if comparison is None:
+        return ABSENT
+    return interval(comparison.difference, sign=True) + f" {MARK}" * comparison.marked
 
 
 def against_baseline(summary: Summary) -> Table:
-    """Each method minus the baseline on held-out levels: the difference that a claim needs."""
+    """Each row minus its baseline: return on unseen levels, then the gap."""
+    return _compared(summary, main_comparisons(summary))
+
+
+def looks_against_baseline(summary: Summary) -> Table:
+    """Each row minus its baseline in the visual variants."""
+    return _compared(summary, look_comparisons(summary))
+
+
+def _compared(summary: Summary, comparisons: list[Comparison]) -> Table:
+    header = ["method", *task_header(summary), "outcome", "split", minus_header(), "p (Holm)", "against", "paired by"]
+    rows = []
+    for row in comparisons:
+        p = "not declared" if not row.declared else ABSENT if math.isnan(row.corrected_p) else f"{row.corrected_p:.3f}"
+        against = f"{row.reference.cell.name}, {row.reference.budget}"
+        pairing = "levels, sets" if row.paired else "levels" if row.cell.named_levels else "nothing"
+        line = [row.cell.name, *task_columns(summary, row.cell), row.outcome, row.split, marked(row), p, against]
+        rows.append([*line, pairing, resampled(row.difference)])
+    return [*header, "resamples"], rows
+
+
+def resampled(value: Interval) -> str:
+    """Units that an interval resamples, with their number: '3 seeds x 256 levels'."""
+    counts = {"seeds": value.seeds or value.n, "levels": value.levels or value.n, "episodes": value.n}
+    words = [f"{counts[unit]:,} {unit if counts[unit] > 1 else unit[:-1]}" for unit in counts if unit in value.over]
+    return " x ".join(words)
+
+
+def gaps(summary: Summary) -> Table:
+    """The gap as it is, crossed, and at matched source returns; empty where it was measured in one way only."""
+    return _gaps(summary, SHORT_GRID, with_unmatched=True)
+
+
+def matched_gaps(summary: Summary) -> Table:
+    """The gap at every source return of the grid; empty without kept policies."""
+    return _gaps(summary, GRID, with_unmatched=False)
+
+
+def _gaps(summary: Summary, grid: tuple[float, ...], with_unmatched: bool) -> Table:
+    header = ["method", *task_header(summary), "split", *["as it is", "crossed"] * with_unmatched]
+    header += [f"at {goal:.1f}" for goal in grid]
+    rows, several = [], False
+    for cell in summary.cells:
+        for split in cell.gaps:
+            crossed = cell.crossed_gap if split == cell.target else None
+            matched = [cell.matched_gap(split, goal) for goal in grid]
+            several |= any(matched) or (with_unmatched and crossed is not None)
+            if split != cell.target and not any(matched):
+                continue  # measured in one way only: the headline has it
+            row = [cell.name, *task_columns(summary, cell), split]
+            row += [interval(cell.gaps[split], sign=True), interval(crossed, sign=True)] * with_unmatched
+            rows.append([*row, *(gap_text(value) for value in matched)])
+    return layout.without_empty_columns((header, rows)) if several else (header, [])
+
+
+def gap_text(value: Interval | str) -> str:
+    """A gap at a matched source return, or why there is none."""
+    return (value or ABSENT) if isinstance(value, str) else interval(value, sign=True)
+
+
+def agreements(summary: Summary) -> Table:
+    """Agreement by effect and total variation of each split that shows the training levels' own states."""
+    header = ["method", *task_header(summary), "split", "agreement [95%]", "total variation [95%]", "states"]
     rows = []
     for cell in summary.cells:
-        reference = summary.reference(cell)
-        if reference is None or reference is cell:
-            continue
-        difference = cell.difference(reference, cell.target)
-        row = [cell.label, cell.env, f"{cell.train_levels:,}", cell.target, interval(difference, sign=True)]
-        rows.append([*row, difference.over])
-    return ["method", "task", "levels", "split", f"return minus {summary.baseline}'s [95%]", "interval over"], rows
+        for split in cell.splits:
+            if values := cell.agreement(split):
+                states = sum(run.agreement[split].states for run in cell.runs)
+                row = [cell.name, *task_columns(summary, cell), split, *map(interval, values), f"{states:,}"]
+                rows.append([*row, resampled(values[0])])
+    return [*header, "resamples"], rows
+
+
+def validation(summary: Summary) -> Table:
+    """Best and last return on validation levels, mean over seeds, and the seeds that fell."""
+    header = ["method", *task_header(summary), "best on validation", "last", "fell by"]
+    rows = []
+    for cell in summary.cells:
+        pairs = [(run.best_validation, run.final_validation) for run in cell.runs]
+        known = [(best[1], last) for best, last in pairs if best is not None and last is not None]
+        if len(known) == len(cell.runs):
+            best, last = (number(float(np.mean(values))) for values in zip(*known, strict=True))
+            fallen = ", ".join(f"seed {run.config['seed']} {number(run.fall)}" for run in cell.fallen)
+            rows.append([cell.name, *task_columns(summary, cell), best, last, fallen or ABSENT])
+    return header, rows
 
 
 def aggregates(summary: Summary) -> Table:
-    """Normalised returns over a suite's tasks: IQM of train, held-out and gap, P(better than the baseline), others."""
-    header = ["method", "levels", "tasks", "seeds", "IQM train", "IQM held-out", "IQM gap"]
-    header += [f"P(> {summary.baseline or 'baseline'})", "mean", "median", "optimality gap"]
-    rows = []
+    """Normalised returns over a suite's tasks: the primary outcome first, then each aggregate by itself."""
+    header = ["method", "levels", "tasks", "seeds", f"IQM minus {BASELINE}", "IQM train", "IQM held-out", "IQM gap"]
+    header += [f"P(> {BASELINE})", "mean", "median", "optimality gap"]
+    rows, p_values = [], []
     for levels in summary.levels:
-        baseline = score_matrices(summary, summary.baseline, levels)
         for label in summary.labels:
             matrices = score_matrices(summary, label, levels)
             if matrices is None:
                 continue
             train, held_out = matrices
-            row = [label, f"{levels:,}", str(train.shape[1]), str(len(train))]
-            row += [interval(stats.over_seeds(scores, stats.iqm)) for scores in matrices]
-            row.append(interval(stats.paired_difference(train, held_out, stats.iqm), sign=True))
-            if baseline is None or label == summary.baseline:
-                row.append("–")
-            else:
-                row.append(interval(stats.improvement(held_out, baseline[1])))
+            cells = [cell for env in summary.envs if (cell := summary.cell(label, env, levels))]
+            row = [cells[0].name, f"{levels:,}", str(train.shape[1]), str(len(train))]
+            difference, better = _against_matrices(summary, cells, held_out)
+            declared = decides(cells, "held-out return") and all(cell.claimable for cell in cells)
+            p_values.append(difference.p if difference and declared else math.nan)
+            row += [interval(difference, sign=True), interval(aggregate(train)), interval(aggregate(held_out))]
+            row += [interval(aggregate_difference(train, held_out, paired=True), sign=True), interval(better)]
             point_estimates = (stats.mean, stats.median, stats.optimality_gap)
-            rows.append(row + [number(float(aggregate(held_out))) for aggregate in point_estimates])
+            rows.append(row + [number(float(estimate(held_out))) for estimate in point_estimates])
+    for row, p in zip(rows, holm(p_values), strict=True):
+        row[4] += f" {MARK}" * (p < 0.05)
     return header, rows
+
+
+def _against_matrices(
+    summary: Summary, cells: list[Cell], held_out: np.ndarray
+) -> tuple[Interval | None, Interval | None]:
+    """IQM minus the baseline's, and P(better than it); None where the tasks have no baseline in common."""
+    references = [summary.reference(cell) for cell in cells]
+    labels = {reference.cell.label if reference else "" for reference in references}
+    if len(labels) > 1 or "" in labels:
+        return None, None
+    others = score_matrices(summary, labels.pop(), cells[0].train_levels)
+    if others is None:
+        return None, None
+    pairs = [(cell, reference.cell) for cell, reference in zip(cells, references, strict=True) if reference]
+    paired = len(held_out) == len(others[1]) and all(cell.paired_seeds(other) == cell.seeds for cell, other in pairs)
+    return aggregate_difference(held_out, others[1], paired=paired), improvement(held_out, others[1])
 
 
 def score_matrices(summary: Summary, label: str, levels: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Normalised (train, held-out) returns (N, M) of the seeds that finished on every task, if there are any."""
     cells = [cell for env in summary.envs if (cell := summary.cell(label, env, levels))]
-    complete = len(cells) == len(summary.envs) > 1 and all(cell.config["normalise"] for cell in cells)
-    seeds = sorted(set.intersection(*(set(cell.seeds) for cell in cells))) if complete else []
-    if not seeds:
+    complete = len(cells) == len(summary.envs) > 1 and all(cell.normalise and "train" in cell.splits for cell in cells)
+    common = sorted(set.intersection(*(set(cell.seeds) for cell in cells))) if complete else []
+    if not common:
         return None
 
     def scores(split: str) -> np.ndarray:
@@ -105,46 +209,7 @@ def score_matrices(summary: Summary, label: str, levels: int) -> tuple[np.ndarra
         for cell in cells:
             by_seed = dict(zip(cell.seeds, cell.runs, strict=True))
             name = cell.target if split == "target" else split
-            columns.append([normalise(run, run.returns[name].mean()) for run in map(by_seed.__getitem__, seeds)])
+            columns.append([cell.normalised(by_seed[seed].returns[name].mean()) for seed in common])
         return np.array(columns, dtype=np.float64).T
 
     return scores("train"), scores("target")
-
-
-def references(summary: Summary) -> Table:
-    """Returns of a random and a scripted policy on the same splits, where they were measured."""
-    env_splits = {(cell.env, split): None for cell in summary.cells for split in cell.config["splits"]}
-    by_split: dict[tuple[str, str], dict[str, Reference]] = {}
-    for reference in known():
-        by_split.setdefault((reference.env, reference.split), {})[reference.policy] = reference
-    rows = []
-    for env, split in env_splits:
-        if scores := by_split.get((env, split)):
-            means = [number(scores[policy].mean) if policy in scores else "–" for policy in POLICIES]
-            rows.append([env, split, *means, next(iter(scores.values())).command])
-    return ["task", "split", *(f"{policy} policy" for policy in POLICIES), "command"], rows
-
-
-def with_published(summary: Summary, env: str) -> Table:
-    """Our rows on top of the published ones, split by split."""
-    published_rows = published.rows(env)
-    rows = []
-    for split in dict.fromkeys(row.split for row in published_rows):
-        for cell in summary.cells:
-            if cell.env == env and split in cell.gaps:
-                size = f"here: {cell.train_levels:,} levels, {frames(cell.config['steps'])} frames"
-                means = [number(cell.returns[name].estimate) for name in ("train", split)]
-                rows.append([split, cell.label, *means, number(cell.gaps[split].estimate, sign=True), size])
-        for row in (row for row in published_rows if row.split == split):
-            train, test = _with_std(row.train, row.train_std), _with_std(row.test, row.test_std)
-            gap = published.gap(row)
-            rows.append([split, row.method, train, test, "–" if gap is None else number(gap, sign=True), row.source])
-    return ["split", "method", "train", "test", "gap", "study"], rows
-
-
-def _with_std(value: float | None, std: float | None) -> str:
-    if value is None:
-        return "–"
-    # printed with one or two decimals in the papers: never fewer than one
-    digits = 1 if all(round(number, 1) == number for number in (value, std or 0.0)) else 2
-    return f"{value:.{digits}f} ± {std:.{digits}f}" if std is not None else f"{value:.{digits}f}"

@@ -11,6 +11,7 @@ import pytest
 from benchmarks import explore
 from benchmarks.explore import main, ranged, row
 from benchmarks.reporting.cells import Cell
+from benchmarks.reporting.episodes import Returns
 from benchmarks.reporting.runs import Run
 
 
@@ -21,9 +22,15 @@ def run(seed=0, bonus="none", metrics=(), returns=(0.0, 0.5, 0.9), **config):
         **{"splits": ["train", "heldout"], "normalise": None},
         **config,
     }
-    run_returns = {"train": np.array(returns), "heldout": np.array([0.0, 0.1])}
+    run_returns = {"train": episodes(returns), "heldout": episodes([0.0, 0.1])}
     source = {"frames_per_second": 7.0, "commit": "abc"}
     return Run(f"{bonus}-{seed}", Path("nowhere"), "finished", "", config_values, source, tuple(metrics), run_returns)
+
+
+def episodes(returns):
+    """One episode on each level."""
+    count = np.arange(len(returns))
+    return Returns(np.array(returns), count, 0 * count, np.full(len(returns), 9.0))
 
 
 RECORDS = (
@@ -48,13 +55,24 @@ def test_a_row_by_hand():
     assert values["heldout_success"] == 0.5
     assert values["first_reward"] == 420
     assert values["half_success"] == 750
-    assert values["success_area"] == pytest.approx(0.4)  # (0 + .25 + .5 + .75 + .5) / 5
+    # trapezoids from 0 at frame 0: 0 to 250 at 0; then 31.25, 93.75, 200 * 0.625 = 125, 50 * 0.625 = 31.25; of 1,000
+    assert values["success_area"] == pytest.approx(0.28125)
     assert values["coverage"] == pytest.approx(0.3)  # of the records from frame 900 on
     assert values["states"] == 40
     assert "tv_seen" not in values  # no record has it
     assert values["extrinsic"] == 0.5
     assert row(run())["extrinsic"] == 1.0  # without a bonus the reward has its full weight
     assert math.isnan(row(run())["first_reward"])
+
+
+def test_the_area_weighs_frames_and_not_records():
+    points = [(100, 0.5), (200, 0.5), (1000, 0.5)]
+    evenly = row(run(metrics=[{"global_step": step, "train/success": value} for step, value in points]))
+    crowded = [(100, 0.5), *((190 + step, 0.5) for step in range(10)), (200, 0.5), (1000, 0.5)]
+    more = row(run(metrics=[{"global_step": step, "train/success": value} for step, value in crowded]))
+    # 0 to 0.5 over the first 100 frames, then 0.5: (25 + 450) / 1,000, however many records there are
+    assert evenly["success_area"] == pytest.approx(0.475)
+    assert more["success_area"] == pytest.approx(0.475)
 
 
 def test_env_metrics_are_counts_or_rates_by_their_values():

@@ -4,10 +4,10 @@ import re
 
 import numpy as np
 
-from benchmarks.reporting.cells import summarise
-from benchmarks.reporting.html import curves_over_seeds
+from benchmarks.reporting.page_figures import curves_over_seeds
 from benchmarks.reporting.report import write_report
 from benchmarks.reporting.runs import load
+from benchmarks.reporting.summary import summarise
 from tests.benchmarks.tools import make_run, one_of_each
 
 
@@ -18,11 +18,15 @@ def test_the_page_loads_nothing_and_has_all_sections(tmp_path):
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page)
     assert "<script" not in page
     assert "@import" not in page
-    for words in ("Return on training levels", "Gap during training", "Gap to heldout", "diagonal", "Pictures"):
+    panels = ("Return on training levels", "Gap during training", "Gap to heldout", "diagonal", "Pictures")
+    for words in (*panels, "Return on validation levels", "Mean return on each level of heldout", "Primary outcome"):
         assert words in page
     assert "data:image/png;base64," in page
     # the published rows say how the protocol departs
-    assert "20 training levels here, 200 there; 1M frames here, 25M there" in page
+    departures = (
+        "20 training levels here, 200 there; training levels drawn for each seed here, 0 to 199 there; 1M frames"
+    )
+    assert departures in page
     assert "Prioritized Level Replay" in page
     for fact in ("abc1234", "torch 2.13.0", "python -m benchmarks.transfer --repr darla"):
         assert fact in page

@@ -1,6 +1,6 @@
 """Tables and numbers as text."""
 
-from benchmarks.reporting.layout import aligned, frames, interval, narrowed, pipes
+from benchmarks.reporting.layout import aligned, frames, interval, listed, narrowed, pipes, without_empty_columns
 from benchmarks.reporting.stats import Interval
 
 
@@ -10,6 +10,17 @@ def test_intervals_as_text():
     assert interval(Interval(9.0, 9.0, 9.0, "seeds", 1)) == "9.00 [n=1]"
     assert interval(Interval(10.0, 10.0, 10.0, "episodes", 64)) == "10.00 [all equal]"
     assert interval(None) == "–"
+    nan = float("nan")
+    assert interval(Interval(10.0, nan, nan, "seeds", 3)) == "10.00 [mixed]"
+
+
+def test_columns_that_no_row_fills_are_left_out():
+    table = (["a", "b", "c"], [["x", "–", ""], ["y", "–", "z"]])
+    assert without_empty_columns(table) == (["a", "c"], [["x", ""], ["y", "z"]])
+
+
+def test_lists_as_text():
+    assert [listed("a"), listed("ab"), listed("abc", "or")] == ["a", "a and b", "a, b or c"]
 
 
 def test_frames_as_text():
@@ -27,7 +38,7 @@ def test_columns_that_do_not_fit_are_dropped_in_order():
     assert narrowed(table) == table
     # 6 + 6 + 5 + 5 and three gaps of two are 28
     assert narrowed(table, 27)[0] == ["method", "mode", "seeds"]
-    assert narrowed(table, 20)[0] == ["method", "mode"]
+    assert narrowed(table, 20)[0] == ["method", "seeds"]  # the number of seeds always stays
 
 
 def test_markdown_escapes_pipes():

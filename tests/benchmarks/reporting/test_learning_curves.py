@@ -7,9 +7,17 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.reporting.cells import summarise
-from benchmarks.reporting.learning_curves import area, frames_to_reach, halfway, make_groups, training_curve
+from benchmarks.reporting.learning_curves import (
+    area,
+    area_difference,
+    frames_to_reach,
+    halfway,
+    make_groups,
+    notes,
+    training_curve,
+)
 from benchmarks.reporting.runs import load
+from benchmarks.reporting.summary import summarise
 from tests.benchmarks.tools import make_run
 
 
@@ -44,6 +52,22 @@ def test_seeds_make_a_group_and_settings_keep_groups_apart(tmp_path):
     # 6 * 0.25 + 6.5 * 0.25 + 7.5 * 0.5 = 6.875
     assert groups[0].areas[:, 0].tolist() == pytest.approx([6.875, 7.075])
     assert halfway(groups) == {("coinrun-easy", 20): pytest.approx(8.1)}  # all end at 8.1 on average
+
+
+def test_curves_of_the_protocol_before_say_what_they_favour(tmp_path):
+    make_run(tmp_path / "new", "cnn")
+    make_run(tmp_path / "old", "cnn", old=True)
+    said = {name: notes(make_groups(summarise(load(tmp_path / name)))) for name in ("new", "old")}
+    assert [any("favours short ones" in note for note in said[name]) for name in ("new", "old")] == [False, True]
+
+
+def test_areas_are_paired_by_training_set(tmp_path):
+    for seed in (0, 1, 2):
+        make_run(tmp_path, "cnn", seed)
+        make_run(tmp_path, "darla", seed)
+    cnn, darla = make_groups(summarise(load(tmp_path)))
+    difference = area_difference(darla, cnn)  # equal in each seed, though seeds differ by 0.2
+    assert (difference.estimate, difference.low, difference.high) == pytest.approx((0.0, 0.0, 0.0))
 
 
 def test_a_curve_is_cut_where_training_was_to_end(tmp_path):

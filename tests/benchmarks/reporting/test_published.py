@@ -1,9 +1,12 @@
 """The transcribed tables against their own aggregates."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from benchmarks.reporting import published
+from benchmarks.reporting.published import Conditions
 from envs.procgen.games import GAMES
 from envs.suites import build
 
@@ -59,12 +62,30 @@ def test_every_row_names_a_source_and_no_other_mode_has_rows():
 
 
 def test_differences_from_the_protocol_are_said():
-    assert published.differences("coinrun-easy", 200, 25_000_000) == ""
-    assert published.differences("coinrun-easy", 20, 1_000_000) == (
+    theirs = Conditions(200, 25_000_000, 10, "impala", "float32")
+    assert published.differences("coinrun-easy", theirs) == ""
+    ours = replace(theirs, levels=20, steps=1_000_000)
+    assert published.differences("coinrun-easy", ours) == (
         "20 training levels here, 200 there; 1M frames here, 25M there"
     )
-    assert published.differences("breakout", 20, 1_000_000) == "1M frames here, 200,000 there"  # no levels there
-    assert published.differences("breakout", 20, 200_000) == ""
+    breakout = Conditions(20, 1_000_000, 5, "nature", "float32")
+    assert published.differences("breakout", breakout) == "1M frames here, 200,000 there"  # no levels there
+    assert published.differences("breakout", replace(breakout, steps=200_000)) == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"seeds": 1}, "1 seed here, 5 to 10 there"),
+        ({"seeds": 3}, "3 seeds here, 5 to 10 there"),
+        ({"trunk": "nature"}, "trunk nature here, impala there"),
+        ({"precision": "bfloat16"}, "bfloat16 here, float32 there"),
+        ({"drawn_levels": True}, "training levels drawn for each seed here, 0 to 199 there"),
+    ],
+)
+def test_network_precision_seeds_and_level_sets_are_differences_too(change, words):
+    theirs = Conditions(200, 25_000_000, 10, "impala", "float32")
+    assert published.differences("coinrun-easy", replace(theirs, **change)) == words
 
 
 def test_breakout_rows_stand_beside_splits_of_ours():

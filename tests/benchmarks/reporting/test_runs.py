@@ -9,13 +9,18 @@ from envs.registry import UsageError
 from tests.benchmarks.tools import make_run
 
 COLUMNS = [
-    *("suite", "repr", "mode", "algo", "bonus", "trunk", "train_levels", "pretrain_on", "pretrain_frames", "seed"),
-    *("steps", "split", "env", "episodes", "return_mean", "return_std", "normalised", "frames_per_second", "commit"),
+    *("suite", "repr", "mode", "algo", "bonus", "trunk", "train_levels", "level_set", "pretrain_on", "pretrain_frames"),
+    *("seed", "steps", "split", "env", "levels", "episodes", "return_mean", "return_std", "normalised"),
+    *("best_validation", "final_validation", "pretrain_env_steps", "train_env_steps", "pretrain_seconds"),
+    *("train_seconds", "frames_per_second", "commit"),
 ]
 
 
 def test_results_have_one_row_per_run_and_split_with_exact_numbers(tmp_path):
-    make_run(tmp_path, "darla", 3, {"train": [10.0, 10.0, 4.0], "heldout": [2.0, 6.0]}, fps=123.456)
+    validation = {"best_validation": {"step": 9, "return": 8.5}, "final_validation": {"step": 10, "return": 7.5}}
+    values = {"train": [10.0, 10.0, 4.0], "heldout": [2.0, 6.0]}
+    costs = {"env_steps": (2048, 999), "seconds": (3.5, 8.0)}
+    make_run(tmp_path, "darla", 3, values, fps=123.456, source=validation, **costs)
     make_run(tmp_path, "cnn", 3, finished=False)
     rows = score(load(tmp_path))
     assert [list(row) for row in rows] == [COLUMNS, COLUMNS]
@@ -27,13 +32,17 @@ def test_results_have_one_row_per_run_and_split_with_exact_numbers(tmp_path):
     assert held_out["normalised"] == pytest.approx(-0.2)
     assert (held_out["seed"], held_out["pretrain_on"], held_out["commit"]) == (3, "source", "abc1234")
     assert held_out["frames_per_second"] == 123.456
+    assert (train["levels"], held_out["levels"], train["level_set"]) == (3, 2, "103000000+20")
+    assert (train["pretrain_env_steps"], train["train_env_steps"]) == (2048, 999)
+    assert (train["pretrain_seconds"], train["train_seconds"]) == (3.5, 8.0)
+    assert (train["best_validation"], train["final_validation"]) == (8.5, 7.5)
 
 
 def test_results_without_constants_leave_normalised_empty(tmp_path):
     make_run(tmp_path, "darla", normalise=None, returns={"train": [1.0]})
     (row,) = score(load(tmp_path))
     assert (row["normalised"], row["return_std"]) == ("", "")
-    assert results_csv([row]).splitlines()[1].endswith(",1,1.0,,,1000.0,abc1234")
+    assert results_csv([row]).splitlines()[1].endswith(",1,1,1.0,,,,,,,,,1000.0,abc1234")
 
 
 def test_unfinished_and_damaged_runs_are_named_with_their_reason(tmp_path):

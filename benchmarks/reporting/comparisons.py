@@ -1,0 +1,96 @@
+"""Comparisons with the baseline: which differences are tested, corrected and marked.
+
+Primary outcome of every table: the return on unseen levels minus that of the baseline of equal budget, paired by
+training set and by level. A difference is marked where all of this holds:
+
+* the task declares that it can decide the outcome at this size (``benchmarks.experiment.outcomes``)
+* its p-value, corrected for the declared rows of the same table (Holm), is below 0.05, so that 0 is outside
+* both cells have at least 3 seeds, one commit, and no run that fell
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from benchmarks.experiment.outcomes import Outcome
+from benchmarks.experiment.presets import BASELINE
+from benchmarks.reporting.cells import Cell
+from benchmarks.reporting.matching import SOURCE
+from benchmarks.reporting.several_tasks import holm
+from benchmarks.reporting.stats import Interval
+from benchmarks.reporting.summary import Reference, Summary, decides
+
+PRIMARY = (
+    f"Primary outcome: return on unseen levels minus that of the {BASELINE} of equal total environment steps, paired "
+    "by training set and by level."
+)
+MARK = "*"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One outcome of one row minus that of its baseline."""
+
+    cell: Cell
+    reference: Reference
+    outcome: Outcome
+    split: str
+    difference: Interval
+    declared: bool
+    """True where the task can decide this outcome at this size."""
+    corrected_p: float = math.nan
+    """After Holm over the declared rows of a table; nan where it is not declared or not known."""
+
+    @property
+    def marked(self) -> bool:
+        """True where the row may be said to differ from its baseline."""
+        claimable = self.cell.claimable and self.reference.cell.claimable
+        return self.declared and claimable and self.corrected_p < 0.05
+
+    @property
+    def paired(self) -> bool:
+        """True where the two were trained on the same levels."""
+        return bool(self.cell.paired_seeds(self.reference.cell))
+
+
+def main_comparisons(summary: Summary) -> list[Comparison]:
+    """For each row with a baseline its return on unseen levels, then its gap there, corrected together."""
+    rows = []
+    for cell, reference in _with_reference(summary):
+        split = cell.target
+        outcome: Outcome = "held-out return" if split.endswith("heldout") else "looks"
+        rows.append(_compared(cell, reference, outcome, split))
+        if SOURCE in cell.splits and split != SOURCE:
+            difference = cell.gap_difference(reference.cell, split)
+            declared = decides([cell, reference.cell], "gap")
+            rows.append(Comparison(cell, reference, "gap", split, difference, declared))
+    return corrected(rows)
+
+
+def look_comparisons(summary: Summary) -> list[Comparison]:
+    """For each row with a baseline its return in every visual variant, corrected together."""
+    rows = [
+        _compared(cell, reference, "looks", split)
+        for cell, reference in _with_reference(summary)
+        for split in cell.splits
+        if split not in (SOURCE, cell.target) and split in reference.cell.splits
+    ]
+    return corrected(rows)
+
+
+def corrected(rows: Sequence[Comparison]) -> list[Comparison]:
+    """The rows of one table with p-values corrected for the declared ones among them."""
+    p_values = holm([row.difference.p if row.declared else math.nan for row in rows])
+    return [replace(row, corrected_p=p) for row, p in zip(rows, p_values, strict=True)]
+
+
+def _compared(cell: Cell, reference: Reference, outcome: Outcome, split: str) -> Comparison:
+    declared = decides([cell, reference.cell], outcome)
+    return Comparison(cell, reference, outcome, split, cell.difference(reference.cell, split), declared)
+
+
+def _with_reference(summary: Summary) -> list[tuple[Cell, Reference]]:
+    pairs = [(cell, summary.reference(cell)) for cell in summary.cells]
+    return [(cell, reference) for cell, reference in pairs if reference and cell.target in reference.cell.splits]

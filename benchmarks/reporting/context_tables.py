@@ -1,0 +1,71 @@
+"""Tables of context: whole costs, reference policies, and what papers report."""
+
+from __future__ import annotations
+
+import math
+
+from benchmarks.experiment.presets import BASELINE
+from benchmarks.reporting import published
+from benchmarks.reporting.cells import Cell
+from benchmarks.reporting.layout import ABSENT, Table, count, frames, number, without_empty_columns
+from benchmarks.reporting.summary import Summary
+from benchmarks.reporting.tables import task_columns, task_header
+from envs.reference_scores import POLICIES, Reference, known
+
+
+def costs(summary: Summary) -> Table:
+    """Environment steps and seconds of pre-training and RL, mean over seeds, and the total relative to the baseline."""
+    header = ["method", *task_header(summary), "pre-train steps", "RL steps", "pre-train s", "RL s", "total s"]
+    rows = []
+    for cell in summary.cells:
+        steps = [count(cell.env_steps(stage)) for stage in ("pretrain", "train")]
+        seconds = [count(cell.seconds(stage)) for stage in ("pretrain", "train")]
+        ratio = relative_cost(summary, cell)
+        row = [cell.name, *task_columns(summary, cell), *steps, *seconds, count(cell.total_seconds)]
+        rows.append([*row, ABSENT if math.isnan(ratio) else f"{ratio:.2f}", count(cell.frames_per_second)])
+    return without_empty_columns(([*header, f"x {BASELINE}", "frames/s"], rows))
+
+
+def relative_cost(summary: Summary, cell: Cell) -> float:
+    """Total seconds over the baseline's, pre-training included in both; nan where either is not known."""
+    reference = summary.cost_reference(cell)
+    return cell.total_seconds / reference.total_seconds if reference else math.nan
+
+
+def references(summary: Summary) -> Table:
+    """Returns of a random and a scripted policy on the same splits, where they were measured."""
+    env_splits = {(cell.env, split): None for cell in summary.cells for split in cell.splits}
+    by_split: dict[tuple[str, str], dict[str, Reference]] = {}
+    for reference in known():
+        by_split.setdefault((reference.env, reference.split), {})[reference.policy] = reference
+    rows = []
+    for env, split in env_splits:
+        if scores := by_split.get((env, split)):
+            means = [number(scores[policy].mean) if policy in scores else ABSENT for policy in POLICIES]
+            rows.append([env, split, *means, next(iter(scores.values())).command])
+    return ["task", "split", *(f"{policy} policy" for policy in POLICIES), "command"], rows
+
+
+def with_published(summary: Summary, env: str) -> Table:
+    """Our rows on top of the published ones, split by split."""
+    published_rows = published.rows(env)
+    rows = []
+    for split in dict.fromkeys(row.split for row in published_rows):
+        for cell in summary.cells:
+            if cell.env == env and split in cell.gaps:
+                size = f"here: {cell.train_levels:,} levels, {frames(cell.steps)} frames"
+                means = [number(cell.returns[name].estimate) for name in ("train", split)]
+                rows.append([split, cell.name, *means, number(cell.gaps[split].estimate, sign=True), size])
+        for row in (row for row in published_rows if row.split == split):
+            train, test = _with_std(row.train, row.train_std), _with_std(row.test, row.test_std)
+            gap = published.gap(row)
+            rows.append([split, row.method, train, test, ABSENT if gap is None else number(gap, sign=True), row.source])
+    return ["split", "method", "train", "test", "gap", "study"], rows
+
+
+def _with_std(value: float | None, std: float | None) -> str:
+    if value is None:
+        return ABSENT
+    # printed with one or two decimals in the papers: never fewer than one
+    digits = 1 if all(round(printed, 1) == printed for printed in (value, std or 0.0)) else 2
+    return f"{value:.{digits}f} ± {std:.{digits}f}" if std is not None else f"{value:.{digits}f}"

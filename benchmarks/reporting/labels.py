@@ -1,0 +1,77 @@
+"""Labels of methods: the method alone where that is enough, else with the fewest settings that distinguish it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.reporting.runs import Run
+
+_SHARED_BY_LABEL = frozenset({"seed", "env", "train_levels", "level_set", "normalise", "splits"})
+# The settings that a label names first, where one method was run in several ways.
+_NAMED_FIRST = ("suite", "mode", "algo", "bonus", "trunk", "level_set", "pretrain_on", "preset", "steps")
+
+
+def labels_of(runs: Sequence[Run]) -> dict[str, str]:
+    """Run id -> label."""
+    settings = distinguishing_settings(runs)
+    labels: dict[str, str] = {}
+    for run in runs:
+        words = [f"{name.rsplit('.', 1)[-1]}={_plain(name, value)}" for name, value in settings[run.id].items()]
+        labels[run.id] = f"{method_of(run)} ({', '.join(words)})" if words else method_of(run)
+    return labels
+
+
+def method_of(run: Run) -> str:
+    """The representation, and the bonuses added to its reward."""
+    bonus = run.config.get("bonus", "none")
+    return str(run.config["repr"]) if bonus == "none" else f"{run.config['repr']} + {bonus.replace(' ', ' + ')}"
+
+
+def distinguishing_settings(runs: Sequence[Run]) -> dict[str, dict[str, str]]:
+    """Run id -> as few settings (dotted name, JSON text) as distinguish it from the other runs of its method."""
+    settings: dict[str, dict[str, str]] = {}
+    for method in sorted({method_of(run) for run in runs}):
+        flat_configs = {run.id: flat_settings(run.config) for run in runs if method_of(run) == method}
+        names = sorted({name for flat in flat_configs.values() for name in flat})
+        names.sort(key=lambda name: _NAMED_FIRST.index(name) if name in _NAMED_FIRST else len(_NAMED_FIRST))
+        chosen: list[str] = []
+        for name in names:
+            if _distinct(flat_configs, [*chosen, name]) > _distinct(flat_configs, chosen):
+                chosen.append(name)
+        settings |= {run_id: {name: flat.get(name, "null") for name in chosen} for run_id, flat in flat_configs.items()}
+    return settings
+
+
+def training_set(config: dict[str, Any]) -> str:
+    """A run's training levels as "START+COUNT"; a run that names none trained on the published ones, 0 to K - 1."""
+    return str(config.get("level_set") or f"0+{config['train_levels']}")
+
+
+def level_set_kind(config: dict[str, Any]) -> str:
+    """Kind of a run's training levels: "published" (0 to K - 1), or "drawn" for its seed."""
+    return "published" if training_set(config).startswith("0+") else "drawn"
+
+
+def flat_settings(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Leaves as JSON text, nested settings with dotted names; without what the seeds of one method do not share."""
+    leaves: dict[str, str] = {}
+    for name, value in config.items():
+        if isinstance(value, dict):
+            leaves |= flat_settings(value, f"{prefix}{name}.")
+        elif prefix or name not in _SHARED_BY_LABEL:
+            leaves[f"{prefix}{name}"] = json.dumps(value)
+    if not prefix:
+        leaves["level_set"] = json.dumps(level_set_kind(config))  # the levels themselves change with the seed
+    return leaves
+
+
+def _distinct(flat_configs: dict[str, dict[str, str]], names: Sequence[str]) -> int:
+    return len({tuple(flat.get(name) for name in names) for flat in flat_configs.values()})
+
+
+def _plain(name: str, json_text: str) -> str:
+    if name == "steps" and json_text.isdecimal():
+        return f"{int(json_text):,}"
+    return "none" if json_text == "null" else json_text.strip('"')

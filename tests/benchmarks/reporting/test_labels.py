@@ -1,0 +1,49 @@
+"""Labels of methods."""
+
+import json
+
+from benchmarks.reporting.runs import load
+from benchmarks.reporting.summary import summarise
+from tests.benchmarks.tools import make_run
+
+
+def test_labels_name_the_fewest_settings_that_distinguish_cells(tmp_path):
+    for beta in (1.0, 4.0):
+        make_run(tmp_path, "darla", 0, repr_settings={"beta": beta, "trunk": "nature"})
+    make_run(tmp_path, "cnn", 0, mode="online")
+    make_run(tmp_path, "vae", 0, mode="frozen")
+    make_run(tmp_path, "vae", 0, mode="finetune", repr_settings={"beta": 2.0})
+    labels = {cell.label for cell in summarise(load(tmp_path)).cells}
+    assert labels == {"darla (beta=1.0)", "darla (beta=4.0)", "cnn", "vae (mode=frozen)", "vae (mode=finetune)"}
+
+
+def test_runs_of_the_version_before_share_a_cell_with_new_ones(tmp_path):
+    make_run(tmp_path, "cnn", 0, overlap=False)  # an option that is gone
+    make_run(tmp_path, "cnn", 1)
+    (cell,) = summarise(load(tmp_path)).cells
+    assert (cell.label, cell.seeds) == ("cnn", (0, 1))
+
+
+def test_an_option_that_is_gone_keeps_its_runs_apart_where_it_was_set(tmp_path):
+    make_run(tmp_path, "cnn", 0, overlap=True)
+    make_run(tmp_path, "cnn", 1)
+    labels = {cell.label for cell in summarise(load(tmp_path)).cells}
+    assert labels == {"cnn (overlap=true)", "cnn (overlap=none)"}
+
+
+def test_drawn_level_sets_share_a_label_and_published_ones_do_not(tmp_path):
+    make_run(tmp_path, "cnn", 0)
+    make_run(tmp_path, "cnn", 1)  # another set, drawn too
+    make_run(tmp_path, "cnn", 2, level_set="0+20")
+    path = make_run(tmp_path, "cnn", 3)
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | {"level_set": ""}))  # stands for the published set, too
+    cells = {cell.label: cell.seeds for cell in summarise(load(tmp_path)).cells}
+    assert cells == {"cnn (level_set=drawn)": (0, 1), "cnn (level_set=published)": (2, 3)}
+
+
+def test_numbers_of_steps_are_readable(tmp_path):
+    make_run(tmp_path, "cnn", steps=1_000_000)
+    make_run(tmp_path, "cnn", steps=1_277_952)
+    labels = {cell.label for cell in summarise(load(tmp_path)).cells}
+    assert labels == {"cnn (steps=1,000,000)", "cnn (steps=1,277,952)"}
