@@ -23,7 +23,7 @@ class A2CConfig(Config):
     """A2C's settings; sources as named, otherwise stable-baselines3's, in Procgen's frame."""
 
     learning_rate: float = 7e-4
-    """Constant step size of RMSProp."""
+    """Step size of RMSProp."""
     n_steps: int = 20
     """T, steps of each environment per update; the paper takes 5, UNREAL 20: Procgen's reward is late."""
     gae_lambda: float = 1.0

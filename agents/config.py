@@ -20,7 +20,9 @@ class Config:
     """Settings of every on-policy algorithm; an algorithm subclasses it."""
 
     learning_rate: float = 5e-4
-    """Constant step size of the one optimizer."""
+    """Step size of the one optimizer."""
+    anneal_learning_rate: bool = False
+    """Let the step size fall linearly, to 0 at the last frame of training."""
     n_steps: int = 256
     """T, steps of each environment per rollout."""
     gamma: float = 0.999

@@ -19,7 +19,7 @@ import sys
 import time
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -52,6 +52,12 @@ from representations.malloc import keep_freed_memory
 
 MICRO_BATCH = 256
 """Samples per forward pass on a CPU, whose caches hold no more."""
+
+
+def annealed(start: float) -> Callable[[float], float]:
+    """Step size by the fraction of training that remains: from ``start`` at 1 to 0 at 0."""
+    return lambda remaining: start * remaining
+
 
 PLASTICITY_FRAMES = 32_768
 """Frames between two measurements of dead units and effective rank: then these take under 1% of the time."""
@@ -111,7 +117,7 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
         super().__init__(
             policy=Policy,  # type: ignore[arg-type]
             env=env,
-            learning_rate=config.learning_rate,
+            learning_rate=annealed(config.learning_rate) if config.anneal_learning_rate else config.learning_rate,
             n_steps=config.n_steps,
             gamma=config.gamma,
             gae_lambda=config.gae_lambda,
@@ -147,6 +153,10 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
         self, value: Float[Tensor, " B"], old_value: Float[Tensor, " B"], returns: Float[Tensor, " B"]
     ) -> Float[Tensor, " B"]:
         """Loss of each sample from the values now and when acting, and the lambda-return."""
+
+    def stops_early(self, metrics: MetricMeans) -> bool:
+        """True where no further pass over the rollout shall begin, by the metrics of those made."""
+        return False
 
     # set-up -----------------------------------------------------------------------------------------------------------
 
@@ -267,6 +277,8 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
             for indices in order.split(samples // self.config.minibatches):
                 self.update(indices, loss, means)
             self._n_updates += 1
+            if self.stops_early(means):
+                break
         self.ranks.broadcast(self.policy.buffers())
         if self._plasticity_is_due:
             self.policy.set_training_mode(False)

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agents.config import Config
+from agents.metrics import MetricMeans
 from agents.on_policy import OnPolicyAlgorithm
 from envs.registry import UsageError
 
@@ -37,6 +38,9 @@ class PPOConfig(Config):
     """Largest change of a value from the one it had when acting, in units of return; None does not clip."""
     value_loss: Literal["procgen", "sb3"] = "procgen"
     """The published form, 0.5 max(unclipped, clipped), or stable-baselines3's, the clipped one without the half."""
+    target_kl: float | None = None
+    """Approximate KL from the acting policy, mean over the minibatches so far, beyond 1.5 times which no further pass
+    over the rollout begins (stable-baselines3 breaks off inside a pass); None makes all passes."""
     adam_epsilon: float = 1e-5
     """Adam's epsilon (PLR, table 3)."""
     normalise_advantage: bool = True
@@ -46,6 +50,8 @@ class PPOConfig(Config):
 
     def check(self, num_envs: int) -> None:
         super().check(num_envs)
+        if self.target_kl is not None and not self.target_kl > 0:
+            raise UsageError(f"target_kl={self.target_kl}: give a number above 0, or None")
         if self.value_loss not in ("procgen", "sb3"):
             raise UsageError(f"value_loss '{self.value_loss}'; known: procgen, sb3")
 
@@ -58,6 +64,10 @@ class PPO(OnPolicyAlgorithm):
 
     def make_optimizer(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, self.config.learning_rate, eps=self.config.adam_epsilon)
+
+    def stops_early(self, metrics: MetricMeans) -> bool:
+        target = self.config.target_kl
+        return target is not None and metrics.compute(self.ranks)["train/approx_kl"] > 1.5 * target
 
     def policy_loss(
         self, log_prob: Float[Tensor, " B"], old_log_prob: Float[Tensor, " B"], advantage: Float[Tensor, " B"]

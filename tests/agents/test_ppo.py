@@ -57,14 +57,35 @@ def test_defaults_are_the_published_ones():
         "value_coef": 0.5, "max_grad_norm": 0.5, "normalise_advantage": True, "normalise_reward": True,
         "timeout_is_terminal": False, "micro_batch": None, "aux_coef": None, "window_streams": 16, "extrinsic": 1.0,
         "bonus_once": False, "bonus_head": False, "bonus_gamma": 0.99, "bonus_episodic": False, "epochs": 3,
-        "minibatches": 8, "clip_range": 0.2, "value_clip": 0.2, "value_loss": "procgen", "adam_epsilon": 1e-5,
+        "anneal_learning_rate": False, "target_kl": None, "minibatches": 8,
+        "clip_range": 0.2, "value_clip": 0.2, "value_loss": "procgen", "adam_epsilon": 1e-5,
     }  # fmt: skip
+
+
+def test_an_annealed_step_size_falls_by_the_frames_that_remain():
+    agent, seen = build(config={"anneal_learning_rate": True, "learning_rate": 8e-3}), []
+    update = agent.update
+    agent.update = lambda *args: (seen.append(agent.policy.optimizer.param_groups[0]["lr"]), update(*args))
+    agent.learn(4 * 6 * N)
+    # an update comes after its rollout: 3, 2, 1 and 0 quarters of training remain; 3 passes of 3 minibatches each
+    assert seen == pytest.approx([rate for rate in (6e-3, 4e-3, 2e-3, 0.0) for _ in range(9)])
+
+
+@pytest.mark.parametrize(("target", "passes"), [(None, 3), (1e9, 3), (1e-9, 1)])
+def test_passes_end_where_the_policy_has_gone_far_enough(target, passes):
+    agent = build(config={"target_kl": target, "learning_rate": 0.05})
+    agent.learn(6 * N)
+    assert agent._n_updates == passes
+    if target == 1e-9:
+        assert agent.metrics["train/approx_kl"] > 1.5 * target
 
 
 def test_registry_and_mistakes():
     assert ALGORITHMS.resolve("ppo") is PPO
     with pytest.raises(UsageError, match="value_loss 'mse'"):
         build(config={"value_loss": "mse"})
+    with pytest.raises(UsageError, match="target_kl=-1"):
+        build(config={"target_kl": -1.0})
 
 
 @pytest.mark.parametrize(("mode", "precision"), [("online", "float32"), ("online", "bfloat16"), ("frozen", "float32")])
