@@ -51,6 +51,7 @@ def all_ids() -> Iterator[tuple[str, str, dict[str, Any]]]:
     for name, game in GAMES.items():
         yield f"Procgen/{game.title}-v0", "envs.procgen.env:Procgen", {"game": name}
     yield "Procgen/CoinRunThemes-v0", "envs.procgen.coinrun_themes:CoinRunThemes", {}
+    yield "Procgen/CoinRunCoin-v0", "envs.procgen.coinrun_coin:CoinRunCoin", {}
     yield "Counting-v0", "envs.counting:Counting", {}
 
 

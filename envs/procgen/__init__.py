@@ -7,6 +7,7 @@ Files in reading order:
 * ``single_levels``   an object a level, where no state can be written
 * ``state``           one env's state read and patched as bytes
 * ``coinrun_themes``  CoinRun with half of its themes held out
+* ``coinrun_coin``    CoinRun with its coin moved
 """
 
 from envs.registration import register_on_import

@@ -272,9 +272,14 @@ class ProcgenVectorEnv(VectorEnv):
             frames = self._respawn(np.flatnonzero(cut))
             levels = {**self._levels(), "prev_level_complete": complete}
         infos = {"final_obs": final, "final_obs_is_previous": first, **levels}
+        infos |= self._final_infos(first & complete)
         infos |= {f"_{key}": ended for key in infos}
         self._steps[ended | complete] = 0  # complete without an end: the next of sequential levels
         return self._opened(np.flatnonzero(ended), frames), truncated, infos
+
+    def _final_infos(self, complete: Array) -> dict[str, Array]:
+        """Infos (N,) of a subclass about the episodes that just ended; ``complete`` (N,) marks solved levels."""
+        return {}
 
     def _opened(self, rows: Array, frames: Array) -> Array:
         """All frames, after changes by a subclass to the levels that ``rows`` just began."""

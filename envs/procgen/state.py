@@ -48,6 +48,8 @@ THEMES = {"wall_theme": 6, "agent_theme": 5, "background_index": 62}
 pink, yellow."""
 AGENT, COIN, SAW, ENEMY, CRATE = 0, 1, 2, 5, 20
 """Types in CoinRun; the coin is a cell of the grid, the others are entities."""
+SPACE, WALL_TOP = 100, 16
+"""Cells of CoinRun's grid: nothing, and the surface of the ground."""
 ENTITY = 31
 """Numbers in an entity: x, y, vx, vy, rx, ry, type, image type, image theme, drawing order, and 21 more."""
 HALF_VIEW = 6.5
@@ -193,6 +195,42 @@ def on_level(blob: bytes, level: int) -> bytes:
     return bytes(out)
 
 
+def grid(blob: bytes) -> Array:
+    """Cells (64, 64) int32 of a CoinRun level, row y = 0 first."""
+    layout = _coinrun(blob)
+    return np.frombuffer(blob, "<i4", layout.shape[0] * layout.shape[1], layout.grid).reshape(layout.shape)
+
+
+def move_coin(blob: bytes, x: int, y: int) -> bytes:
+    """Copy of a CoinRun ``blob`` with its coin in cell (x, y) and nowhere else."""
+    layout = _coinrun(blob)
+    out = bytearray(blob)
+    cells = np.frombuffer(out, "<i4", layout.shape[0] * layout.shape[1], layout.grid).reshape(layout.shape)
+    cells[cells == COIN] = SPACE
+    cells[y, x] = COIN
+    return bytes(out)
+
+
+def agent_x(blob: bytes) -> float:
+    """The agent's x, in cells."""
+    entities = _entities(blob, _coinrun(blob))
+    return float(entities[_agent(entities), :1].view("<f4")[0])
+
+
+def entity_places(blob: bytes, *kinds: int) -> Array:
+    """Centres (K, 2), x and y, of the entities of these types."""
+    entities = _entities(blob, _coinrun(blob))
+    places: Array = entities.view("<f4")[np.isin(entities[:, 6], kinds), :2]
+    return places
+
+
+def _coinrun(blob: bytes) -> Layout:
+    layout = walk(blob)
+    if layout.game != "coinrun":
+        raise UsageError(f"procgen: the ground truth is read in coinrun alone, not in {layout.game}; use coinrun")
+    return layout
+
+
 def _entities(blob: bytes, layout: Layout) -> Array:
     """The entities' numbers (K, 31) as int32."""
     count = layout.num_entities * ENTITY
@@ -220,9 +258,7 @@ def factors(blobs: Sequence[bytes]) -> dict[str, Array]:
 
 
 def _factors_of(blob: bytes) -> dict[str, Any]:
-    layout = walk(blob)
-    if layout.game != "coinrun":
-        raise UsageError(f"procgen: the ground truth is read in coinrun alone, not in {layout.game}; use coinrun")
+    layout = _coinrun(blob)
     entities = _entities(blob, layout)
     motion, kinds, me = entities.view("<f4")[:, :4], entities[:, 6], _agent(entities)
     agent_position = motion[me, :2]

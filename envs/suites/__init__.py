@@ -23,6 +23,8 @@ SUITES = Registry(
         "coinrun-visual": "envs.suites.procgen:COINRUN_VISUAL",
         "coinrun-shifts": "envs.suites.procgen:COINRUN_SHIFTS",
         "coinrun-themes": "envs.suites.procgen:COINRUN_THEMES",
+        "coinrun-coin": "envs.suites.procgen:COINRUN_COIN",
+        "coinrun-coin-random": "envs.suites.procgen:COINRUN_COIN_RANDOM",
         "procgen16": "envs.suites.procgen:PROCGEN16",
         "procgen-maze": "envs.suites.procgen:PROCGEN_MAZE",
         "breakout": "envs.suites.breakout:BREAKOUT",

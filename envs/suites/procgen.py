@@ -118,6 +118,31 @@ def _coinrun_themes(levels: int) -> tuple[Task, ...]:
     )
 
 
+def _coinrun_coin(levels: int) -> tuple[Task, ...]:
+    """The coin is at the end of every training level, as ever; targets have it elsewhere."""
+    return (_coin_task("coinrun-coin", levels, "end", "random"),)
+
+
+def _coinrun_coin_random(levels: int) -> tuple[Task, ...]:
+    """The other direction: the coin is anywhere in training, so that running to the end is not enough."""
+    return (_coin_task("coinrun-coin-random", levels, "random", "end"),)
+
+
+def _coin_task(name: str, levels: int, coin: str, other: str) -> Task:
+    options = {"distribution_mode": "easy", "num_levels": levels, "start_level": 0}
+    source = World("coinrun-coin", {"coin": coin, **options})
+    moved = with_heldout({f"coin-{other}": source.with_options(coin=other)})
+    return Task(
+        env=name,
+        source=source,
+        targets={"heldout": source.with_options(**HELDOUT), **moved},
+        visual_variants=(source,),
+        normalise=GAMES["coinrun"].easy,
+        train_levels=levels,
+        kind="procgen",
+    )
+
+
 def _procgen16(levels: int) -> tuple[Task, ...]:
     tasks = []
     for name, game in GAMES.items():
@@ -141,5 +166,7 @@ COINRUN_THEMES = Suite(
     500,
     _coinrun_themes,
 )
+COINRUN_COIN = Suite("CoinRun easy, the coin at the end: levels that have it elsewhere", 200, _coinrun_coin)
+COINRUN_COIN_RANDOM = Suite("CoinRun easy, the coin anywhere: unseen levels, and at the end", 200, _coinrun_coin_random)
 PROCGEN16 = Suite("all 16 Procgen games, easy: unseen levels", 200, _procgen16)
 PROCGEN_MAZE = Suite("Procgen's maze, easy, for bonuses: unseen levels", 200, _procgen_maze)
