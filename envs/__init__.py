@@ -16,7 +16,7 @@ Files in reading order:
 * ``level_map``         transitions over the cells of a level, for quantities drawn cell by cell
 * ``registration``      their Gymnasium ids
 * ``counting``          an environment whose every pixel, reward and end can be worked out by hand
-* ``procgen``           Procgen batched in C++, its state read and patched; CoinRun with themes split, with its coin moved
+* ``procgen``           Procgen batched in C++, its state read and patched; CoinRun, its themes split, its coin moved
 * ``breakout``          Breakout and two dozen variants
 * ``atari``             Breakout on the Atari 2600, its cartridge's modes as targets (extra ``atari``)
 * ``minigrid``          mazes of rooms, keys and doors, stepped as arrays; and four rooms with a noisy TV

@@ -215,6 +215,11 @@ class AtariBreakoutVectorEnv(BatchedEnv):
         """ball_x, ball_y, paddle_x, bricks_hit, lives (N,), from the console's memory, in its own units."""
         return {name: self.ram[:, at].astype(np.int64) for name, at in RAM.items()} | {"lives": self.lives.copy()}
 
+    def factor_vector(self, rows: Array) -> Array:
+        """The console's ball_x, ball_y, paddle_x, bricks_hit / 256, and lives / 5."""
+        numbers = self.ram[rows][:, list(RAM.values())] / 256
+        return np.column_stack([numbers, self.lives[rows] / 5]).astype(np.float32)
+
     def scripted(self) -> Array:
         """Keep the paddle under the ball."""
         away = self.ram[:, RAM["ball_x"]].astype(int) - self.ram[:, RAM["paddle_x"]] - 8

@@ -106,6 +106,10 @@ class CountingVectorEnv(BatchedEnv):
         """The rewarded action."""
         return self.target(self.level, self.time)
 
+    def factor_vector(self, rows: Array) -> Array:
+        """The rewarded action, one-hot."""
+        return np.eye(self.num_actions, dtype=np.float32)[self.target(self.level[rows], self.time[rows])]
+
     def factors(self) -> dict[str, Array]:
         return {"target": self.target(self.level, self.time), "time": self.time.copy()}
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]
 Space: TypeAlias = gym.Space[Any]
-IMAGE, STATE, FEATURES = "image", "state", "features"
-"""Keys of an observation: pixels or codes; a vector; what a frozen representation made of a frame."""
+IMAGE, STATE, FEATURES, FACTORS = "image", "state", "features", "factors"
+"""Keys of an observation: pixels or codes; a vector; what a frozen representation made of a frame; the ground truth."""
 V = TypeVar("V")
 
 

@@ -29,6 +29,8 @@ class World:
     """Keyword arguments of its class."""
     frames: int = 1
     """Frames stacked in the channels of an image; 1: none."""
+    factors: bool = False
+    """Add the observation "factors": the ground truth as a vector (``envs.wrappers.factors``)."""
 
     def make(self, num_envs: int, seed: int, first: int = 0) -> VectorEnv[Any, Any, Any]:
         """Build the vector env.
@@ -51,6 +53,10 @@ class World:
         env: VectorEnv[Any, Any, Any] = cls(num_envs=num_envs, seed=seed, **self.options)
         if first and by_counter:
             env.first_env = first  # type: ignore[attr-defined]
+        if self.factors:
+            from envs.wrappers.factors import FactorsVectorEnv
+
+            env = FactorsVectorEnv(env)
         if self.frames == 1:
             return env
         from envs.wrappers.frame_stack import StackedVectorEnv
@@ -64,6 +70,10 @@ class World:
     def stacked(self, frames: int) -> World:
         """The same environment with so many frames in the channels."""
         return replace(self, frames=frames)
+
+    def with_factors(self) -> World:
+        """The same environment with its true factors as the observation "factors"."""
+        return replace(self, factors=True)
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,8 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
     """Per-step infos worth a chart -> (name of the metric, summary over a rollout): "distinct", the number of
     different values since the start; "final", the mean over finished episodes of an episode's last value; "mean" over
     all steps."""
+    keep_final_factors: bool = False
+    """Add ``final_factors`` (N, D), those of the final states, to the infos of steps that end an episode."""
     first_env: int = 0
     """Number of the first env among those of one seed, where several processes hold some each; set before a reset."""
 
@@ -149,6 +151,18 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         """Ground truth behind the current frames, (N, ...) each: targets for probes."""
         return {}
 
+    def factor_vector(self, rows: Array) -> Array:
+        """What decides the task, (n, D) float32 of ``rows``, for ``envs.wrappers.factors``: no NaN, about unit range.
+
+        D is the same for all variants.
+        """
+        raise UsageError(f"{self.name} cannot tell its true factors as a vector; leave factors out")
+
+    @property
+    def factor_size(self) -> int:
+        """D of ``factor_vector``."""
+        return int(self.factor_vector(self.rows[:1]).shape[1])
+
     # draws --------------------------------------------------------------------------------------------------------
 
     def step_bits(self, rows: Array, tag: int) -> Array:
@@ -226,6 +240,10 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         for position, i in enumerate(rows):
             final_obs[i] = _row(final_batch, position)
         infos = {"final_obs": final_obs, "prev_level_seed": self.level.copy(), **self._final_infos(rows)}
+        if self.keep_final_factors:
+            vectors = self.factor_vector(rows)
+            infos["final_factors"] = np.zeros((self.num_envs, vectors.shape[1]), np.float32)
+            infos["final_factors"][rows] = vectors
         self._begin_episodes(rows)
         infos["level_seed"] = self.level.copy()
         return infos | {f"_{key}": ended for key in infos}

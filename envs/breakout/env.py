@@ -321,6 +321,10 @@ class BreakoutVectorEnv(BatchedEnv):
         state |= {"live": self.live.copy(), "paddle_x": self.paddle[:, 0].copy(), "paddle_y": self.paddle[:, 1].copy()}
         return state | {name: getattr(self, name).copy() for name in ("bricks", "lives", "speed")}
 
+    def factor_vector(self, rows: Array) -> Array:
+        """Entities, as mode "entities" gives them, whatever the mode."""
+        return entities(self.board, rows)
+
     # state --------------------------------------------------------------------------------------------------------
 
     def get_state(self) -> dict[str, Array]:

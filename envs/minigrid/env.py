@@ -22,6 +22,7 @@ import numpy as np
 import envs.minigrid.rules as cells
 from envs.counter_rng import counter_hash, mix
 from envs.level_map import LevelTransitions
+from envs.minigrid.factor_vector import factor_vector
 from envs.minigrid.level_map import TILE, level_map
 from envs.minigrid.levels import FAMILIES, LADDER
 from envs.minigrid.renderer import AGENT, FRAME, LIT, PALETTES, frame_shape, paint, tile_table
@@ -321,6 +322,10 @@ class MiniGridVectorEnv(BatchedEnv):
         x, y = infos["agent_pos"].T
         doors = cells.OPEN[self.grid].sum(axis=1)
         return {"x": x, "y": y, "direction": infos["agent_dir"], "carrying": infos["carrying"], "open_doors": doors}
+
+    def factor_vector(self, rows: Array) -> Array:
+        """The map around the agent with nothing hidden, see ``envs.minigrid.factor_vector``."""
+        return factor_vector(self.grid[rows], self.cell[rows], self.direction[rows], self.carrying[rows], self.height)
 
     def scripted(self) -> Array:
         """Next action on a shortest path; UsageError for ObstructedMaze, and where ``actions`` lacks one it needs."""

@@ -6,6 +6,7 @@ Files in reading order:
 * ``env``             the vector env and the single env
 * ``single_levels``   an object a level, where no state can be written
 * ``state``           one env's state read and patched as bytes
+* ``factor_vector``   CoinRun's factors as a vector
 * ``coinrun_themes``  CoinRun with half of its themes held out
 * ``coinrun_coin``    CoinRun with its coin moved
 """

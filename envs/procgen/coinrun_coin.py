@@ -20,7 +20,7 @@ import numpy as np
 
 from envs.counter_rng import below, counter_hash
 from envs.procgen.env import ProcgenEnv, ProcgenVectorEnv
-from envs.procgen.state import COIN, CRATE, ENEMY, SAW, SPACE, WALL_TOP, agent_x, entity_places, grid, move_coin
+from envs.procgen.state import COIN, CRATE, ENEMY, SAW, SOLID, SPACE, WALL_TOP, agent_x, entity_places, grid, move_coin
 from envs.registry import UsageError, did_you_mean
 from envs.spaces import Array
 
@@ -30,8 +30,6 @@ FIRST_COLUMN = 5
 SPEED, LOOK_EVERY = 0.5, 4
 """Cells a step, and steps between two looks at an agent that may have arrived."""
 NEVER = 2**31
-SOLID = (15, WALL_TOP, 17, 18)
-"""Ground, its surface, lava, its surface."""
 _PLACE = 7001  # tag of the draw
 
 

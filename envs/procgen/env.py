@@ -27,6 +27,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from envs.named_levels import ResetRequest
+from envs.procgen.factor_vector import SIZE, CoinRunFactors
 from envs.procgen.games import GAMES, Options
 from envs.procgen.single_levels import SingleLevels
 from envs.procgen.state import factors, on_level
@@ -135,6 +136,9 @@ class ProcgenVectorEnv(VectorEnv):
         self._spawner: Any = None
         self._template = b""
         self._named = False
+        self._factors: CoinRunFactors | None = None
+        self.keep_final_factors = False
+        """Add ``final_factors`` to the infos of episodes whose final state is known."""
         self._buffer: bytearray | None = None
         self._frames: Array = np.zeros((self.num_envs, 64, 64, 3), np.uint8)
         self._steps: Array = np.zeros(self.num_envs, np.int64)
@@ -182,6 +186,7 @@ class ProcgenVectorEnv(VectorEnv):
             frames = self._respawn(rows)
         else:
             frames = self._begin_all(seed)
+        self._forget(rows)
         self._frames = self._opened(rows, frames)
         self._steps[rows] = 0
         return self._frames, {"level_seed": self._levels()["level_seed"], "_level_seed": request.mask}
@@ -256,7 +261,9 @@ class ProcgenVectorEnv(VectorEnv):
         if first.any() or cut.any():
             frames, truncated, infos = self._end_episodes(frames, first, cut)
         elif self.options.use_sequential_levels:  # a new level in the same episode starts the game's clock anew
-            self._steps[self._levels()["prev_level_complete"]] = 0
+            begun = self._levels()["prev_level_complete"]
+            self._steps[begun] = 0
+            self._forget(np.flatnonzero(begun))
         self._frames = frames
         return frames, reward, first & ~truncated, truncated, infos
 
@@ -268,13 +275,15 @@ class ProcgenVectorEnv(VectorEnv):
         final = np.full(self.num_envs, None, object)
         for i in np.flatnonzero(ended):
             final[i] = (self._frames if first[i] else frames)[i].copy()
+        own = self._final_infos(first & complete) | self._final_factors(cut)
         if cut.any():
             frames = self._respawn(np.flatnonzero(cut))
             levels = {**self._levels(), "prev_level_complete": complete}
         infos = {"final_obs": final, "final_obs_is_previous": first, **levels}
-        infos |= self._final_infos(first & complete)
+        infos |= own
         infos |= {f"_{key}": ended for key in infos}
         self._steps[ended | complete] = 0  # complete without an end: the next of sequential levels
+        self._forget(np.flatnonzero(ended | complete))
         return self._opened(np.flatnonzero(ended), frames), truncated, infos
 
     def _final_infos(self, complete: Array) -> dict[str, Array]:
@@ -367,6 +376,7 @@ class ProcgenVectorEnv(VectorEnv):
 
     def show(self, blobs: list[bytes]) -> Array:
         """Take over ``blobs`` of an env of the same game, one for each env; all frames."""
+        self._forget(np.arange(self.num_envs))
         self._games.callmethod("set_state", blobs)
         return self._games.observe()[1]["rgb"]
 
@@ -375,6 +385,39 @@ class ProcgenVectorEnv(VectorEnv):
         if self.options.game != "coinrun":
             raise UsageError(f"procgen: factors are read in coinrun alone, not in {self.options.game}; use coinrun")
         return factors(self.blobs())
+
+    @property
+    def factor_size(self) -> int:
+        """Numbers of ``factor_vector``."""
+        self._check_factors()
+        return SIZE
+
+    def factor_vector(self, rows: Array) -> Array:
+        """What decides the task, (n, D) float32 of ``rows``, as ``envs.procgen.factor_vector`` lists it; CoinRun only.
+
+        0.2 ms an env, because Procgen has to write its state.
+        """
+        self._check_factors()
+        if self._factors is None:
+            self._factors = CoinRunFactors(self.num_envs)
+        return self._factors.read(rows, [self._get(self._games, row) for row in rows.tolist()])
+
+    def _check_factors(self) -> None:
+        if self.options.game != "coinrun" or not self.exact_state:
+            raise UsageError("procgen: factors are read in coinrun alone, and not with use_generated_assets")
+
+    def _forget(self, rows: Array) -> None:
+        """Note that other levels are shown in ``rows``."""
+        if self._factors is not None:
+            self._factors.forget(rows)
+
+    def _final_factors(self, cut: Array) -> dict[str, Array]:
+        """Factors of the final states of ``cut`` rows, (N, D), where they are wanted."""
+        if not (self.keep_final_factors and cut.any()):
+            return {}
+        vectors, rows = np.zeros((self.num_envs, SIZE), np.float32), np.flatnonzero(cut)
+        vectors[rows] = self.factor_vector(rows)
+        return {"final_factors": vectors}
 
     def _settings(self) -> dict[str, Any]:
         """Options that two objects must share for the state of one to be a state of the other."""
@@ -415,6 +458,7 @@ class ProcgenVectorEnv(VectorEnv):
         ends = np.cumsum(state["lengths"])
         data = np.ascontiguousarray(state["blob"]).tobytes()
         self._games.callmethod("set_state", [data[e - n : e] for e, n in zip(ends, state["lengths"], strict=True)])
+        self._forget(np.arange(self.num_envs))
         self.seed, self._named = int(state["seed"]), bool(state.get("named", False))
         self._steps = np.array(state["steps"], np.int64)
         self._frames = np.array(state["frames"], np.uint8)

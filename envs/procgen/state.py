@@ -48,8 +48,10 @@ THEMES = {"wall_theme": 6, "agent_theme": 5, "background_index": 62}
 pink, yellow."""
 AGENT, COIN, SAW, ENEMY, CRATE = 0, 1, 2, 5, 20
 """Types in CoinRun; the coin is a cell of the grid, the others are entities."""
-SPACE, WALL_TOP = 100, 16
-"""Cells of CoinRun's grid: nothing, and the surface of the ground."""
+SPACE, WALL_TOP, LAVA = 100, 16, (17, 18)
+"""Cells of CoinRun's grid: nothing, the surface of the ground, lava."""
+SOLID = (15, WALL_TOP, *LAVA)
+"""Cells that are ground or lava."""
 ENTITY = 31
 """Numbers in an entity: x, y, vx, vy, rx, ry, type, image type, image theme, drawing order, and 21 more."""
 HALF_VIEW = 6.5
@@ -215,6 +217,19 @@ def agent_x(blob: bytes) -> float:
     """The agent's x, in cells."""
     entities = _entities(blob, _coinrun(blob))
     return float(entities[_agent(entities), :1].view("<f4")[0])
+
+
+def entities_of(blob: bytes) -> Array:
+    """Numbers (K, 31) int32 of all entities of a CoinRun ``blob``, whose layout up to there is not checked."""
+    fields = _after_generator(blob, _after_generator(blob, 8 + len("coinrun") + 17 * 4))
+    (count,) = struct.unpack_from("<i", blob, fields + 16 * 4)
+    return np.frombuffer(blob, "<i4", count * ENTITY, fields + 17 * 4).reshape(count, ENTITY)
+
+
+def tail_of(blob: bytes) -> tuple[int, int, int]:
+    """Has support, on a crate, facing right, 0 or 1 each, of a CoinRun ``blob``."""
+    support, right, crate = struct.unpack_from("<3i", blob, len(blob) - 24)
+    return support, crate, right
 
 
 def entity_places(blob: bytes, *kinds: int) -> Array:

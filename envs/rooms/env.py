@@ -242,6 +242,23 @@ class RoomsVectorEnv(BatchedEnv):
             "hue": np.where(present, self.scene.hue[:, :OBJECTS], -1),
         }
 
+    def factor_vector(self, rows: Array) -> Array:
+        """The agent's x, y / 2.3; cos and sin of its heading; 5 numbers an object, the goal first.
+
+        Object: 1 where there is one; its centre from the agent, ahead and to the left, / 2.3; the distance at which it
+        is touched; 1 for the goal.
+        """
+        present = self.scene.shape[rows, :OBJECTS] > 0
+        away = self.scene.place[rows, :OBJECTS].astype(np.float64) - self.agent[rows][:, None]
+        ahead = _direction(self.heading[rows])[:, None]
+        along, left = (away * ahead).sum(axis=2), ahead[..., 0] * away[..., 1] - ahead[..., 1] * away[..., 0]
+        is_goal = np.arange(OBJECTS) == self.goal[rows, None]
+        numbers = np.stack([np.ones_like(along), along / FENCE, left / FENCE, self._reach(rows), is_goal], axis=2)
+        numbers = np.where(present[..., None], numbers, 0)
+        order = np.argsort(~is_goal, axis=1, kind="stable")
+        numbers = np.take_along_axis(numbers, order[..., None], axis=1).reshape(len(rows), -1)
+        return np.concatenate([self.agent[rows] / FENCE, ahead[:, 0], numbers], axis=1).astype(np.float32)
+
     def scripted(self) -> Array:
         """Actions that face the direction whose next step is nearest to the goal, others repelling, then walk."""
         headings = np.broadcast_to(np.arange(HEADINGS), (self.num_envs, HEADINGS))

@@ -223,6 +223,21 @@ class SpritesVectorEnv(BatchedEnv):
             truth |= {"shape": self.kind[:, 1:, 0].copy(), "colour": self.kind[:, 1:, 1].copy()}
         return truth
 
+    def factor_vector(self, rows: Array) -> Array:
+        """The agent's x, y less 32, / 32; the distance of touch / 10; the target's x and y from the agent / 32.
+
+        Then 3 numbers for each of 5 distractors, the nearest first: 1 where there is one, and x and y as the target's.
+        """
+        away = (self.place[rows] - self.agent[rows][:, None]) / (SIDE / 2)
+        order = np.argsort((away[:, 1:] ** 2).sum(axis=2), axis=1, kind="stable")[..., None]
+        others = np.take_along_axis(away[:, 1:], order, axis=1)
+        slots = np.zeros((len(rows), MOST, 3))
+        slots[:, : self.distractors, 0] = 1
+        slots[:, : self.distractors, 1:] = others
+        reach = np.full((len(rows), 1), self.reach / 10)
+        parts = [self.agent[rows] / (SIDE / 2) - 1, reach, away[:, 0], slots.reshape(len(rows), -1)]
+        return np.concatenate(parts, axis=1).astype(np.float32)
+
     def scripted(self) -> Array:
         """Actions that lead nearest to the target, distractors repelling."""
         after = np.stack([self._moved(way) for way in MOVES], axis=1)
