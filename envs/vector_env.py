@@ -152,9 +152,9 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         return {}
 
     def factor_vector(self, rows: Array) -> Array:
-        """What decides the task, (n, D) float32 of ``rows``, for ``envs.wrappers.factors``: no NaN, about unit range.
+        """Factors that decide the task, (n, D) float32 of ``rows``: no NaN, about unit range.
 
-        D is the same for all variants.
+        ``envs.wrappers.factors`` makes them an observation. D is the same for all variants.
         """
         raise UsageError(f"{self.name} cannot tell its true factors as a vector; leave factors out")
 

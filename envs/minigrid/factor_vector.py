@@ -1,4 +1,4 @@
-"""What decides a MiniGrid task as a vector: the map around the agent, turned as the agent is, with nothing hidden.
+"""Factors of a MiniGrid task as a vector: the map around the agent, turned as the agent is, with nothing hidden.
 
 ====  ===================================================================================
 1352  13 x 13 cells around the agent, the one ahead above it, 8 numbers each: wall, closed door,

@@ -393,9 +393,9 @@ class ProcgenVectorEnv(VectorEnv):
         return SIZE
 
     def factor_vector(self, rows: Array) -> Array:
-        """What decides the task, (n, D) float32 of ``rows``, as ``envs.procgen.factor_vector`` lists it; CoinRun only.
+        """Factors that decide the task, (n, D) float32 of ``rows``; CoinRun only.
 
-        0.2 ms an env, because Procgen has to write its state.
+        ``envs.procgen.factor_vector`` lists them. 0.2 ms an env, because Procgen has to write its state.
         """
         self._check_factors()
         if self._factors is None:

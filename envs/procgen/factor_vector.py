@@ -1,4 +1,4 @@
-"""What decides CoinRun as a vector of 71 numbers, read from the states of many envs at once.
+"""Factors of CoinRun as a vector of 71 numbers, read from the states of many envs at once.
 
 ===  =======================================================================================
  4   the agent's place within its cell, x and y, less a half; its vx / 0.5 and vy / 1.5

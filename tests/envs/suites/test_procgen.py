@@ -24,7 +24,7 @@ def test_coinrun_changes_one_thing_a_target():
     base = {"game": "coinrun", "distribution_mode": "easy", "num_levels": 20, "start_level": 0}
     assert task.source.options == base
     assert {name: world.options for name, world in task.targets.items()} == {
-        "heldout": {**base, "start_level": 10**6, "num_levels": 10**5},
+        "heldout": {**base, "start_level": 2 * 10**6, "num_levels": 10**5},
         "no-backgrounds": {**base, "use_backgrounds": False},
         "monochrome": {**base, "use_monochrome_assets": True},
         "no-backgrounds+monochrome": {**base, "use_backgrounds": False, "use_monochrome_assets": True},
@@ -55,7 +55,7 @@ def test_coinrun_shifts_has_every_shift_on_both_kinds_of_levels():
     for name in SHIFTS:
         assert task.targets[name].name == "shifted"
         assert task.targets[name].options == {"env_name": "procgen", "shift": name, **plain.source.options}
-        assert task.targets[f"{name}/heldout"].options["start_level"] == 10**6
+        assert task.targets[f"{name}/heldout"].options["start_level"] == 2 * 10**6
     assert task.same_state_targets == SHIFTS
 
 

@@ -153,9 +153,8 @@ def test_coinrun_gives_the_final_factors_or_those_before():
     before, _ = limited.reset()
     free.reset()
     ended, first, cut = 0, np.ones(6, bool), 0
-    for (seen, _, terminated, truncated, infos), other in zip(
-        play(limited, 180, 0, RUN), play(free, 180, 0, RUN), strict=True
-    ):
+    both = zip(play(limited, 180, 0, RUN), play(free, 180, 0, RUN), strict=True)
+    for (seen, _, terminated, truncated, infos), other in both:
         for i in np.flatnonzero(terminated | truncated):
             assert infos["final_obs_is_previous"][i] == terminated[i]
             # the game shows no final state; our own limit leaves the one that the free env goes on from
