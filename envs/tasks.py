@@ -121,12 +121,19 @@ class Task:
         def moved(world: World) -> World:
             return world.with_options(**training.options) if _is_on(world, published) else world
 
+        return replace(self._changed(moved), train_levels=training.count)
+
+    def with_factors(self) -> Task:
+        """The same task with the true factors as an observation, wherever it is played."""
+        return self._changed(World.with_factors)
+
+    def _changed(self, change: Callable[[World], World]) -> Task:
+        """The same task in changed environments."""
         return replace(
             self,
-            source=moved(self.source),
-            targets={split: moved(world) for split, world in self.targets.items()},
-            visual_variants=tuple(map(moved, self.visual_variants)),
-            train_levels=training.count,
+            source=change(self.source),
+            targets={split: change(world) for split, world in self.targets.items()},
+            visual_variants=tuple(map(change, self.visual_variants)),
         )
 
 

@@ -12,11 +12,9 @@ from typing import Any
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from envs.spaces import EnvSpec
+from envs.spaces import FACTORS, EnvSpec
 from envs.steps import Obs
 from representations.base import Representation, State
-
-FACTORS = "factors"
 
 
 class Oracle(Representation):

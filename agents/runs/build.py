@@ -12,14 +12,14 @@ from agents.policy import PRECISIONS, Precision
 from agents.runs.config import RunConfig, parse_bonuses, training_set
 from envs.registry import UsageError
 from envs.rng_streams import stream_seed
-from envs.spaces import EnvSpec, keyed_space
+from envs.spaces import FACTORS, EnvSpec, keyed_space
 from envs.suites import build
 from envs.tasks import Task, World
 from envs.wrappers.sb3 import Sb3VecEnv
 from intrinsic import BONUSES
 from intrinsic.base import IntrinsicBonus
 from representations import REPRESENTATIONS
-from representations.base import Representation
+from representations.base import Representation, Unfit
 from representations.standardise import Standardised
 from representations.wrappers import AppendVectors, FeatureStack
 
@@ -43,7 +43,12 @@ class EnvSpecs:
     def of(self, world: World, discount: float = EnvSpec.discount) -> EnvSpec:
         """Observations and actions of ``world`` as an agent with this discount sees them."""
         if repr(world) not in self._spaces:
-            env = Sb3VecEnv(world.make(1, 0))
+            try:
+                env = Sb3VecEnv(world.make(1, 0))
+            except UsageError as error:
+                if world.factors:
+                    raise Unfit(str(error)) from None
+                raise
             self._spaces[repr(world)] = keyed_space(env.observation_space), env.action_space
             env.close()
         return EnvSpec(*self._spaces[repr(world)], discount, world.frames)
@@ -76,7 +81,14 @@ def find_task(config: RunConfig) -> Task:
     tasks = {task.env: task for task in build(config.suite, config.train_levels)}
     if config.env not in tasks:
         raise UsageError(f"suite '{config.suite}' has no task '{config.env}'; it has: {', '.join(tasks)}")
-    return tasks[config.env].on_levels(training_set(config))
+    task = tasks[config.env].on_levels(training_set(config))
+    return task.with_factors() if _reads_factors(config.repr) else task
+
+
+def _reads_factors(name: str) -> bool:
+    """True for a representation whose class asks for the true factors; one that decides its keys later does not."""
+    keys = REPRESENTATIONS.resolve(name).keys
+    return isinstance(keys, tuple) and FACTORS in keys
 
 
 def encoder_world(config: RunConfig, task: Task) -> World:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from agents import checkpoint
+from agents.runs.build import find_task
 from agents.runs.callback import Preempted
 from agents.runs.trackers import Tracker
 from tests.agents.runs.tools import (
@@ -152,3 +153,19 @@ def test_frozen_and_fine_tuned_features_are_standardised_and_saved(name, mode, s
 def test_online_features_are_as_they_are(tmp_path):
     agent = train_here(tmp_path, run_config("cnn", steps=128))
     assert not any(key.endswith("divisor") for key in agent.policy.state_dict())
+
+
+def test_an_oracle_gets_the_factors_in_training_and_evaluation(tmp_path):
+    agent = train_here(tmp_path, run_config("oracle", suite="rooms", steps=128))
+    world = find_task(run_config("oracle", suite="rooms")).source
+    assert world.factors
+    numbers = world.make(1, 0).single_observation_space["factors"].shape[0]
+    # the factors, 7 numbers of the pose and 6 of the goal
+    assert agent.policy.state_dict()["hidden.0.weight"].shape == (256, numbers + 7 + 6)
+    with open(the_run(tmp_path) / "eval.csv", newline="") as handle:
+        assert {row["split"] for row in csv.DictReader(handle)} >= {"train", "heldout", "moving"}
+
+
+def test_only_what_reads_factors_gets_them():
+    assert not find_task(run_config("random", suite="rooms")).source.factors
+    assert all(world.factors for world in find_task(run_config("oracle", suite="sprites")).splits().values())

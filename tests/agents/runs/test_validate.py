@@ -86,3 +86,12 @@ def test_a_command_builds_each_run_once(built, tmp_path, monkeypatch, capsys):
     assert main(argv) == 0
     assert "finished before" in capsys.readouterr().out
     assert [name for name in built[len(before) :] if name != "CountingVectorEnv1"] == ["Cnn"]  # the check of the plan
+
+
+def test_an_oracle_is_left_out_where_factors_cannot_be_told(monkeypatch):
+    def refuse(self, rows):
+        raise UsageError("counting: no factors; leave factors out")
+
+    monkeypatch.setattr(CountingVectorEnv, "factor_vector", refuse)
+    refused = PartsStore().validate([run_config("oracle"), run_config("cnn")])
+    assert refused == {"oracle": "counting: no factors; leave factors out"}
