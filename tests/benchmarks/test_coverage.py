@@ -38,7 +38,7 @@ def test_simulated_returns_have_the_mean_and_the_shares_of_their_scenario():
     assert values.var() == pytest.approx(100 * 0.73 * 0.27 / 4, rel=0.05)  # four repetitions, all independent
 
 
-def test_effects_that_share_a_part_have_unit_variance_and_that_correlation():
+def test_effects_that_share_a_part_have_unit_variance_and_correlation():
     simulator = Simulator(np.random.default_rng(1), SCENARIOS[0], (4000, 3, 20), 1)
     shared = simulator.normal(3)
     mixed = simulator.mixed(shared, 0.7)
