@@ -36,9 +36,9 @@ from envs.level_sets import HELDOUT, LevelRange, training_levels
 from envs.registry import UsageError
 from envs.tasks import Task, World
 
-FIXED, NOISY = "fixed", "noisy"
 Method = Literal["fixed", "noisy"]
-METHODS: tuple[Method, ...] = (FIXED, NOISY)
+FIXED: Method = "fixed"
+NOISY: Method = "noisy"
 SCRIPTED, HELD_STEPS = 0.7, 8
 """Probability with which ``noisy`` does as ``fixed`` does, and the steps for which it stays at that."""
 COLUMNS = (
@@ -199,7 +199,7 @@ def write_pair(experiment: Path, task: Task, args: Args, pair: int) -> None:
     seeds = range(pair * args.seeds, (pair + 1) * args.seeds)
     sets = {seed: training_levels(task.env, seed, args.train_levels) for seed in seeds}
     heldout = heldout_set(args, pair)
-    for method in METHODS:
+    for method in (FIXED, NOISY):
         for seed in seeds:
             path = experiment / "runs" / f"{task.env}-{method}-s{seed}"
             if (path / "done").exists():
@@ -278,7 +278,7 @@ def reported(experiment: Path) -> Iterator[tuple[str, Interval]]:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """How often each interval covers 0, its mean and its mean width."""
+    """Number of pairs whose interval covers 0, mean estimate and mean width, for each quantity."""
     from benchmarks.reporting import layout
 
     lines = []

@@ -39,7 +39,7 @@ _OTHER_HALF = "the other half"
 
 @dataclass(frozen=True)
 class Args:
-    """How often a report calls two halves of one method's seeds different."""
+    """Two halves of one method's seeds as two methods: the fraction of splits that a report calls different."""
 
     experiment: cli.Experiment
     """Experiment directory with one method and at least twice ``--size`` seeds."""
@@ -99,7 +99,7 @@ def compare_halves(cell: Cell, args: Args) -> list[dict[str, Any]]:
     rng = np.random.default_rng(0)
     orders = [rng.permutation(len(cell.runs))[: 2 * args.size] for _ in range(args.splits)]
     plain = [comparisons(cell, order, args.size) for order in orders]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for outcome in plain[0]:
         spread = seed_spread(cell, plain[0][outcome])
         shift = args.shift or detectable_shift(spread, args.size)
@@ -107,8 +107,14 @@ def compare_halves(cell: Cell, args: Args) -> list[dict[str, Any]]:
         width = np.mean([split[outcome].difference.high - split[outcome].difference.low for split in plain])
         rows.append(
             {
-                **{"task": cell.env, "method": cell.label, "outcome": outcome, "seeds": len(cell.runs)},
-                **{"size": args.size, "splits": args.splits, "mean_width": float(width), "shift": shift},
+                **{"task": cell.env, "method": cell.label, "outcome": outcome},
+                **{
+                    "seeds": len(cell.runs),
+                    "size": args.size,
+                    "splits": args.splits,
+                    "mean_width": float(width),
+                    "shift": shift,
+                },
                 "called_different": called_different(split[outcome] for split in plain),
                 "stated_power": power(shift, spread, args.size),
                 "shift_found": called_different(shifted),

@@ -1,4 +1,4 @@
-"""Aggregates and intervals over runs and tasks, in plain NumPy.
+"""Interval, the one result of every estimate, and aggregates over runs and tasks, in plain NumPy.
 
 After Agarwal et al. 2021 ("Deep RL at the edge of the statistical precipice"; their library is rliable).
 
@@ -9,18 +9,14 @@ Scores are matrices (N runs, M tasks), normalised first where tasks differ in sc
     optimality gap   gamma - E[min(score, gamma)], gamma = 1: shortfall from the good score, lower is better
     P(X > Y)         mean over tasks of the fraction of run pairs in which X wins, a tie counting one half
 
-Intervals are percentile bootstraps that resample runs with replacement *within each task*: they speak about new seeds
-on these tasks, not about new tasks. One run has no spread between seeds; its interval has zero width and
-``Interval.usable`` is False. The spread over *episodes* of one run is another quantity and is labelled so.
-
-Differs from rliable: draws come from a generator seeded here (theirs ignores ``random_state``); 10,000 resamples.
+Differs from rliable: no bootstrap; the intervals are those of ``several_tasks``, which hold with few seeds.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -29,9 +25,6 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[np.float64]
 Aggregate = Callable[[Array], Array]
 Over = Literal["seeds", "levels", "seeds and levels", "episodes"]
-
-RESAMPLES = 10_000
-_BLOCK_NUMBERS = 2_000_000  # resampled numbers held at once: 16 MB
 
 
 @dataclass(frozen=True)
@@ -109,95 +102,6 @@ def probability_of_improvement(x: Array, y: Array) -> Array:
     return ((first > second) + 0.5 * (first == second)).mean(axis=(-3, -2, -1))
 
 
-def _interval(
-    estimate: float,
-    draw: Callable[[np.random.Generator, int], Array],
-    numbers: int,
-    over: Over,
-    n: int,
-    resamples: int,
-    seed: int,
-) -> Interval:
-    """95% percentile interval of ``draw(rng, count) -> (count,)``, in blocks so that memory stays bounded."""
-    rng = np.random.default_rng(seed)
-    block = max(1, min(resamples, _BLOCK_NUMBERS // numbers))
-    samples = [draw(rng, min(block, resamples - start)) for start in range(0, resamples, block)]
-    low, high = np.percentile(np.concatenate(samples), [2.5, 97.5])
-    return Interval(estimate, float(low), float(high), over, n)
-
-
-def _rows(rng: np.random.Generator, count: int, matrix: Array) -> NDArray[np.int64]:
-    """Row numbers (count, N, M): every task draws its own N runs, with replacement."""
-    return rng.integers(0, len(matrix), size=(count, *matrix.shape))
-
-
-def over_seeds(
-    scores: ArrayLike, aggregate: Aggregate = mean, *, resamples: int = RESAMPLES, seed: int = 0
-) -> Interval:
-    """Stratified bootstrap interval of an aggregate of ``scores`` (N runs, M tasks).
-
-    ``aggregate`` maps (..., N, M) to (...): one of this module's, or your own.
-    """
-    array = matrix(scores)
-    tasks = np.arange(array.shape[1])
-
-    def draw(rng: np.random.Generator, count: int) -> Array:
-        return aggregate(array[_rows(rng, count, array), tasks])
-
-    return _interval(float(aggregate(array)), draw, array.size, "seeds", len(array), resamples, seed)
-
-
-def paired_difference(
-    first: ArrayLike, second: ArrayLike, aggregate: Aggregate = mean, *, resamples: int = RESAMPLES, seed: int = 0
-) -> Interval:
-    """Interval of aggregate(first) - aggregate(second), both (N, M), where row n of both is the *same* agent.
-
-    The generalisation gap: one agent's training score minus its held-out score. Both take the same resampled rows,
-    so what lifts or sinks an agent on both splits cancels.
-    """
-    a, b = matrix(first), matrix(second)
-    if a.shape != b.shape:
-        raise ValueError(f"paired scores must have one shape, got {a.shape} and {b.shape}")
-    tasks = np.arange(a.shape[1])
-
-    def draw(rng: np.random.Generator, count: int) -> Array:
-        rows = _rows(rng, count, a)
-        return aggregate(a[rows, tasks]) - aggregate(b[rows, tasks])
-
-    estimate = float(aggregate(a) - aggregate(b))
-    return _interval(estimate, draw, 2 * a.size, "seeds", len(a), resamples, seed)
-
-
-def independent_difference(
-    first: ArrayLike, second: ArrayLike, aggregate: Aggregate = mean, *, resamples: int = RESAMPLES, seed: int = 0
-) -> Interval:
-    """Interval of aggregate(first) - aggregate(second) for two methods, (N, M) and (K, M): seeds are not paired."""
-    a, b = same_tasks(first, second)
-    tasks = np.arange(a.shape[1])
-
-    def draw(rng: np.random.Generator, count: int) -> Array:
-        return aggregate(a[_rows(rng, count, a), tasks]) - aggregate(b[_rows(rng, count, b), tasks])
-
-    estimate = float(aggregate(a) - aggregate(b))
-    return _interval(estimate, draw, a.size + b.size, "seeds", min(len(a), len(b)), resamples, seed)
-
-
-def improvement(x: ArrayLike, y: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """Interval of P(X > Y), ``x`` (N, M) and ``y`` (K, M); the two methods are resampled independently.
-
-    A gain may be claimed when the lower end is above 0.5.
-    """
-    a, b = same_tasks(x, y)
-    tasks = np.arange(a.shape[1])
-
-    def draw(rng: np.random.Generator, count: int) -> Array:
-        return probability_of_improvement(a[_rows(rng, count, a), tasks], b[_rows(rng, count, b), tasks])
-
-    numbers = len(a) * b.size
-    estimate = float(probability_of_improvement(a, b))
-    return _interval(estimate, draw, numbers, "seeds", min(len(a), len(b)), resamples, seed)
-
-
 def same_tasks(first: ArrayLike, second: ArrayLike) -> tuple[Array, Array]:
     """Two methods' scores (N, M) and (K, M).
 
@@ -208,15 +112,3 @@ def same_tasks(first: ArrayLike, second: ArrayLike) -> tuple[Array, Array]:
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"both methods need the same tasks, got {a.shape[1]} and {b.shape[1]}")
     return a, b
-
-
-def over_episodes(returns: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """Interval of ONE agent's mean return, from its episodes (E,): it says nothing about other seeds."""
-    episodes = np.asarray(returns, dtype=np.float64)[:, None]
-    return replace(over_seeds(episodes, resamples=resamples, seed=seed), over="episodes")
-
-
-def episode_difference(first: ArrayLike, second: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """Difference of two mean returns from their episodes (E,) and (F,), resampled independently."""
-    a, b = (np.asarray(returns, dtype=np.float64)[:, None] for returns in (first, second))
-    return replace(independent_difference(a, b, resamples=resamples, seed=seed), over="episodes")

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import null_gap
 from benchmarks.null_gap import Args, actions, find_task, main, play
+from benchmarks.reporting.stats import Interval
 from envs.counter_rng import counter_hash
 from envs.level_sets import HELDOUT, LevelRange
 
@@ -96,6 +97,22 @@ def test_a_gap_of_the_runs_is_that_of_their_episodes(tmp_path):
     intervals = dict(null_gap.reported(tmp_path))
     assert intervals["gap of noisy"].estimate == pytest.approx(np.mean(gaps))
     assert "crossed gap of noisy" not in intervals  # two seeds
+
+
+def test_an_interval_beside_zero_is_counted_as_such(tmp_path, monkeypatch, capsys):
+    ends = iter([(1.0, 3.0), (-1.0, 1.0), (-3.0, -1.0)])
+
+    def intervals(experiment):
+        low, high = next(ends)
+        yield "gap", Interval((low + high) / 2, low, high, "levels", 4)
+
+    monkeypatch.setattr(null_gap, "reported", intervals)
+    monkeypatch.setattr(null_gap, "write_pair", lambda *arguments: None)
+    out = tmp_path / "null.csv"
+    assert main([*SPRITES, "--pairs", "3", "--out", str(out)]) == 0
+    assert [row["covers_zero"] for row in csv.DictReader(out.read_text().splitlines())] == ["0", "1", "0"]
+    printed = capsys.readouterr().out.splitlines()[-1].split()
+    assert printed == ["gap", "1", "of", "3", "+0.00", "2.00"]  # mean of 2, 0, -2; mean width
 
 
 @pytest.mark.parametrize(
