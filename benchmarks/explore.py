@@ -4,12 +4,14 @@
     python -m benchmarks.explore --bonus rnd:1 icm+rnd:0.5 --suite noisy-tv --preset smoke
     python -m benchmarks.explore --bonus rnd --suite minigrid-ladder --tasks doorkey-8x8 --seeds 0 1 2
 
-Each word is a row: a bonus, NAME or NAME:COEFFICIENT, or several joined by +; the agent without a bonus is added. The
-same command again returns what is finished and continues what is not; more names extend the same tables.
+Each word is a row: a bonus, NAME or NAME:COEFFICIENT, or several joined by +; the agent without a bonus is added, and
+where bonuses are for first visits only (``bonus_once``) also ``constant``: what first visits alone achieve. The same
+command again returns what is finished and continues what is not; more names extend the same tables.
 
-A success is an episode with a return above 0. While it trains, an agent's success rate is that of its last 100
-episodes; "first reward" counts the frames of all environments; half success is the first time that rate is 0.5. What
-an environment tells of itself (``metric_infos``, as coverage of a level and distinct states) gets a column each.
+A success is an episode with a return above 0. While it trains, an agent's success rate is that of the newest episode of
+each environment; its area is the mean of that rate over training, from which the gain over ``constant`` is taken.
+"First reward" counts the frames of all environments; half success is the first time that rate is 0.5. What an
+environment tells of itself (``metric_infos``, as coverage of a level and distinct states) gets a column each.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from benchmarks.reporting.cells import Cell
     from benchmarks.reporting.episodes import Returns
     from benchmarks.reporting.runs import Run
+    from benchmarks.reporting.stats import Interval
 
 _ALGO: dict[str, dict[str, Any]] = {DEFAULT: {"n_steps": 128, "minibatches": 8}, "a2c": {}}
 SIZES = {
@@ -52,6 +55,8 @@ COLUMNS = (
 )
 LAST_COLUMNS = ("frames_per_second", "commit")
 """Columns after those of the environments' own metrics."""
+CONTROL = "constant"
+"""Bonus that the others are compared with."""
 ENV_METRIC = "explore/"
 """Beginning of the chart names of an environment's own metrics."""
 Values = dict[str, Any]
@@ -69,7 +74,7 @@ class Args(ExperimentArgs):
     """Tasks whose reward is hard to find: minigrid-ladder, breakout-sparse, procgen-maze, noisy-tv; any other suite
     works, too, your own as package.module:NAME."""
     baseline: bool = True
-    """Add the row without a bonus."""
+    """Add the row without a bonus, and the constant bonus where first visits only are rewarded."""
     preset: Literal["smoke", "quick", "standard"] = "quick"
     """Size: smoke (a minute a row), quick (1M frames, 1 seed), standard (3M frames, 3 seeds)."""
 
@@ -87,6 +92,9 @@ def explore(args: Args) -> int:
     words = [*args.bonus, *(["none"] if args.baseline else [])]
     bonuses = [tuple(name for name in word.split("+") if name != "none") for word in words]
     configs = plan_runs(args, [Row(args.repr, bonus) for bonus in dict.fromkeys(bonuses)], SIZES)
+    if args.baseline and any(config.bonus != "none" and config.algo_settings.get("bonus_once") for config in configs):
+        bonuses.append((CONTROL,))
+        configs = plan_runs(args, [Row(args.repr, bonus) for bonus in dict.fromkeys(bonuses)], SIZES)
     out = args.out or Path("runs") / f"explore-{short_name(args.suite)}-{args.preset}"
     return execute(args, configs, (args.repr,), out, describe_run, write)
 
@@ -170,6 +178,8 @@ def late_value(run: Run, name: str) -> float:
 
 def table(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
     """A row for each method on each task: medians over seeds, and the range where there are several."""
+    from benchmarks.reporting import layout
+
     rows = [[row(run) for run in cell.runs] for cell in cells]
     own = env_metrics(run for cell in cells for run in cell.runs)
     kinds = {"success": "%", "heldout_success": "%", "first_reward": "frames", "half_success": "frames"}
@@ -178,15 +188,37 @@ def table(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
         kinds[name] = "count" if is_count(values) else "%"
     kinds["frames_per_second"] = "count"
     header = ["task", "method", "seeds", "success", "unseen levels", "first reward", "half success"]
-    header += [*(name.replace("_", " ") for name in own), "frames/s"]
+    header += [*(name.replace("_", " ") for name in own), "frames/s", f"area minus {CONTROL} [95%]"]
     lines = []
     medians = [float(np.median([values["success"] for values in group])) for group in rows]
     for index in sorted(range(len(cells)), key=lambda index: (cells[index].env, -medians[index])):
         columns = {name: [float(values.get(name, math.nan)) for values in rows[index]] for name in kinds}
         texts = [ranged(columns[name], kind) for name, kind in kinds.items()]
-        lines.append([cells[index].env, cells[index].label, str(len(rows[index])), *texts])
+        gain = layout.interval(gain_over_control(cells[index], cells), sign=True)
+        lines.append([cells[index].env, cells[index].name, str(len(rows[index])), *texts, gain])
     kept = [index for index in range(len(header)) if any(line[index] != "–" for line in lines)]
     return [header[index] for index in kept], [[line[index] for index in kept] for line in lines]
+
+
+def gain_over_control(cell: Cell, cells: Sequence[Cell]) -> Interval | None:
+    """Area under the success curve minus that of the constant bonus on the same task; None without such a row."""
+    from benchmarks.reporting.cells import seed_difference
+
+    def setting(other: Cell) -> tuple[Any, ...]:
+        return (*other.task, other.config["repr"], other.config["mode"], other.config["algo"], other.steps)
+
+    controls = [other for other in cells if is_control(other) and setting(other) == setting(cell)]
+    if not controls or is_control(cell):
+        return None
+    areas, control_areas = ([row(run)["success_area"] for run in one.runs] for one in (cell, controls[0]))
+    if not np.isfinite([*areas, *control_areas]).all():
+        return None
+    return seed_difference(cell, areas, controls[0], control_areas)
+
+
+def is_control(cell: Cell) -> bool:
+    """True for the constant bonus alone."""
+    return str(cell.config["bonus"]).partition(":")[0] == CONTROL and " " not in cell.config["bonus"]
 
 
 def ranged(values: Sequence[float], kind: str) -> str:
@@ -208,8 +240,10 @@ def notes(cells: Sequence[Cell]) -> list[str]:
     """Notes on how to read the numbers."""
     lines = [
         "success = episodes of the final evaluation with a return above 0; first reward, half success = frames of all "
-        "environments until the first reward and until half of the last 100 training episodes succeed; rates of the "
-        "environment's own = means over the last tenth of training. Medians over seeds [lowest, highest]."
+        "environments until the first reward and until half of the environments' newest episodes succeed; rates of the "
+        "environment's own = means over the last tenth of training. Medians over seeds [lowest, highest].",
+        f"Primary outcome: area under the success curve minus that of '{CONTROL}', a bonus of 1 that measures nothing: "
+        "what a bonus adds to first visits. The interval (t) resamples seeds, paired by training set.",
     ]
     if any(len(cell.runs) < 3 for cell in cells):
         lines.append("Fewer than three seeds in some rows: preliminary.")

@@ -274,6 +274,17 @@ def over_seeds(seeds: Iterable[int], values: ArrayLike) -> Interval:
     return intervals.mean(Scores.of_episodes(list(seeds), np.zeros_like(values, dtype=np.int64), values))
 
 
+def seed_difference(cell: Cell, values: ArrayLike, other: Cell, other_values: ArrayLike) -> Interval:
+    """Mean of one number a seed minus another cell's, over seeds: paired where they trained on the same levels."""
+    first, second = (
+        Scores.of_episodes(list(one.seeds), np.zeros_like(numbers, dtype=np.int64), numbers)
+        for one, numbers in ((cell, values), (other, other_values))
+    )
+    paired = bool(cell.paired_seeds(other))
+    difference = intervals.difference(first, second, paired="seeds and levels" if paired else "nothing")
+    return cell.shown(other.shown(difference))
+
+
 def without_ends(interval: Interval) -> Interval:
     """The estimate alone: ends and p are nan."""
     return replace(interval, low=math.nan, high=math.nan, p=math.nan)

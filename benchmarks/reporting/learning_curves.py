@@ -21,9 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.reporting import intervals, layout
-from benchmarks.reporting.cells import Cell, is_baseline, over_seeds
-from benchmarks.reporting.intervals import Scores
+from benchmarks.reporting import layout
+from benchmarks.reporting.cells import Cell, is_baseline, over_seeds, seed_difference
 from benchmarks.reporting.labels import distinguishing_settings
 from benchmarks.reporting.notes import seed_notes
 from benchmarks.reporting.runs import Run
@@ -177,13 +176,8 @@ def table(groups: Sequence[Group], thresholds: dict[Task, float], against: str =
 
 
 def area_difference(group: Group, other: Group) -> Interval:
-    """AUC of a group minus another's, over seeds: paired where they trained on the same levels."""
-    first, second = (
-        Scores.of_episodes(list(one.cell.seeds), np.zeros(len(one.curves)), one.areas[:, 0]) for one in (group, other)
-    )
-    paired = bool(group.cell.paired_seeds(other.cell))
-    difference = intervals.difference(first, second, paired="seeds and levels" if paired else "nothing")
-    return group.cell.shown(other.cell.shown(difference))
+    """AUC of a group minus another's, over seeds."""
+    return seed_difference(group.cell, group.areas[:, 0], other.cell, other.areas[:, 0])
 
 
 def _frames(needed: Array) -> str:

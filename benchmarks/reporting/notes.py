@@ -12,8 +12,8 @@ from benchmarks.reporting.tables import MANY_SEEDS
 FACTS = {"commit": "commits", "threads": "numbers of threads", "precision": "precisions", "device": "devices"}
 """Facts of source.json that the runs of a cell should share, and their names in the plural."""
 OLD_PROTOCOL = (
-    "Old protocol: these runs evaluated first episodes on levels that they did not name, so nothing is paired by level "
-    "and long episodes are rarer than they should be. Compare them with each other only."
+    "Old protocol: these runs evaluated first episodes on levels that they did not name, so each episode passes for a "
+    "level of its own and nothing is paired by level. Compare them with each other only."
 )
 
 

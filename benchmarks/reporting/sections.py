@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from benchmarks.experiment.presets import BASELINE
 from benchmarks.reporting import context_tables, tables
-from benchmarks.reporting.comparisons import MARK, PRIMARY
+from benchmarks.reporting.comparisons import MARK, PRIMARY, main_comparisons
 from benchmarks.reporting.layout import Section, listed
 from benchmarks.reporting.stats import Interval
 from benchmarks.reporting.summary import Summary
@@ -19,9 +19,10 @@ COMPARED = (
 )
 GAPS = (
     "As it is: training return minus return on the split. Crossed (primary where it is given): return on the own "
-    "training set minus the return of the other seeds' agents on that same set, so that its difficulty cancels. At x: "
-    "both read where the source return, normalised by the task's constants, is x; half of the episodes chooses the "
-    "policy, the other half is shown, intervals over seeds; 'not reached' is never extrapolated."
+    "training set minus the return of the other seeds' agents on that same set, so that its difficulty cancels. Net of "
+    f"{tables.REFERENCE_POLICY} (primary without a crossed gap): minus the gap of a policy that sees nothing, on the "
+    "same sets. At x: both read where the source return, normalised by the task's constants, is x; half of the "
+    "episodes chooses the policy, the other half is shown, intervals over seeds; 'not reached' is never extrapolated."
 )
 AGREEMENT = (
     "Agreement: fraction of states of the training levels whose likeliest effect stays the same when they are drawn as "
@@ -42,6 +43,9 @@ AGGREGATES = (
     f"interquartile mean (IQM) on unseen levels minus the {BASELINE}'s. Intervals resample seeds (jackknife, t). P(>): "
     "chance that a run beats a run of the baseline on a task."
 )
+REFERENCES = (
+    "Policies that learn nothing, on the levels of the command beside them, which are not those of the rows above."
+)
 
 
 def sections(summary: Summary) -> list[Section]:
@@ -50,10 +54,11 @@ def sections(summary: Summary) -> list[Section]:
         return []
     of_returns = resampling([interval for cell in summary.cells for interval in cell.returns.values()])
     of_gaps = resampling([interval for cell in summary.cells for interval in cell.gaps.values()])
+    of_differences = resampling([row.difference for row in main_comparisons(summary)])
     looks = tables.looks_against_baseline(summary)
     candidates = [
         Section("Results", f"{RESULTS} {of_returns}", tables.headline(summary)),
-        Section(f"Against {BASELINE}", f"{COMPARED} {of_gaps}", tables.against_baseline(summary)),
+        Section(f"Against {BASELINE}", f"{COMPARED} {of_differences}", tables.against_baseline(summary)),
         Section(f"Visual variants against {BASELINE}", f"{COMPARED} {of_returns}", looks, in_terminal=False),
         Section("The gap three ways", f"{GAPS} {of_gaps}", tables.gaps(summary)),
         Section("The gap at matched source return", GAPS, tables.matched_gaps(summary), in_terminal=False),
@@ -61,7 +66,7 @@ def sections(summary: Summary) -> list[Section]:
         Section("Best on validation and last", VALIDATION, tables.validation(summary)),
         Section("Whole costs", COSTS, context_tables.costs(summary)),
         Section("Over all tasks, normalised", AGGREGATES, tables.aggregates(summary), terminal_columns=9),
-        Section("Reference policies", "", context_tables.references(summary), terminal_columns=4),
+        Section("Reference policies", REFERENCES, context_tables.references(summary), terminal_columns=4),
     ]
     return [section for section in candidates if section.table[1]]
 
@@ -69,4 +74,4 @@ def sections(summary: Summary) -> list[Section]:
 def resampling(intervals: Iterable[Interval]) -> str:
     """Units that the intervals of a table resample, with their numbers, in one sentence."""
     kinds = dict.fromkeys(tables.resampled(interval) for interval in intervals)
-    return f"95% intervals resample {listed(kinds, 'or')}."
+    return f"95% intervals resample {listed(kinds, 'or')}." if kinds else ""

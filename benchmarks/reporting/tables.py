@@ -21,6 +21,8 @@ from benchmarks.reporting.summary import Summary, decides
 
 MANY_SEEDS = 10
 """Seeds below which a row is labelled."""
+REFERENCE_POLICY = "blind"
+"""Representation whose policy sees nothing: its gap is that of the levels alone."""
 SHORT_GRID = (0.5, 0.7, 0.9)
 """Normalised source returns that the table of gaps shows."""
 
@@ -107,20 +109,32 @@ def matched_gaps(summary: Summary) -> Table:
 
 
 def _gaps(summary: Summary, grid: tuple[float, ...], with_unmatched: bool) -> Table:
-    header = ["method", *task_header(summary), "split", *["as it is", "crossed"] * with_unmatched]
+    net = f"net of {REFERENCE_POLICY}"
+    header = ["method", *task_header(summary), "split", *["as it is", "crossed", net] * with_unmatched]
     header += [f"at {goal:.1f}" for goal in grid]
     rows, several = [], False
     for cell in summary.cells:
         for split in cell.gaps:
             crossed = cell.crossed_gap if split == cell.target else None
             matched = [cell.matched_gap(split, goal) for goal in grid]
-            several |= any(matched) or (with_unmatched and crossed is not None)
+            net_gap = gap_net_of_reference(summary, cell, split) if crossed is None else None
+            several |= any(matched) or (with_unmatched and (crossed or net_gap) is not None)
             if split != cell.target and not any(matched):
                 continue  # measured in one way only: the headline has it
             row = [cell.name, *task_columns(summary, cell), split]
-            row += [interval(cell.gaps[split], sign=True), interval(crossed, sign=True)] * with_unmatched
+            unmatched = [cell.gaps[split], crossed, net_gap] if with_unmatched else []
+            row += [interval(value, sign=True) for value in unmatched]
             rows.append([*row, *(gap_text(value) for value in matched)])
     return layout.without_empty_columns((header, rows)) if several else (header, [])
+
+
+def gap_net_of_reference(summary: Summary, cell: Cell, split: str) -> Interval | None:
+    """The gap minus that of a policy that sees nothing, on the same training sets; None without such a row."""
+    for other in summary.cells:
+        same = (other.task, other.config["algo"], other.steps) == (cell.task, cell.config["algo"], cell.steps)
+        if other.config["repr"] == REFERENCE_POLICY and other is not cell and same and cell.paired_seeds(other):
+            return cell.gap_difference(other, split) if split in other.gaps else None
+    return None
 
 
 def gap_text(value: Interval | str) -> str:

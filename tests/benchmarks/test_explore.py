@@ -117,6 +117,33 @@ def test_the_table_leaves_out_columns_without_a_value():
     )
 
 
+def test_gains_are_counted_from_the_constant_bonus():
+    def cell(bonus, areas, **config):
+        # success a from the first frame on: 0 to a over nothing, then a
+        records = [({"global_step": 0, "train/success": a}, {"global_step": 1000, "train/success": a}) for a in areas]
+        return Cell(bonus, tuple(run(seed, bonus, own, **config) for seed, own in enumerate(records)))
+
+    cells = [cell("constant:1", [0.5, 0.9]), cell("rnd:1", [0.7, 0.9]), cell("none", [0.2, 0.3])]
+    cells += [cell("constant:1", [0.9, 0.9], env="other"), cell("icm:1 constant:1", [0.6, 0.6])]
+    gain = explore.gain_over_control(cells[1], cells)
+    assert (gain.estimate, gain.over, gain.n) == (pytest.approx(0.1), "seeds", 2)  # 0.2 and 0.0
+    assert explore.gain_over_control(cells[2], cells).estimate == pytest.approx(-0.45)
+    assert explore.gain_over_control(cells[0], cells) is None
+    assert explore.gain_over_control(cells[4], cells).estimate == pytest.approx(-0.1)
+    assert explore.gain_over_control(cells[1], cells[1:3]) is None
+    header, lines = explore.table(cells[:3])
+    assert header[-1] == "area minus constant [95%]"
+    assert {line[1]: line[-1].split()[0] for line in lines}["rnd:1"] == "+0.10"
+
+
+def test_the_control_is_added_where_first_visits_are_rewarded(tmp_path, capsys):
+    words = ["--bonus", "rnd", "--preset", "smoke", "--dry-run", "--out", str(tmp_path), "--tasks", "doorkey-8x8"]
+    for suite, added in (("minigrid-ladder", True), ("breakout-sparse", False)):
+        own = words if added else words[:-2]
+        assert main([*own, "--suite", suite]) == 0
+        assert ("with constant:" in capsys.readouterr().out) == added
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -146,7 +173,7 @@ def test_smoke(suite, tmp_path, capsys):
     first = capsys.readouterr().out
     assert "cnn + rnd:0.5" in first
     lines = (tmp_path / "explore.csv").read_text().splitlines()
-    assert len(lines) == 3
+    assert len(lines) == (4 if suite == "minigrid-ladder" else 3)  # which has the constant bonus, too
     assert len(list(tmp_path.glob("runs/*rnd*/pictures/bonus.png"))) == 1
     before = (tmp_path / "explore.csv").read_bytes()
     assert main(words) == 0

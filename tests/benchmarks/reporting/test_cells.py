@@ -75,6 +75,18 @@ def test_other_seeds_or_training_sets_are_not_paired(tmp_path):
         assert difference.high == pytest.approx(2.7764 * (32 / 3) ** 0.5, rel=1e-3)
 
 
+def test_seeds_that_overlap_in_part_are_not_paired(tmp_path):
+    for seed, value in enumerate((1.0, 5.0, 9.0, 5.0)):
+        values = {"train": [value] * 2, "heldout": [value] * 2}
+        if seed < 3:
+            make_run(tmp_path, "cnn", seed, values)
+        if seed > 0:
+            make_run(tmp_path, "vae", seed, values)
+    vae, cnn = cells(tmp_path)["vae"], cells(tmp_path)["cnn"]
+    assert vae.paired_seeds(cnn) == ()  # 0, 1, 2 and 1, 2, 3: dropping two seeds would be a choice
+    assert vae.difference(cnn, "heldout").estimate == pytest.approx(19 / 3 - 5)
+
+
 def test_one_seed_against_several_never_pools_their_episodes(tmp_path):
     # three seeds at 0, 0 and 9 on four levels each: pooled they would be twelve episodes around 3
     for seed, value in enumerate((0.0, 0.0, 9.0)):

@@ -48,6 +48,14 @@ def test_each_algorithm_has_its_own_baseline(tmp_path):
     assert "-7.00" not in text  # 2 - 9 across algorithms
 
 
+def test_an_algorithm_without_a_baseline_borrows_none(tmp_path):
+    make_run(tmp_path, "cnn", algo="a2c")
+    make_run(tmp_path, "darla")
+    summary = summarise(load(tmp_path))
+    assert reference_of(summary, "darla") is None
+    assert summary.cost_reference(next(cell for cell in summary.cells if cell.label == "darla")) is None
+
+
 def test_the_baseline_of_most_settings_in_common_is_taken(tmp_path):
     for trunk in ("nature", "impala"):
         make_run(tmp_path, "cnn", trunk=trunk)

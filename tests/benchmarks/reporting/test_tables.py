@@ -77,6 +77,18 @@ def test_the_gap_is_shown_three_ways(tmp_path):
     assert tables.matched_gaps(summarise(load(tmp_path)))[1] == []
 
 
+def test_the_gap_of_one_seed_is_net_of_a_policy_that_sees_nothing(tmp_path):
+    # the training set is 3 easier for everybody; cnn loses 2 more than that
+    make_run(tmp_path, "blind", 0, {"train": [4.0, 4.0], "heldout": [1.0, 1.0]})
+    make_run(tmp_path, "cnn", 0, {"train": [9.0, 9.0], "heldout": [4.0, 4.0]})
+    header, rows = tables.gaps(summarise(load(tmp_path)))
+    shown = {row[0]: dict(zip(header, row, strict=True)) for row in rows}
+    assert header == ["method", "split", "as it is", "net of blind"]
+    assert shown["cnn"]["as it is"].startswith("+5.00")
+    assert shown["cnn"]["net of blind"].startswith("+2.00")
+    assert shown["blind"]["net of blind"] == "–"
+
+
 def test_the_gap_at_matched_source_return_has_a_column_a_goal(tmp_path):
     path = make_run(tmp_path, "cnn", normalise=[0, 10])
     header = ("fraction", "split", "half", "level", "episode", "return")
