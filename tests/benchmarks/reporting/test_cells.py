@@ -60,6 +60,24 @@ def test_a_difference_is_paired_by_training_set_and_level(tmp_path):
     assert vae.gap_difference(cnn, "heldout").high == pytest.approx(0.0)
 
 
+def test_a_difference_of_gaps_is_positive_where_more_is_lost(tmp_path):
+    for seed in range(2):
+        make_run(tmp_path, "cnn", seed, {"train": [9.0, 7.0], "heldout": [7.0, 5.0]})  # loses 2
+        make_run(tmp_path, "vae", seed, {"train": [9.0, 7.0], "heldout": [3.0, 4.0]})  # loses 4.5
+        make_run(tmp_path, "darla", seed + 5, {"train": [9.0, 7.0], "heldout": [3.0, 4.0]})  # the same, other seeds
+    by_label = cells(tmp_path)
+    for name in ("vae", "darla"):
+        assert by_label[name].gap_difference(by_label["cnn"], "heldout").estimate == pytest.approx(2.5)
+
+
+def test_levels_without_a_name_are_never_shared(tmp_path):
+    for seed in range(2):
+        make_run(tmp_path, "cnn", seed, {"train": [9.0, 7.0], "heldout": [7.0, 5.0]}, old=True)
+    (cell,) = summarise(load(tmp_path)).cells
+    levels = [own for split in cell.splits for own in cell.scores(split).levels]
+    assert len({level for own in levels for level in own.tolist()}) == 8  # two splits, two seeds, two episodes
+
+
 def test_other_seeds_or_training_sets_are_not_paired(tmp_path):
     for seed, value in enumerate((1.0, 5.0, 9.0)):
         make_run(tmp_path, "cnn", seed, {"train": [value, value], "heldout": [value, value]})

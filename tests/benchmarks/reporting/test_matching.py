@@ -45,6 +45,14 @@ def test_half_a_chooses_and_half_b_gives_the_figures():
     assert reached.gap == pytest.approx(26)
 
 
+def test_a_curve_that_falls_is_made_monotone_first():
+    # 6, 2, 4, 8 -> 4, 4, 4, 8: 5 is a quarter of the way from 0.6 to 1.0; at 2, as measured, nothing is reached
+    runs = kept([6, 2, 4, 8], [0, 0, 0, 4], [0, 0, 0, 8])
+    reached = match(runs, "heldout", 5.0)
+    assert (reached.fraction, reached.source, reached.target) == pytest.approx((0.7, 1, 2))
+    assert math.isnan(match(runs, "heldout", 2.0).fraction)
+
+
 def test_a_source_return_out_of_reach_is_never_extrapolated():
     runs = kept([2, 4, 4, 8], [2, 4, 4, 8], [1, 2, 3, 4])
     assert math.isnan(match(runs, "heldout", 9.0).gap)
