@@ -113,7 +113,9 @@ def run_seconds(config: RunConfig, offline: float, online: float) -> float:
     act, learn = trunk_seconds(trunk, resolve_precision(config.precision))
     epochs = config.algo_settings.get("epochs", 1)
     per_frame = ENV_SECONDS + act + epochs * ((0.1 if config.mode == "frozen" else 1.0) * learn + online)
-    episodes = config.eval_envs * len(config.splits) + config.periodic_evals * config.periodic_envs * 2
+    splits = len(config.splits)
+    episodes = config.eval_envs * splits * (1 + config.greedy) + config.periodic_evals * config.periodic_envs * 2
+    episodes += config.kept_policies * config.periodic_envs * (1 + splits)
     return (
         config.steps * per_frame
         + config.pretrain_samples * offline

@@ -46,13 +46,18 @@ def references(summary: Summary) -> Table:
     return ["task", "split", *(f"{policy} policy" for policy in POLICIES), "command"], rows
 
 
+def is_comparable(cell: Cell) -> bool:
+    """True for a row that may stand beside published ones: on their training set, where they have one."""
+    return cell.level_set_kind == "published" or not published.protocol(cell.env).levels
+
+
 def with_published(summary: Summary, env: str) -> Table:
-    """Our rows on top of the published ones, split by split."""
+    """Our rows on the published training set on top of the published rows, split by split."""
     published_rows = published.rows(env)
     rows = []
     for split in dict.fromkeys(row.split for row in published_rows):
         for cell in summary.cells:
-            if cell.env == env and split in cell.gaps:
+            if cell.env == env and split in cell.gaps and is_comparable(cell):
                 size = f"here: {cell.train_levels:,} levels, {frames(cell.steps)} frames"
                 means = [number(cell.returns[name].estimate) for name in ("train", split)]
                 rows.append([split, cell.name, *means, number(cell.gaps[split].estimate, sign=True), size])

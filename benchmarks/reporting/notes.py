@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks.reporting import published
 from benchmarks.reporting.cells import Cell
+from benchmarks.reporting.context_tables import is_comparable
 from benchmarks.reporting.layout import frames, listed
 from benchmarks.reporting.published import Conditions
 from benchmarks.reporting.summary import Summary, decides, declaration
@@ -146,7 +147,13 @@ def pretraining_notes(summary: Summary) -> list[str]:
 def published_note(summary: Summary, env: str) -> str:
     """The protocol of the published rows, and how ours departs from it."""
     cells = [cell for cell in summary.cells if cell.env == env]
-    departures = {published.differences(env, conditions(cell)) for cell in cells} - {""}
+    comparable = [cell for cell in cells if is_comparable(cell)]
+    if not comparable:
+        return (
+            f"{published.protocol(env).about}. No row here stands beside them: training levels were drawn; "
+            "`--level-sets published` trains on the published ones."
+        )
+    departures = {published.differences(env, conditions(cell)) for cell in comparable} - {""}
     other = f" The protocol differs ({'; or '.join(sorted(departures))}): read shapes, not digits."
     return f"{published.protocol(env).about}.{other if departures else ''}"
 
@@ -159,7 +166,6 @@ def conditions(cell: Cell) -> Conditions:
         seeds=len(cell.runs),
         trunk=str(cell.config.get("trunk", "")),
         precision=listed(sorted({str(run.source.get("precision", "")) for run in cell.runs})),
-        drawn_levels=cell.level_set_kind == "drawn",
     )
 
 

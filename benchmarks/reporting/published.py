@@ -202,8 +202,6 @@ class Conditions:
     seeds: int
     trunk: str
     precision: str
-    drawn_levels: bool = False
-    """True where the training levels were drawn for the seed; the studies train on levels 0 to K - 1."""
 
 
 def differences(env: str, here: Conditions) -> str:
@@ -212,8 +210,6 @@ def differences(env: str, here: Conditions) -> str:
     words = []
     if theirs.levels and here.levels != theirs.levels:
         words.append(f"{here.levels:,} training levels here, {theirs.levels} there")
-    if theirs.levels and here.drawn_levels:
-        words.append(f"training levels drawn for each seed here, 0 to {theirs.levels - 1} there")
     if here.steps != theirs.steps:
         words.append(f"{frames(here.steps)} frames here, {frames(theirs.steps)} there")
     if here.seeds < theirs.fewest_seeds:

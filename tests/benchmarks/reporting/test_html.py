@@ -22,11 +22,8 @@ def test_the_page_loads_nothing_and_has_all_sections(tmp_path):
     for words in (*panels, "Return on validation levels", "Mean return on each level of heldout", "Primary outcome"):
         assert words in page
     assert "data:image/png;base64," in page
-    # the published rows say how the protocol departs
-    departures = (
-        "20 training levels here, 200 there; training levels drawn for each seed here, 0 to 199 there; 1M frames"
-    )
-    assert departures in page
+    # no row of drawn levels stands beside published ones
+    assert "--level-sets published" in page
     assert "Prioritized Level Replay" in page
     for fact in ("abc1234", "torch 2.13.0", "python -m benchmarks.transfer --repr darla"):
         assert fact in page

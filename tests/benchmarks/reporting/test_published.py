@@ -80,7 +80,6 @@ def test_differences_from_the_protocol_are_said():
         ({"seeds": 3}, "3 seeds here, 5 to 10 there"),
         ({"trunk": "nature"}, "trunk nature here, impala there"),
         ({"precision": "bfloat16"}, "bfloat16 here, float32 there"),
-        ({"drawn_levels": True}, "training levels drawn for each seed here, 0 to 199 there"),
     ],
 )
 def test_network_precision_seeds_and_level_sets_are_differences_too(change, words):

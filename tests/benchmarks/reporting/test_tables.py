@@ -135,9 +135,11 @@ def test_aggregates_compare_each_algorithm_with_its_own_baseline(tmp_path):
 
 
 def test_published_returns_are_shown_as_printed_under_our_own(tmp_path):
-    make_run(tmp_path, "cnn")
+    make_run(tmp_path, "cnn", level_set="0+20")
+    make_run(tmp_path, "vae")  # on a drawn set, which no study trains on
     _, rows = context_tables.with_published(summarise(load(tmp_path)), "coinrun-easy")
     assert rows[0][:2] == ["heldout", "cnn"]
+    assert not any(row[1] == "vae" for row in rows)
     assert rows[0][-1].startswith("here: ")
     assert ["heldout", "PPO", "10.0 ± 0.0", "9.0 ± 0.1", "+1.10", "CLOP"] in rows
     assert ["heldout", "PPO", "9.5", "8.25", "+1.25", "Cetin"] in rows
