@@ -207,6 +207,19 @@ def unpaired_difference(sim: Simulator) -> tuple[Moments, float]:
     return moments.independent(moments.crossed(first), moments.crossed(second)), success(TRAIN) - success(HELDOUT)
 
 
+def difference_of_gaps(sim: Simulator) -> tuple[Moments, float]:
+    """Two methods on other training sets, evaluated on the same held-out levels; both have the same gap."""
+    levels, trains, gaps, targets = sim.normal(sim.levels), [], [], []
+    for _ in range(2):
+        seeds = sim.normal(sim.seeds)
+        train = sim.returns(TRAIN, sim.mixed(seeds, SHARED_SEEDS), sim.normal(sim.seeds, sim.levels))
+        target = sim.returns(HELDOUT, sim.mixed(seeds, SHARED_SEEDS), sim.mixed(levels, SHARED_LEVELS))
+        trains.append(moments.nested(list(np.moveaxis(train, 1, 0))))
+        gaps.append(train.mean(axis=-1) - target.mean(axis=-1))
+        targets.append(target)
+    return moments.independent_gaps((trains[0], trains[1]), (gaps[0], gaps[1]), (targets[0], targets[1])), 0.0
+
+
 QUANTITIES: dict[str, tuple[Draw, Over]] = {
     "held-out mean": (heldout_mean, "seeds and levels"),
     "held-out mean of these agents": (heldout_mean_of_these_agents, "levels"),
@@ -216,6 +229,7 @@ QUANTITIES: dict[str, tuple[Draw, Over]] = {
     "crossed gap": (crossed_gap, "seeds and levels"),
     "paired difference": (paired_difference, "seeds and levels"),
     "difference paired by level": (difference_paired_by_level, "seeds and levels"),
+    "difference of gaps": (difference_of_gaps, "seeds and levels"),
     "unpaired difference": (unpaired_difference, "seeds and levels"),
 }
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from benchmarks.experiment.presets import BASELINE
-from benchmarks.reporting import intervals, moments
+from benchmarks.reporting import intervals
 from benchmarks.reporting.episodes import Returns
 from benchmarks.reporting.intervals import Scores
 from benchmarks.reporting.labels import level_set_kind, training_set
@@ -251,11 +251,8 @@ class Cell:
             train, target = (first.minus(second) for first, second in pairs)
             return self.shown(other.shown(intervals.gap(train, target)))
         (mine, theirs), (my_target, their_target) = pairs
-        both = [
-            moments.gap(train.moments, target.moments, train.seed_means, target.seed_means)
-            for train, target in ((mine, my_target), (theirs, their_target))
-        ]
-        return self.shown(other.shown(intervals.interval(moments.independent(*both))))
+        difference = intervals.gap_difference((mine, my_target), (theirs, their_target))
+        return self.shown(other.shown(difference))
 
 
 def scores_of(returns: Sequence[tuple[int, Returns]], place: int = 0) -> Scores:

@@ -7,6 +7,7 @@ weighs every seed the same, and inside a seed every level the same, however ofte
     mean(scores)                            of one method on one split
     difference(first, second, paired=...)   of two methods
     gap(train, target)                      of one method: training minus target split, seed by seed
+    gap_difference(first, second)           of two methods on other training sets
     crossed_gap(plays)                      own training set minus the other seeds' agents on that same set
     first.minus(second), scores.net_of(reference)   scores again, so that differences have gaps and gaps differences
 
@@ -190,6 +191,25 @@ def gap(train: Scores, target: Scores, over: Over = BOTH) -> Interval:
     if all(np.array_equal(x, y) for x, y in zip(a.levels, b.levels, strict=True)):
         return mean(a.minus(b), over)
     return interval(moments.gap(a.moments, b.moments, a.seed_means, b.seed_means), over)
+
+
+def gap_difference(first: tuple[Scores, Scores], second: tuple[Scores, Scores], over: Over = BOTH) -> Interval:
+    """Gap of one method minus the gap of another with other seeds; each is scores on (training levels, target).
+
+    Target levels that both were played on are paired. Where training sets are shared, too, take ``minus`` first.
+    """
+    (train, target), (other_train, other_target) = first, second
+    trains = (train.moments, other_train.moments)
+    levels = np.intersect1d(target.common_levels, other_target.common_levels)
+    if not len(levels):
+        both = (
+            moments.gap(x.moments, y.moments, x.seed_means, y.seed_means)
+            for x, y in ((train, target), (other_train, other_target))
+        )
+        return interval(moments.independent(*both), over)
+    on_levels = (target.matrix(levels), other_target.matrix(levels))
+    gaps = (train.seed_means - on_levels[0].mean(axis=1), other_train.seed_means - on_levels[1].mean(axis=1))
+    return interval(moments.independent_gaps(trains, gaps, on_levels), over)
 
 
 def crossed_gap(plays: Mapping[int, Scores], over: Over = BOTH) -> Interval:

@@ -186,6 +186,27 @@ def independent_seeds(first: Array, second: Array) -> Moments:
     return Moments(unpaired.estimate, unpaired.seeds, levels, unpaired.shared, unpaired.n_seeds, first.shape[-1])
 
 
+def independent_gaps(
+    trains: tuple[Moments, Moments], gaps: tuple[Array, Array], targets: tuple[Array, Array]
+) -> Moments:
+    """First gap minus second of other seeds on other training sets, but on the same target levels.
+
+    Args:
+        trains: moments of both training means.
+        gaps: each seed's training minus target mean, (..., S) and (..., R).
+        targets: returns (..., S, L) and (..., R, L) on the target levels, whose own difficulty cancels.
+    """
+    target = independent_seeds(*targets)
+    return Moments(
+        gaps[0].mean(axis=-1) - gaps[1].mean(axis=-1),
+        added([of_values(values) for values in gaps]),
+        added([trains[0].levels, trains[1].levels, target.levels]),
+        added([trains[0].shared, trains[1].shared, target.shared]),
+        min(target.n_seeds, trains[0].n_seeds, trains[1].n_seeds),
+        min(target.n_levels, trains[0].n_levels, trains[1].n_levels),
+    )
+
+
 def crossed_gap(means: Array, inside: Term, n_levels: int) -> Moments:
     """Own-set return minus the other agents' return on that same set: ``means`` (..., K agents, K sets), K >= 3.
 

@@ -123,6 +123,26 @@ def test_net_of_a_reference_takes_away_the_difficulty_of_each_level():
         scores({0: {39: 0.0, 40: 0.0}}).net_of(reference)
 
 
+def test_difference_of_gaps_loses_the_difficulty_of_shared_target_levels():
+    train, other_train = RNG.normal(9, 1, (3, 5)), RNG.normal(8, 1, (4, 5))
+    own = [scores({s: dict(enumerate(row, 100 * s)) for s, row in enumerate(train)})]
+    own.append(scores({s + 7: dict(enumerate(row, 100 * s + 900)) for s, row in enumerate(other_train)}))
+    easy, hard = RNG.normal(size=(3, 6)), RNG.normal(size=(4, 6))
+    difficulty = np.array([0.0, 40.0, -20.0, 9.0, 0.0, 5.0])
+    got, moved = (
+        intervals.gap_difference(
+            (own[0], matrix_scores(easy + shift)), (own[1], matrix_scores(hard + shift, seeds=[7, 8, 9, 10]))
+        )
+        for shift in (0.0, difficulty)
+    )
+    assert got.estimate == pytest.approx((train.mean() - easy.mean()) - (other_train.mean() - hard.mean()))
+    assert (moved.low, moved.high) == pytest.approx((got.low, got.high))
+    elsewhere = matrix_scores(hard + difficulty, first_level=50, seeds=[7, 8, 9, 10])
+    apart = intervals.gap_difference((own[0], matrix_scores(easy + difficulty)), (own[1], elsewhere))
+    assert apart.estimate == pytest.approx(got.estimate)
+    assert apart.high - apart.low > 3 * (got.high - got.low)
+
+
 def plays(own_gain, sets=4, levels=5):
     """Agents of unlike skill on sets of unlike difficulty; on its own set each gets ``own_gain`` more."""
     skill, difficulty = RNG.normal(0, 2, sets), RNG.normal(0, 3, (sets, levels))
