@@ -34,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--save", action="store_true", help="with --score: keep the rows in envs/reference_scores.csv")
     parser.add_argument("--policy", choices=("random", "scripted", "both"), default="both")
     parser.add_argument("--count", type=int, default=64, help="episodes or windows of each score (default 64)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--levels", metavar="START+COUNT", help="with --score: training levels (default: published)")
+    parser.add_argument("--seed", type=int, default=0, help="of --show and --thumbnails")
     parser.add_argument("--out", type=Path, help="file of the contact sheet (default NAME.png)")
     args = parser.parse_args(argv)
     try:
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif args.thumbnails:
             print(thumbnails(args.thumbnails, args.seed))
         elif args.score:
-            print(scores(args.score, args.policy, args.count, args.seed, args.save))
+            print(scores(args.score, args.policy, args.count, args.levels, args.save))
         else:
             print(listing())
     except UsageError as error:
@@ -140,18 +141,24 @@ def thumbnails(folder: Path, seed: int) -> str:
     return "\n".join(lines)
 
 
-def scores(name: str, policy: str, count: int, seed: int, save_rows: bool) -> str:
+def scores(name: str, policy: str, count: int, levels: str | None, save_rows: bool) -> str:
     """Reference scores of a suite as text, one line a split and policy."""
+    from envs.level_sets import LevelRange
     from envs.reference_scores import POLICIES, save, score
 
     if count < 2:
         raise UsageError(f"--count {count}: give at least 2, a spread needs two")
-    command = f"python -m envs --score {name} --count {count} --seed {seed}"
+    training = LevelRange.parse(levels) if levels else None
+    if training and save_rows:
+        raise UsageError("--save keeps scores on the published levels; leave --levels out")
+    command = f"python -m envs --score {name} --count {count}" + (f" --levels {levels}" if levels else "")
     rows = []
-    for task in build(name):
+    for task in build(name, training.count if training else None):
+        if training:
+            task = task.on_levels(training)
         for candidate in (known for known in POLICIES if policy in (known, "both")):
             try:
-                rows += score(task, candidate, count, seed, command)
+                rows += score(task, candidate, count, command)
             except UsageError:
                 if policy != "both":
                     raise
@@ -160,6 +167,7 @@ def scores(name: str, policy: str, count: int, seed: int, save_rows: bool) -> st
     width = max(len(row.split) for row in rows)
     return "\n".join(
         f"{row.env}  {row.split:<{width}}  {row.policy:<8}  {row.mean:8.2f} +- {row.std:.2f} over {row.count}"
+        + (f" on levels {row.levels}" if row.levels else "")
         for row in rows
     )
 

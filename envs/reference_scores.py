@@ -1,28 +1,37 @@
 """Reference scores: returns of a random and a hand-written policy, so that an agent's figure can be read.
 
-    python -m envs --score SUITE --save
+    python -m envs --score SUITE --save                        on the published training levels
+    python -m envs --score SUITE --levels 100000000+20         on a run's own, as its ``level_set`` names them
 
-runs them and writes the suite's rows into ``envs/reference_scores.csv``, where the command and the counts stand beside
-each figure; reports show them. Windows and first episodes are counted as ``benchmarks.transfer`` counts them, with the
-suite's own number of training levels.
+plays each split on named levels, every level equally often, as agents are evaluated. A return depends on the policy,
+the environment's options, the level and its repetition alone (random actions are drawn by counter), so references and
+agents may be compared level by level. The suite's rows go into ``envs/reference_scores.csv``, where the levels, the
+counts and the command stand beside each figure. ``measured`` gives the rows of any level set, from that table, from a
+table of the caller's, or played.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from envs.counter_rng import below, counter_hash
+from envs.named_levels import stream
 from envs.registry import UsageError
 from envs.spaces import Array
-from envs.tasks import Task, World
+from envs.tasks import Task, World, levels_of
 
 Policy = Literal["random", "scripted"]
 POLICIES: tuple[Policy, ...] = ("random", "scripted")
+AT_ONCE = 64
+"""Envs side by side at most, where levels can be named."""
+_ACTION = 9001  # tag of the random policy's draws
 
 
 @dataclass(frozen=True)
@@ -39,14 +48,19 @@ class Reference:
     count: int
     command: str
     """The command that prints it."""
+    levels: str = ""
+    """Levels that were played, "START+COUNT"; "" where an environment cannot name them."""
 
 
 TABLE = Path(__file__).parent / "reference_scores.csv"
 
 
-def known() -> tuple[Reference, ...]:
-    """The rows of ``reference_scores.csv``."""
-    with open(TABLE, newline="") as file:
+def known(table: Path | None = None) -> tuple[Reference, ...]:
+    """The rows of ``table``, by default of ``reference_scores.csv``; none where there is no such file."""
+    path = table or TABLE
+    if not path.exists():
+        return ()
+    with open(path, newline="") as file:
         return tuple(
             Reference(
                 row["env"],
@@ -56,51 +70,142 @@ def known() -> tuple[Reference, ...]:
                 float(row["std"]),
                 int(row["count"]),
                 row["command"],
+                row.get("levels") or "",
             )
             for row in csv.DictReader(file)
         )
 
 
-def save(rows: list[Reference]) -> None:
-    """Put ``rows`` in the place of the table's rows of the same task, split and policy."""
-    new = {(row.env, row.split, row.policy) for row in rows}
-    kept_rows = [row for row in known() if (row.env, row.split, row.policy) not in new]
+def save(rows: Sequence[Reference], table: Path | None = None) -> None:
+    """Put ``rows`` in the place of the table's rows of the same task, split, policy and levels.
+
+    ``reference_scores.csv`` itself keeps one row for a task, split and policy, whatever the levels.
+    """
+
+    def key(row: Reference) -> tuple[str, ...]:
+        return (row.env, row.split, row.policy, *[row.levels] * (table is not None))
+
+    new = {key(row) for row in rows}
+    kept_rows = [row for row in known(table) if key(row) not in new]
     with io.StringIO(newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Reference)], lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(row) for row in sorted([*kept_rows, *rows], key=lambda row: row.env))
         text = file.getvalue()
-    TABLE.write_text(text)
+    (table or TABLE).write_text(text)
 
 
-def returns(world: World, policy: Policy, count: int, window: int, seed: int = 0) -> Array:
-    """(count,): the first episode's return of each of ``count`` envs, or the sum over ``window`` steps where not 0.
+def returns(
+    world: World,
+    policy: Policy,
+    levels: Sequence[int] | Array,
+    repeats: Sequence[int] | Array,
+    window: int = 0,
+    at_once: int = AT_ONCE,
+) -> Array:
+    """Return (E,) of the episode that begins with each visit, or of its ``window`` steps where that is not 0.
+
+    Args:
+        world: the environment.
+        policy: random (uniform, drawn by level, repetition and step) or scripted.
+        levels: level of each visit (E,).
+        repeats: its repetition number (E,).
+        window: steps that a return sums over, on through the ends of episodes.
+        at_once: visits side by side, which changes nothing.
+
+    Where the environment cannot name its levels, the visits are the first episodes of E envs of seed 0.
 
     Raises:
         UsageError: the environment has no scripted policy.
     """
-    envs: Any = world.make(count, seed)
+    levels, repeats = np.asarray(levels, np.int64), np.asarray(repeats, np.int64)
+    envs: Any = world.make(min(at_once, len(levels)), 0)
     if policy == "scripted" and not hasattr(envs, "scripted"):
+        envs.close()
         raise UsageError(f"{world.name} has no scripted policy; use --policy random")
-    rng = np.random.default_rng(seed)
-    envs.reset()
-    total, running, steps = np.zeros(count), np.ones(count, bool), 0
-    while steps < window if window else running.any():
-        actions = envs.scripted() if policy == "scripted" else rng.integers(envs.single_action_space.n, size=count)
+    if not getattr(envs, "names_levels", False):
+        envs.close()
+        envs = world.make(len(levels), 0)
+        at_once = len(levels)
+    totals = [
+        _returns_of(envs, policy, levels[first : first + at_once], repeats[first : first + at_once], window)
+        for first in range(0, len(levels), at_once)
+    ]
+    envs.close()
+    return np.concatenate(totals)
+
+
+def _returns_of(envs: Any, policy: Policy, levels: Array, repeats: Array, window: int) -> Array:
+    """Returns (n,) of n visits, at most one an env."""
+    n, num_actions = len(levels), envs.single_action_space.n
+    shown = np.arange(envs.num_envs) % n  # envs without a visit play another's again, and do not count
+    if getattr(envs, "names_levels", False):
+        envs.reset(options={"levels": levels[shown], "repeats": repeats[shown]})
+    else:
+        envs.reset()
+        levels = np.arange(n)  # streams of the random policy
+    streams = stream(levels, repeats)[shown]
+    total, running, step = np.zeros(envs.num_envs), np.arange(envs.num_envs) < n, 0
+    counted = running.copy()
+    while step < window if window else running.any():
+        drawn = below(counter_hash(streams, step, _ACTION), num_actions)
+        actions = envs.scripted() if policy == "scripted" else drawn
         _, reward, terminated, truncated, _ = envs.step(actions)
         total += reward * running
         if not window:
             running &= ~(terminated | truncated)
-        steps += 1
-    envs.close()
-    return total
+        step += 1
+    return total[counted]
 
 
-def score(task: Task, policy: Policy, count: int, seed: int, command: str) -> list[Reference]:
-    """A row for every split of a task."""
+def score(task: Task, policy: Policy, count: int, command: str, splits: Sequence[str] | None = None) -> list[Reference]:
+    """A row for every split of a task, or for ``splits``: its first ``count`` levels, each equally often."""
     rows = []
     for split, world in task.splits().items():
-        sample = returns(world, policy, count, task.window, seed)
+        if splits is not None and split not in splits:
+            continue
+        levels = levels_of(world)
+        played = np.asarray(levels.first(count) if levels else range(count))
+        rounds = -(-count // len(played))
+        visits = np.tile(played, rounds), np.repeat(np.arange(rounds), len(played))
+        sample = returns(world, policy, *visits, window=task.window)
         mean, std = round(float(sample.mean()), 2), round(float(sample.std(ddof=1)), 2)
-        rows.append(Reference(task.env, split, policy, mean, std, count, command))
+        rows.append(Reference(task.env, split, policy, mean, std, len(sample), command, _levels_played(world, count)))
     return rows
+
+
+def measured(task: Task, count: int, table: Path | None = None, command: str = "") -> tuple[Reference, ...]:
+    """References of every split on the very levels that ``task`` names, as ``Task.on_levels`` set them.
+
+    Rows of ``reference_scores.csv`` and of ``table`` that played these levels are taken as they are; others are played
+    now and kept in ``table``. A policy that an environment does not have gives no row.
+
+    Args:
+        task: on a run's training levels.
+        count: episodes or windows of each split at least.
+        table: a file of the caller's, written where something had to be played; None keeps nothing.
+        command: noted beside a row that is played.
+    """
+    there = {(row.env, row.split, row.policy, row.levels): row for row in (*known(), *(known(table) if table else ()))}
+    rows, played = [], []
+    for policy in POLICIES:
+        wanted = {
+            split: (task.env, split, policy, _levels_played(world, count)) for split, world in task.splits().items()
+        }
+        missing = [split for split, key in wanted.items() if key not in there]
+        try:
+            fresh = score(task, policy, count, command, missing) if missing else []
+        except UsageError:
+            continue
+        played += fresh
+        there |= {(row.env, row.split, row.policy, row.levels): row for row in fresh}
+        rows += [there[key] for key in wanted.values()]
+    if played and table:
+        save(played, table)
+    return tuple(rows)
+
+
+def _levels_played(world: World, count: int) -> str:
+    """Name of the levels that ``score`` plays."""
+    levels = levels_of(world)
+    return f"{levels.start}+{len(levels.first(count))}" if levels else ""

@@ -8,10 +8,24 @@ from envs.tasks import HELDOUT, Suite, Task, World
 
 WINDOW = 2500
 """Frames of a scored window (Kansky et al. 2017), and the limit of an episode."""
+SERVES = "serves"
+"""Split of the source on levels that no agent trains on, where a level decides nothing but the paddle's start and the
+serve: the same game again, and so no test of generalisation."""
 
 
-def _task(levels: int, source_variant: str, targets: dict[str, str], also_heldout: tuple[str, ...] = ()) -> Task:
-    """Train on one variant, test on ``targets``, split -> variant; on ``also_heldout`` on unseen levels, too."""
+def _task(
+    levels: int,
+    source_variant: str,
+    targets: dict[str, str],
+    also_heldout: tuple[str, ...] = (),
+    *,
+    unseen: str = "heldout",
+) -> Task:
+    """Train on one variant, test on ``targets``, split -> variant; on ``also_heldout`` on unseen levels, too.
+
+    Args:
+        unseen: name of the split of the source on unseen levels; ``SERVES`` where levels differ by the serve alone.
+    """
     source = World(
         "breakout",
         {
@@ -23,7 +37,8 @@ def _task(levels: int, source_variant: str, targets: dict[str, str], also_heldou
         },
     )
     variants = {split: source.with_options(variant=variant) for split, variant in targets.items()}
-    splits = {"heldout": source.with_options(**HELDOUT)}
+    other_levels = {unseen: source.with_options(**HELDOUT)}
+    splits = {} if unseen == SERVES else other_levels
     for split, world in variants.items():
         splits[split] = world
         if split in also_heldout:
@@ -31,7 +46,7 @@ def _task(levels: int, source_variant: str, targets: dict[str, str], also_heldou
     return Task(
         env="breakout",
         source=source,
-        targets=splits,
+        targets={**splits, **other_levels},
         visual_variants=(source, *variants.values()),
         normalise=None,
         train_levels=levels,
@@ -49,7 +64,7 @@ def _splits(*variants: str) -> dict[str, str]:
 
 def _breakout(levels: int) -> tuple[Task, ...]:
     rules = _splits("middle_wall", "half_negative", "offset_paddle", "random_target", "juggling", "moving_obstacles")
-    return (_task(levels, "standard", rules),)
+    return (_task(levels, "standard", rules, unseen=SERVES),)
 
 
 def _breakout_visual(levels: int) -> tuple[Task, ...]:
@@ -60,7 +75,7 @@ def _breakout_visual(levels: int) -> tuple[Task, ...]:
 
 def _breakout_physics(levels: int) -> tuple[Task, ...]:
     targets = _splits("fast_ball", "narrow_paddle", "wide_paddle", "widest_paddle", "gravity", "noise", "sticky")
-    return (replace(_task(levels, "standard", targets), env="breakout-physics"),)
+    return (replace(_task(levels, "standard", targets, unseen=SERVES), env="breakout-physics"),)
 
 
 def _breakout_layout(levels: int) -> tuple[Task, ...]:
@@ -71,7 +86,8 @@ def _breakout_layout(levels: int) -> tuple[Task, ...]:
 
 def _breakout_sparse(levels: int) -> tuple[Task, ...]:
     """First episodes are scored, not windows: whether an agent finds the rewarded bricks at all."""
-    return (replace(_task(levels, "sparse", {}), env="breakout-sparse", window=0, share=1.0),)
+    task = _task(levels, "sparse", {}, unseen=SERVES)
+    return (replace(task, env="breakout-sparse", window=0, share=1.0),)
 
 
 BREAKOUT = Suite("Breakout: six variants of its rules (Schema Networks' and a seventh)", 200, _breakout)

@@ -36,9 +36,9 @@ def test_training_and_heldout_levels_are_disjoint(name, count):
         training = range(0, count)
         assert levels(task.source) == training
         assert task.train_levels == count
-        assert "heldout" in task.targets
+        assert {"heldout", "serves"} & set(task.targets)
         for split, world in task.targets.items():
-            if split.endswith("heldout"):
+            if split.endswith(("heldout", "serves")):
                 assert max(training) < min(levels(world))
                 assert len(levels(world)) == 10**5
             else:
