@@ -147,6 +147,9 @@ class Suite:
     """Default K."""
     tasks: Callable[[int], tuple[Task, ...]]
     """K -> tasks."""
+    fixed_levels: bool = False
+    """True where K belongs to the suite's question, which is about looks or combinations and not about a gap: then only
+    the command line changes K, no preset does. With few levels agents learn these by heart, and nothing is measured."""
 
 
 def levels_of(world: World) -> LevelRange | None:

@@ -27,5 +27,7 @@ def _rooms_moving(levels: int) -> tuple[Task, ...]:
     return _task(levels, "moving")
 
 
-ROOMS = Suite("walk to a named colour, fixed camera: unseen rooms, pairs and cameras", 200, _rooms)
-ROOMS_MOVING = Suite("the same under a moving camera", 200, _rooms_moving)
+LEVELS = 100_000
+"""Training levels: so many that no room is learnt by heart."""
+ROOMS = Suite("walk to a named colour, fixed camera: unseen rooms, pairs and cameras", LEVELS, _rooms, True)
+ROOMS_MOVING = Suite("the same under a moving camera", LEVELS, _rooms_moving, True)

@@ -24,4 +24,8 @@ def _sprites(levels: int) -> tuple[Task, ...]:
     return (Task("sprites", source, targets, visual_variants, (0, 1), levels, kind="sprites", share=0.5),)
 
 
-SPRITES = Suite("one target among distractors: more of them, unseen pairs, other visual variants", 200, _sprites)
+LEVELS = 100_000
+"""Training levels: with 20, every method gets 1.00 on them and 0.02 elsewhere, layouts learnt by heart."""
+SPRITES = Suite(
+    "one target among distractors: more of them, unseen pairs, other visual variants", LEVELS, _sprites, True
+)

@@ -136,3 +136,12 @@ def test_a_suite_of_ones_own_builds_and_lists(tmp_path, monkeypatch):
     assert build("mine", 3)[0].train_levels == 3
     with pytest.raises(UsageError, match=r"is a int; name an object of the class envs\.tasks\.Suite"):
         build("somebody_elses:NUMBER")
+
+
+def test_suites_that_ask_about_looks_fix_their_number_of_levels():
+    fixed = [name for name in SUITES if find_suite(name).fixed_levels]
+    assert fixed == ["rooms", "rooms-moving", "sprites"]
+    for name in fixed:
+        (task,) = build(name)
+        assert task.train_levels == 100_000
+        assert task.source.options["num_levels"] == 100_000
