@@ -221,7 +221,7 @@ class Cell:
             intervals.mean(Scores.of_episodes(seeds, levels, np.concatenate(values)))
             for values in ([row.effect for _, row in rows], [row.total_variation for _, row in rows])
         )
-        return self.shown(effects), self.shown(distances)
+        return self.shown(within_unit(effects)), self.shown(within_unit(distances))
 
     # differences ------------------------------------------------------------------------------------------------------
 
@@ -269,6 +269,11 @@ def scores_of(returns: Sequence[tuple[int, Returns]], place: int = 0) -> Scores:
 def over_seeds(seeds: Iterable[int], values: ArrayLike) -> Interval:
     """Mean of one number a seed, over seeds."""
     return intervals.mean(Scores.of_episodes(list(seeds), np.zeros_like(values, dtype=np.int64), values))
+
+
+def within_unit(interval: Interval) -> Interval:
+    """The interval of a fraction, cut at 0 and 1."""
+    return replace(interval, low=max(0.0, interval.low), high=min(1.0, interval.high))
 
 
 def seed_difference(cell: Cell, values: ArrayLike, other: Cell, other_values: ArrayLike) -> Interval:

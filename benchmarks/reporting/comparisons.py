@@ -47,7 +47,7 @@ class Comparison:
     def marked(self) -> bool:
         """True where the row may be said to differ from its baseline."""
         claimable = self.cell.claimable and self.reference.cell.claimable
-        return self.declared and claimable and self.corrected_p < 0.05
+        return claimable and self.corrected_p < 0.05  # nan where the outcome is not declared
 
     @property
     def paired(self) -> bool:
