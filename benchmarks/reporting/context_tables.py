@@ -33,17 +33,18 @@ def relative_cost(summary: Summary, cell: Cell) -> float:
 
 
 def references(summary: Summary) -> Table:
-    """Returns of a random and a scripted policy on the same splits, where they were measured."""
-    env_splits = {(cell.env, split): None for cell in summary.cells for split in cell.splits}
-    by_split: dict[tuple[str, str], dict[str, Reference]] = {}
+    """Returns of a random and a scripted policy on the same splits, on each set of levels that was measured."""
+    splits = dict.fromkeys((cell.env, split) for cell in summary.cells for split in cell.splits)
+    table: dict[tuple[str, str, str], dict[str, Reference]] = {}
     for reference in known():
-        by_split.setdefault((reference.env, reference.split), {})[reference.policy] = reference
+        table.setdefault((reference.env, reference.split, reference.levels), {})[reference.policy] = reference
     rows = []
-    for env, split in env_splits:
-        if scores := by_split.get((env, split)):
-            means = [number(scores[policy].mean) if policy in scores else ABSENT for policy in POLICIES]
-            rows.append([env, split, *means, next(iter(scores.values())).command])
-    return ["task", "split", *(f"{policy} policy" for policy in POLICIES), "command"], rows
+    for split in splits:
+        for (*own, levels), scores in table.items():
+            if tuple(own) == split:
+                means = [number(scores[policy].mean) if policy in scores else ABSENT for policy in POLICIES]
+                rows.append([*split, levels or "not named", *means, next(iter(scores.values())).command])
+    return ["task", "split", "on levels", *(f"{policy} policy" for policy in POLICIES), "command"], rows
 
 
 def is_comparable(cell: Cell) -> bool:

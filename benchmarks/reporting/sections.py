@@ -44,7 +44,8 @@ AGGREGATES = (
     "chance that a run beats a run of the baseline on a task."
 )
 REFERENCES = (
-    "Policies that learn nothing, on the levels of the command beside them, which are not those of the rows above."
+    "Policies that learn nothing, START+COUNT being their levels: compare them with a row only where it was evaluated "
+    "on the same ones."
 )
 
 
@@ -66,7 +67,7 @@ def sections(summary: Summary) -> list[Section]:
         Section("Best on validation and last", VALIDATION, tables.validation(summary)),
         Section("Whole costs", COSTS, context_tables.costs(summary)),
         Section("Over all tasks, normalised", AGGREGATES, tables.aggregates(summary), terminal_columns=9),
-        Section("Reference policies", REFERENCES, context_tables.references(summary), terminal_columns=4),
+        Section("Reference policies", REFERENCES, context_tables.references(summary), terminal_columns=5),
     ]
     return [section for section in candidates if section.table[1]]
 

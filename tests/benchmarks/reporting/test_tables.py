@@ -4,6 +4,7 @@ from benchmarks.reporting import context_tables, tables
 from benchmarks.reporting.report import write_report
 from benchmarks.reporting.runs import load
 from benchmarks.reporting.summary import summarise
+from envs.reference_scores import Reference
 from tests.benchmarks.reporting.test_cells import AGREEMENT, crossed_run
 from tests.benchmarks.reporting.test_comparisons import pair
 from tests.benchmarks.tools import make_run, one_of_each, write_rows
@@ -132,6 +133,21 @@ def test_aggregates_compare_each_algorithm_with_its_own_baseline(tmp_path):
     header, rows = tables.aggregates(summarise(load(tmp_path)))
     shown = {row[0]: row[header.index("IQM minus cnn")].split()[0] for row in rows}
     assert shown["vae (algo=ppo)"] == shown["vae (algo=a2c)"] == "+0.10"
+
+
+def test_references_stand_beside_their_levels(tmp_path, monkeypatch):
+    make_run(tmp_path, "cnn")
+    rows = [
+        Reference("coinrun-easy", "train", "random", 2.0, 1.0, 9, "first", "0+20"),
+        Reference("coinrun-easy", "train", "random", 3.0, 1.0, 9, "second", "7+20"),
+        Reference("coinrun-easy", "train", "scripted", 6.0, 1.0, 9, "second", "7+20"),
+        Reference("another", "train", "random", 9.0, 1.0, 9, "third", "0+20"),
+    ]
+    monkeypatch.setattr(context_tables, "known", lambda: tuple(rows))
+    assert context_tables.references(summarise(load(tmp_path)))[1] == [
+        ["coinrun-easy", "train", "0+20", "2.00", "–", "first"],
+        ["coinrun-easy", "train", "7+20", "3.00", "6.00", "second"],
+    ]
 
 
 def test_published_returns_are_shown_as_printed_under_our_own(tmp_path):
