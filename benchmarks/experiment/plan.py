@@ -18,7 +18,7 @@ from benchmarks.experiment.overrides import apply_settings, own_settings
 from benchmarks.experiment.presets import PRESETS, Preset
 from envs.level_sets import LevelRange, published_levels, training_levels
 from envs.registry import UsageError
-from envs.suites import build
+from envs.suites import build, find_suite
 from envs.tasks import Task
 from intrinsic import BONUSES
 from representations import REPRESENTATIONS
@@ -68,7 +68,7 @@ def plan_runs(args: ExperimentArgs, rows: Iterable[Row], presets: Mapping[str, P
             raise UsageError(f"--tasks {task_name}: suite '{args.suite}' has no such task; it has: {', '.join(known)}")
     configs = [
         configure(args, preset, task, row, seed, overrides)
-        for train_levels in dict.fromkeys(args.train_levels or (preset.train_levels,))
+        for train_levels in dict.fromkeys(args.train_levels or (default_levels(args.suite, preset),))
         for task in build(args.suite, train_levels)
         if not args.tasks or task.env in args.tasks
         for row in rows
@@ -133,6 +133,11 @@ def configure(args: ExperimentArgs, preset: Preset, task: Task, row: Row, seed: 
         normalise=task.normalise,
         splits=tuple(task.splits()),
     )
+
+
+def default_levels(suite: str, preset: Preset) -> int | None:
+    """Number of training levels where the command names none; None takes the suite's own."""
+    return None if find_suite(suite).fixed_levels else preset.train_levels
 
 
 def level_set(args: ExperimentArgs, preset: Preset, task: Task, seed: int) -> LevelRange:

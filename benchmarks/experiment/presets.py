@@ -20,7 +20,7 @@ class Preset:
     """Frames of training per run."""
     seeds: tuple[int, ...]
     train_levels: int | None
-    """None takes the suite's own protocol (CoinRun easy: 200)."""
+    """None takes the suite's own protocol (CoinRun easy: 200), as do suites with ``fixed_levels`` in any case."""
     trunk: str
     num_envs: int
     pretrain_frames: int

@@ -1,0 +1,49 @@
+"""Planned runs: which levels they train on, by suite, preset, seed and command line."""
+
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.experiment.plan import Row, plan_runs
+from benchmarks.transfer import Args
+from envs.level_sets import LevelRange, training_levels
+
+
+def plans(*reprs, **options):
+    args = replace(Args(), **options)
+    return plan_runs(args, [Row(name) for name in reprs or ("cnn",)])
+
+
+@pytest.mark.parametrize(
+    ("suite", "preset", "levels"),
+    [
+        ("coinrun", "quick", 20),
+        ("coinrun", "standard", 50),
+        ("coinrun", "paper", 200),
+        ("sprites", "quick", 100_000),  # the question is about looks: no preset makes it one of 20 layouts
+        ("rooms", "smoke", 100_000),
+    ],
+)
+def test_the_number_of_levels_is_the_suites_question(suite, preset, levels):
+    assert {config.train_levels for config in plans(suite=suite, preset=preset)} == {levels}
+
+
+def test_the_command_line_changes_the_number_anyway():
+    configs = plans(suite="sprites", preset="quick", train_levels=(20, 50))
+    assert [LevelRange.parse(config.level_set).count for config in configs] == [20, 50]
+    assert len({LevelRange.parse(config.level_set).start for config in configs}) == 1  # nested
+
+
+def test_methods_and_algorithms_of_a_seed_share_their_levels():
+    configs = plans("cnn", "random", seeds=(3, 4)) + plans("cnn", algo="a2c", seeds=(3,))
+    sets = {(config.seed, config.level_set) for config in configs}
+    assert sets == {(seed, str(training_levels("coinrun-easy", seed, 20))) for seed in (3, 4)}
+
+
+@pytest.mark.parametrize(
+    ("preset", "choice", "start"),
+    [("paper", "auto", 0), ("quick", "published", 0), ("paper", "drawn", training_levels("coinrun-easy", 0, 1).start)],
+)
+def test_published_levels_are_for_the_published_protocol(preset, choice, start):
+    (config,) = plans(preset=preset, level_sets=choice)
+    assert LevelRange.parse(config.level_set).start == start
