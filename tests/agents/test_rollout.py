@@ -11,7 +11,7 @@ from tests.agents.tools import PLAIN, N, Novelty, Skilled, build, collect, make_
 
 
 def test_a_frozen_representation_encodes_each_frame_once():
-    agent = build(kind="tiny", mode="frozen")
+    agent = build(kind="tiny", mode="frozen", config={"timeout_is_terminal": True})
     agent.learn(4 * 6 * N)
     # 4 rollouts of 6 steps and the one frame after the last; no truncation is bootstrapped.
     assert agent.representation.encoded == (4 * 6 + 1) * N
