@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +28,7 @@ from envs.spaces import Array
 from envs.tasks import Task, World, levels_of
 
 Policy = Literal["random", "scripted"]
+Choice = Callable[[World, int], Sequence[int]]
 POLICIES: tuple[Policy, ...] = ("random", "scripted")
 AT_ONCE = 64
 """Envs side by side at most, where levels can be named."""
@@ -158,23 +159,41 @@ def _returns_of(envs: Any, policy: Policy, levels: Array, repeats: Array, window
     return total[counted]
 
 
-def score(task: Task, policy: Policy, count: int, command: str, splits: Sequence[str] | None = None) -> list[Reference]:
-    """A row for every split of a task, or for ``splits``: its first ``count`` levels, each equally often."""
+def first_levels(world: World, count: int) -> Sequence[int]:
+    """The first levels of a world's set, ``count`` at most; 0, 1, ... where it names none."""
+    levels = levels_of(world)
+    return levels.first(count) if levels else range(count)
+
+
+def score(
+    task: Task,
+    policy: Policy,
+    count: int,
+    command: str,
+    splits: Sequence[str] | None = None,
+    choose: Choice = first_levels,
+) -> list[Reference]:
+    """A row for every split of a task, or for ``splits``: ``count`` episodes at least, each level equally often.
+
+    Args:
+        choose: gives the levels to play from a world and ``count``.
+    """
     rows = []
     for split, world in task.splits().items():
         if splits is not None and split not in splits:
             continue
-        levels = levels_of(world)
-        played = np.asarray(levels.first(count) if levels else range(count))
+        played = np.asarray(choose(world, count))
         rounds = -(-count // len(played))
         visits = np.tile(played, rounds), np.repeat(np.arange(rounds), len(played))
         sample = returns(world, policy, *visits, window=task.window)
         mean, std = round(float(sample.mean()), 2), round(float(sample.std(ddof=1)), 2)
-        rows.append(Reference(task.env, split, policy, mean, std, len(sample), command, _levels_played(world, count)))
+        rows.append(Reference(task.env, split, policy, mean, std, len(sample), command, _name(world, played)))
     return rows
 
 
-def measured(task: Task, count: int, table: Path | None = None, command: str = "") -> tuple[Reference, ...]:
+def measured(
+    task: Task, count: int, table: Path | None = None, command: str = "", choose: Choice = first_levels
+) -> tuple[Reference, ...]:
     """References of every split on the very levels that ``task`` names, as ``Task.on_levels`` set them.
 
     Rows of ``reference_scores.csv`` and of ``table`` that played these levels are taken as they are; others are played
@@ -185,16 +204,18 @@ def measured(task: Task, count: int, table: Path | None = None, command: str = "
         count: episodes or windows of each split at least.
         table: a file of the caller's, written where something had to be played; None keeps nothing.
         command: noted beside a row that is played.
+        choose: gives the levels of a split, as in ``score``.
     """
     there = {(row.env, row.split, row.policy, row.levels): row for row in (*known(), *(known(table) if table else ()))}
     rows, played = [], []
     for policy in POLICIES:
         wanted = {
-            split: (task.env, split, policy, _levels_played(world, count)) for split, world in task.splits().items()
+            split: (task.env, split, policy, _name(world, choose(world, count)))
+            for split, world in task.splits().items()
         }
         missing = [split for split, key in wanted.items() if key not in there]
         try:
-            fresh = score(task, policy, count, command, missing) if missing else []
+            fresh = score(task, policy, count, command, missing, choose) if missing else []
         except UsageError:
             continue
         played += fresh
@@ -205,7 +226,9 @@ def measured(task: Task, count: int, table: Path | None = None, command: str = "
     return tuple(rows)
 
 
-def _levels_played(world: World, count: int) -> str:
-    """Name of the levels that ``score`` plays."""
-    levels = levels_of(world)
-    return f"{levels.start}+{len(levels.first(count))}" if levels else ""
+def _name(world: World, played: Sequence[int] | Array) -> str:
+    """Name of the levels that were played: START+COUNT, or "drawn from all"; "" where an environment names none."""
+    if levels_of(world) is None:
+        return ""
+    run = len(played) == 1 or bool((np.diff(np.asarray(played)) == 1).all())
+    return f"{int(played[0])}+{len(played)}" if run else "drawn from all"

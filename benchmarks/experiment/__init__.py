@@ -10,6 +10,7 @@ In reading order:
 * ``overrides``     ``--set NAME.FIELD=VALUE``
 * ``equal_budget``  the baseline on an equal total of environment steps
 * ``execute``       runs brought to their end, and the report
+* ``references``    a random and a scripted policy on the levels of the runs
 * ``estimate``      their wall time
 * ``offline``       representations fitted to recorded frames, without an agent
 """

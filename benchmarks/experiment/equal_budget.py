@@ -37,7 +37,7 @@ def equal_budget_runs(configs: Sequence[RunConfig], store: PartsStore) -> list[R
 
 def whole_rollouts(steps: int, config: RunConfig) -> int:
     """``steps`` rounded up to a whole number of the run's rollouts."""
-    rollout = config.num_envs * int(config.algo_settings["n_steps"])
+    rollout = config.num_envs * int(config.algo_settings.get("n_steps", 1))
     return -(-steps // rollout) * rollout
 
 

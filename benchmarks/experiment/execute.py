@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from benchmarks.experiment.arguments import ExperimentArgs
 from benchmarks.experiment.equal_budget import with_equal_budgets
 from benchmarks.experiment.presets import BASELINE
+from benchmarks.experiment.references import measure_references
 from envs.registry import UsageError
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def execute(
             if trained:
                 print(summary(out / "runs" / name), flush=True)
         ranks.on_rank_zero(lambda: cross(configs, out))
+        ranks.on_rank_zero(lambda: measure_references(configs, out))
         text = ranks.on_rank_zero(lambda: write(out))
         print(f"\n{text}\n\nreport: {out / 'report.html'}   table: {out / 'results.csv'}")
         print(f"{time.perf_counter() - started:.0f} s in all")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from benchmarks.experiment.presets import BASELINE
+from benchmarks.experiment.references import FILE
 from benchmarks.reporting import published
 from benchmarks.reporting.cells import Cell
 from benchmarks.reporting.layout import ABSENT, Table, count, frames, number, without_empty_columns
@@ -33,18 +35,41 @@ def relative_cost(summary: Summary, cell: Cell) -> float:
 
 
 def references(summary: Summary) -> Table:
-    """Returns of a random and a scripted policy on the same splits, on each set of levels that was measured."""
+    """Returns of a random and a scripted policy on the very levels of the runs; mean over their sets of levels.
+
+    Where an experiment has none, those of ``envs/reference_scores.csv``, with the levels that they played.
+    """
     splits = dict.fromkeys((cell.env, split) for cell in summary.cells for split in cell.splits)
-    table: dict[tuple[str, str, str], dict[str, Reference]] = {}
-    for reference in known():
-        table.setdefault((reference.env, reference.split, reference.levels), {})[reference.policy] = reference
     rows = []
-    for split in splits:
-        for (*own, levels), scores in table.items():
-            if tuple(own) == split:
-                means = [number(scores[policy].mean) if policy in scores else ABSENT for policy in POLICIES]
-                rows.append([*split, levels or "not named", *means, next(iter(scores.values())).command])
+    for env, split in splits:
+        own = [row for row in _of_experiment(summary) if (row.env, row.split) == (env, split)]
+        if own:
+            sets = dict.fromkeys(row.levels for row in own)
+            words = next(iter(sets)) or "not named" if len(sets) == 1 else f"the runs' own, {len(sets)} sets"
+            rows.append([env, split, words, *_means(own), own[0].command])
+            continue
+        by_levels: dict[str, list[Reference]] = {}
+        for row in known():
+            if (row.env, row.split) == (env, split):
+                by_levels.setdefault(row.levels or "not named", []).append(row)
+        for levels, others in by_levels.items():
+            rows.append([env, split, f"others: {levels}", *_means(others), others[0].command])
     return ["task", "split", "on levels", *(f"{policy} policy" for policy in POLICIES), "command"], rows
+
+
+def _of_experiment(summary: Summary) -> tuple[Reference, ...]:
+    """References that were played on the levels of the runs of a summary."""
+    folders = {run.path.parent.parent for run in summary.runs}
+    return tuple(row for folder in sorted(folders) for row in known(folder / FILE))
+
+
+def _means(rows: Sequence[Reference]) -> list[str]:
+    """Mean return of each policy over rows of several sets of levels."""
+    means = []
+    for policy in POLICIES:
+        values = [row.mean for row in rows if row.policy == policy]
+        means.append(number(sum(values) / len(values)) if values else ABSENT)
+    return means
 
 
 def is_comparable(cell: Cell) -> bool:

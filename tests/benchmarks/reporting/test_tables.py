@@ -4,7 +4,7 @@ from benchmarks.reporting import context_tables, tables
 from benchmarks.reporting.report import write_report
 from benchmarks.reporting.runs import load
 from benchmarks.reporting.summary import summarise
-from envs.reference_scores import Reference
+from envs.reference_scores import Reference, known, save
 from tests.benchmarks.reporting.test_cells import AGREEMENT, crossed_run
 from tests.benchmarks.reporting.test_comparisons import pair
 from tests.benchmarks.tools import make_run, one_of_each, write_rows
@@ -135,18 +135,27 @@ def test_aggregates_compare_each_algorithm_with_its_own_baseline(tmp_path):
     assert shown["vae (algo=ppo)"] == shown["vae (algo=a2c)"] == "+0.10"
 
 
-def test_references_stand_beside_their_levels(tmp_path, monkeypatch):
-    make_run(tmp_path, "cnn")
-    rows = [
-        Reference("coinrun-easy", "train", "random", 2.0, 1.0, 9, "first", "0+20"),
-        Reference("coinrun-easy", "train", "random", 3.0, 1.0, 9, "second", "7+20"),
-        Reference("coinrun-easy", "train", "scripted", 6.0, 1.0, 9, "second", "7+20"),
-        Reference("another", "train", "random", 9.0, 1.0, 9, "third", "0+20"),
+def test_references_are_those_of_the_runs_own_levels(tmp_path, monkeypatch):
+    make_run(tmp_path, "cnn", returns={"train": [9.0], "heldout": [8.0], "monochrome": [7.0]})
+    save(
+        [
+            Reference("coinrun-easy", "train", "random", 2.0, 1.0, 9, "ours", "100+20"),
+            Reference("coinrun-easy", "train", "random", 5.0, 1.0, 9, "ours", "200+20"),
+            Reference("coinrun-easy", "train", "scripted", 6.0, 1.0, 9, "ours", "200+20"),
+            Reference("coinrun-easy", "heldout", "random", 3.0, 1.0, 9, "ours", "2000000+20"),
+        ],
+        tmp_path / "references.csv",
+    )
+    others = [
+        Reference("coinrun-easy", "monochrome", "random", 2.5, 1.0, 9, "theirs", "7+20"),
+        Reference("coinrun-easy", "train", "random", 9.0, 1.0, 9, "theirs", "0+20"),
+        Reference("another", "train", "random", 9.0, 1.0, 9, "theirs", "0+20"),
     ]
-    monkeypatch.setattr(context_tables, "known", lambda: tuple(rows))
+    monkeypatch.setattr(context_tables, "known", lambda table=None: known(table) if table else tuple(others))
     assert context_tables.references(summarise(load(tmp_path)))[1] == [
-        ["coinrun-easy", "train", "0+20", "2.00", "–", "first"],
-        ["coinrun-easy", "train", "7+20", "3.00", "6.00", "second"],
+        ["coinrun-easy", "train", "the runs' own, 2 sets", "3.50", "6.00", "ours"],  # (2 + 5) / 2
+        ["coinrun-easy", "heldout", "2000000+20", "3.00", "–", "ours"],
+        ["coinrun-easy", "monochrome", "others: 7+20", "2.50", "–", "theirs"],
     ]
 
 
