@@ -244,6 +244,11 @@ class Cell:
             difference = intervals.difference(first, second, paired="nothing")
         return self.shown(other.shown(difference))
 
+    def unpaired_difference(self, other: Cell, split: str) -> Interval:
+        """The same difference as if the two had shared neither training sets nor levels: what pairing saves."""
+        difference = intervals.difference(self.scores(split), other.scores(split), paired="nothing")
+        return self.shown(other.shown(difference))
+
     def gap_difference(self, other: Cell, split: str) -> Interval:
         """Raw gap of this cell minus the other's; paired by training set the difficulty of both sets cancels."""
         pairs = [(self.scores(name), other.scores(name)) for name in (SOURCE, split)]

@@ -54,6 +54,15 @@ class Comparison:
         """True where the two were trained on the same levels."""
         return bool(self.cell.paired_seeds(self.reference.cell))
 
+    @property
+    def relative_width(self) -> float:
+        """Width of the interval over that of an unpaired one, of the same runs; nan for a gap or without a width."""
+        if self.outcome == "gap":
+            return math.nan
+        unpaired = self.cell.unpaired_difference(self.reference.cell, self.split)
+        width = unpaired.high - unpaired.low
+        return (self.difference.high - self.difference.low) / width if width > 0 else math.nan
+
 
 def main_comparisons(summary: Summary) -> list[Comparison]:
     """For each row with a baseline its return on unseen levels, then its gap there, corrected together."""

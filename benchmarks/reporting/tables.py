@@ -81,13 +81,15 @@ def looks_against_baseline(summary: Summary) -> Table:
 
 def _compared(summary: Summary, comparisons: list[Comparison]) -> Table:
     header = ["method", *task_header(summary), "outcome", "split", minus_header(), "p (Holm)", "against", "paired by"]
+    header.append("width / unpaired")
     rows = []
     for row in comparisons:
         p = "not declared" if not row.declared else ABSENT if math.isnan(row.corrected_p) else f"{row.corrected_p:.3f}"
         against = f"{row.reference.cell.name}, {row.reference.budget}"
         pairing = "levels, sets" if row.paired else "levels" if row.cell.named_levels else "nothing"
         line = [row.cell.name, *task_columns(summary, row.cell), row.outcome, row.split, marked(row), p, against]
-        rows.append([*line, pairing, resampled(row.difference)])
+        width = row.relative_width
+        rows.append([*line, pairing, ABSENT if math.isnan(width) else f"{width:.2f}", resampled(row.difference)])
     return [*header, "resamples"], rows
 
 

@@ -198,3 +198,17 @@ def test_agreement_resamples_seeds_with_their_levels_or_levels_alone(tmp_path):
     assert (effect.estimate, effect.over, effect.n) == (pytest.approx(0.55), "levels", 2)
     assert (effect.low, effect.high) == (0.0, 1.0)
     assert cnn.agreement("train") is None
+
+
+def test_pairing_saves_what_levels_and_seeds_have_in_common(tmp_path):
+    # the two differ by 1 on every level and seed, so the paired interval has no width, and the unpaired one has
+    for seed in range(3):
+        values = [float(seed), 4.0 + seed, 9.0]
+        make_run(tmp_path, "cnn", seed, {"train": [9.0], "heldout": values})
+        make_run(tmp_path, "vae", seed, {"train": [9.0], "heldout": [value + 1 for value in values]})
+    cells = {cell.label: cell for cell in summarise(load(tmp_path)).cells}
+    paired = cells["vae"].difference(cells["cnn"], "heldout")
+    unpaired = cells["vae"].unpaired_difference(cells["cnn"], "heldout")
+    assert paired.estimate == unpaired.estimate == pytest.approx(1.0)
+    assert paired.high - paired.low == pytest.approx(0.0, abs=1e-9)
+    assert unpaired.high - unpaired.low > 1.0
