@@ -81,7 +81,7 @@ def cases() -> Iterator[Case]:
     yield Case("rooms/diayn", "--repr cnn --suite rooms --bonus diayn")
     yield Case("bonus/on_features", "--repr random --suite coinrun --bonus rnd --set rnd.on=features")
     yield Case("bonus/two_with_own_head", f"--repr cnn --bonus icm:0.01 rnd:1 {doorkey} --set ppo.bonus_head=True")
-    yield Case("timeouts", "--repr cnn --suite minigrid --tasks minigrid-empty --set ppo.timeout_is_terminal=False")
+    yield Case("timeouts", "--repr cnn --suite minigrid --tasks minigrid-empty --set ppo.timeout_is_terminal=True")
     yield Case("killed/darla", "--repr darla --suite coinrun --steps 8192", killed=True)
     yield Case("killed/icm", f"--repr cnn --bonus icm {doorkey} --steps 8192", killed=True)
 

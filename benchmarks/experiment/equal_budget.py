@@ -29,7 +29,8 @@ def equal_budget_runs(configs: Sequence[RunConfig], store: PartsStore) -> list[R
     for config in configs:
         baseline = baselines.get(_setting(config))
         if baseline is not None and config.pretrain_frames:
-            steps = whole_rollouts(config.steps + pretraining_steps_of(config, store), baseline)
+            trained = whole_rollouts(config.steps, config)  # a run ends with a whole rollout
+            steps = whole_rollouts(trained + pretraining_steps_of(config, store), baseline)
             longer = dataclasses.replace(baseline, steps=steps)
             added[repr(longer)] = longer
     return list(added.values())

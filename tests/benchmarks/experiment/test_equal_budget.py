@@ -35,6 +35,15 @@ def test_each_total_gets_one_baseline_of_the_same_levels_and_seed():
     assert replace(added[0], steps=512) == cnn
 
 
+def test_a_total_counts_the_rollout_that_training_ends_with():
+    # 4 x 48 = 192 frames a rollout: 193 frames of RL become 384; with 256 of pre-training 640, which is 4 rollouts.
+    # 193 + 256 = 449 frames would be 3, fewer than the row really takes.
+    cnn, vae = (run_config(name, steps=193, pretrain_frames=64 * (name == "vae")) for name in ("cnn", "vae"))
+    cnn, vae = (replace(config, algo_settings={**config.algo_settings, "n_steps": 48}) for config in (cnn, vae))
+    assert collection_steps(64) == 256
+    assert [config.steps for config in equal_budget_runs([vae, cnn], Store())] == [768]
+
+
 def test_nothing_is_added_without_pretraining_or_baseline():
     cnn, vae = run_config("cnn"), run_config("vae", pretrain_frames=96)
     assert equal_budget_runs([cnn], Store()) == []
