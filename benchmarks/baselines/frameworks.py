@@ -23,7 +23,7 @@ import numpy as np
 import stable_baselines3
 import torch
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import Tensor, nn
 
 from agents.ppo import PPO, PPOConfig
@@ -137,14 +137,19 @@ def sb3(
     """stable-baselines3's PPO on the usual network; ``keep_memory`` keeps freed memory, as ours does."""
     if keep_memory:
         keep_freed_memory()
-    env = VecNormalize(Sb3VecEnv(world.make(num_envs, 0)), norm_obs=False, gamma=0.99)
+    agent = sb3_ppo(Sb3VecEnv(world.make(num_envs, 0)), n_steps, trunk, device)
+    return repeated(_iteration(agent, n_steps * num_envs), n_steps * num_envs, seconds, device)
+
+
+def sb3_ppo(env: VecEnv, n_steps: int, trunk: str, device: str = "cpu", seed: int = 0) -> stable_baselines3.PPO:
+    """stable-baselines3's own PPO with train-procgen's settings, rewards scaled by its VecNormalize."""
     settings = PPOConfig()
-    agent = stable_baselines3.PPO(
+    return stable_baselines3.PPO(
         "CnnPolicy",
-        env,
+        VecNormalize(env, norm_obs=False, gamma=0.99),
         learning_rate=settings.learning_rate,
         n_steps=n_steps,
-        batch_size=n_steps * num_envs // _minibatches(num_envs, n_steps),
+        batch_size=n_steps * env.num_envs // _minibatches(env.num_envs, n_steps),
         n_epochs=settings.epochs,
         gamma=settings.gamma,
         gae_lambda=settings.gae_lambda,
@@ -158,10 +163,9 @@ def sb3(
             "features_extractor_kwargs": {"trunk": trunk},
             "net_arch": [],
         },
-        seed=0,
+        seed=seed,
         device=device,
     )
-    return repeated(_iteration(agent, n_steps * num_envs), n_steps * num_envs, seconds, device)
 
 
 def single_file(
