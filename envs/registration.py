@@ -16,6 +16,7 @@ ROOMS_VARIANTS: dict[str, dict[str, Any]] = {
     "fixed": {"camera": "fixed"},
     "moving": {"camera": "moving"},
     "first_person": {"camera": "first_person"},
+    "two_distractors": {"distractors": 2},
     "heldout_combinations": {"combinations": "heldout"},
 }
 SPRITES_VARIANTS: dict[str, dict[str, Any]] = {

@@ -114,7 +114,13 @@ class FeatureStack(RepresentationWrapper):
 
 
 class AppendVectors(RepresentationWrapper):
-    """``inner``'s features, then the vectors of the observation keys ``vectors``: (B, D + their sizes).
+    """``inner``'s features (B, D), then the vectors of the observation keys ``vectors``: (B, D + their sizes).
+
+        (f_t, s_1 v_1, s_2 v_2, ...),   s = sqrt(D / size of v) for marks, which lie in [0, 1];  1 / bound for others
+
+    One mark alone is then as long as D features of unit size. A short one would be lost among the features, and a
+    policy learns late that a goal decides anything. A measured vector, a pose, fits into [-1, 1]: where it hardly
+    varies it must not be long, as it would silence units of the hidden layer.
 
     The policy gets a hidden layer where ``inner`` asks for none: a goal must be able to change what an image means, and
     a linear head over both could only add to it.
@@ -123,8 +129,9 @@ class AppendVectors(RepresentationWrapper):
     def __init__(self, inner: Representation, vectors: Sequence[str]):
         super().__init__(inner)
         self.vectors = tuple(vectors)
-        sizes = (math.prod(inner.spec.space[key].shape or ()) for key in self.vectors)
-        self.features_dim = inner.features_dim + sum(sizes)
+        boxes = {key: inner.spec.space[key] for key in self.vectors}
+        self.scales = {key: _scale(box, inner.features_dim) for key, box in boxes.items()}
+        self.features_dim = inner.features_dim + sum(math.prod(box.shape or ()) for box in boxes.values())
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -142,7 +149,7 @@ class AppendVectors(RepresentationWrapper):
 
     def joined(self, features: Tensor, obs: Obs) -> Tensor:
         """``inner``'s features (B, D) with the vectors of their observations (B, ...)."""
-        return torch.cat([features, *(obs[key].to(features.dtype) for key in self.vectors)], dim=1)
+        return torch.cat([features, *(obs[key].to(features.dtype) * self.scales[key] for key in self.vectors)], dim=1)
 
     def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> Loss:
         return self.inner.loss(steps, self._heads_of_inner(heads), generator)
@@ -158,6 +165,14 @@ class AppendVectors(RepresentationWrapper):
         inner = self.inner.neck(frames)
         extra = self.features_dim - self.inner.features_dim
         return None if inner is None else PassThrough(inner, self.inner.features_dim, extra)
+
+
+def _scale(box: Any, features: int) -> float:
+    """Factor of a vector with the bounds of ``box`` beside so many features."""
+    bound = float(np.abs([box.low, box.high]).max())
+    if box.low.min() >= 0 and bound <= 1:
+        return math.sqrt(features / math.prod(box.shape))
+    return 1 / bound if np.isfinite(bound) else 1.0
 
 
 class PassThrough(nn.Module):

@@ -1,14 +1,16 @@
-"""Rooms: an agent turns and walks to the object of a named colour, observed by a camera whose pose is given.
+"""Rooms: an agent walks to the object of a named colour, observed by a camera whose pose is given.
 
-Each level is a room with two or three objects of different hues (``envs.rooms.scenes``) and a goal hue. Actions: 0 turn
-left, 1 turn right (30 degrees), 2 walk 0.3 m, at most 2.3 m from the middle along each axis. Reward: 1 for touching the
-goal, -1 for touching another object; either ends the episode. Observation: ``image`` uint8 (64, 64, 3), ``pose``
-float32 (7,) of the camera (x, y, z, cos yaw, sin yaw, cos pitch, sin pitch), ``goal`` float32 (6,) one-hot over
-``HUES``.
+Each level is a room with a red, green or blue goal and one or two distractors of the other hues
+(``envs.rooms.scenes``). Actions: a step of 0.45 m as the camera sees it, 0 left, 1 right, 2 away, 3 near; the agent
+faces where it walked, and stays within 1.9 m of the middle along each axis. Reward: 1 for touching the goal, -0.75 for
+touching another object; either ends the episode. So whoever walks to any one of two objects gets 0.125. Observation:
+``image`` uint8 (64, 64, 3), ``pose`` float32 (7,) of the camera (x, y, z, cos yaw, sin yaw, cos pitch, sin pitch),
+``goal`` float32 (6,) one-hot over ``HUES``.
 
 Cameras: *fixed* stands on one side of the room, always the same. *moving* wanders along a circle around the room, up to
 15 degrees a step, so that one place has another image at every moment. Both show the agent from outside, a white body
-with a black nose that points ahead. *first_person* is the agent's own view, with the agent's pose.
+with a black nose that points ahead. *first_person* is the agent's own view, with the agent's pose: it turns with each
+step but the one ahead.
 
 After the reaching tasks of Eslami et al. 2018 (GQN), where scene codes helped with a moving camera; rooms, actions and
 rewards are our own.
@@ -24,26 +26,31 @@ import numpy as np
 
 from envs.counter_rng import below, counter_hash, uniform
 from envs.registration import ROOMS_VARIANTS
-from envs.registry import UsageError, did_you_mean
+from envs.registry import UsageError, check_int, did_you_mean
 from envs.rooms.raycast import HALF, Palettes, Scenes, palettes, render
 from envs.rooms.scenes import HUES, SceneConfig, apart, draw_scenes, poses_of
 from envs.spaces import Array
 from envs.vector_env import BatchedEnv, SingleEnv
 
-SIZE, FOV = 64, 80.0
+SIZE, FOV = 64, 66.0
 CAMERAS = ("fixed", "moving", "first_person")
-HEADINGS = 12
-"""Directions the agent can face, 30 degrees apart."""
-STRIDE, BODY, MARGIN = 0.3, 0.25, 0.1
+MOVES = np.array([np.pi / 2, -np.pi / 2, 0, np.pi])
+"""Radians from where the camera looks: left, right, away, near."""
+STRIDE, BODY, MARGIN = 0.45, 0.28, 0.1
 """Metres: a step, the agent's radius, and the gap that counts as touching."""
-FENCE = 2.3
+WRONG = -0.75
+"""Reward of touching another object than the goal."""
+CLEAR = 0.5
+"""Metres: the agent begins at least this far from touching an object."""
+FENCE = 1.9
 """Metres: the agent's |x| and |y| stay below, inside the view of every outer camera."""
-RING, EYE, PITCH = 3.4, 2.8, -0.72
+RING, EYE, PITCH = 2.9, 2.9, -0.86
 """Metres from the middle, metres above the floor, radians: outer cameras."""
 VIEW_EYE, VIEW_PITCH = 0.6, -0.15
 SWING = np.radians(15)
 OBJECTS = 3
-CONFIG = SceneConfig(least=2, most=OBJECTS, radius=(0.3, 0.45), spread=1.8, gap=0.9, named=True)
+"""Slots: the most objects of a room."""
+CONFIG = SceneConfig(radius=(0.35, 0.48), spread=1.5, gap=0.9, named=True, hues=(0, 2, 4))
 """Room enough between two objects for the agent to pass."""
 _GOAL, _HEADING, _CAMERA = 1000, 1001, 1002  # tags beyond those of the scene's draws
 _SWING, _VIEWS = 0, 1
@@ -55,11 +62,12 @@ class RoomsVectorEnv(BatchedEnv):
     Args:
         num_envs: N.
         camera: fixed, moving or first_person.
+        distractors: objects beside the goal, 1 or 2.
         combinations: (shape, hue) pairs of the objects: "train", "heldout" (a third of all) or "all".
         seed: of a ``reset()`` that names none itself, and of the moving camera.
         num_levels: levels are drawn from [start_level, start_level + num_levels).
         start_level: first level.
-        max_episode_steps: steps after which an episode is truncated; the far corner is 25 steps and turns away.
+        max_episode_steps: steps after which an episode is truncated; the far corner is 17 steps away.
         render_mode: "rgb_array" lets ``render()`` return the frames.
 
     Raises:
@@ -75,18 +83,21 @@ class RoomsVectorEnv(BatchedEnv):
         num_envs: int = 1,
         *,
         camera: str = "fixed",
+        distractors: int = 1,
         combinations: str = "train",
         seed: int = 0,
         num_levels: int = 200,
         start_level: int = 0,
-        max_episode_steps: int | None = 60,
+        max_episode_steps: int | None = 30,
         render_mode: str | None = None,
     ):
         if camera not in CAMERAS:
             raise UsageError(
                 f"rooms: unknown camera '{camera}'{did_you_mean(camera, CAMERAS)} Known: {', '.join(CAMERAS)}"
             )
-        self.camera, self.config = camera, replace(CONFIG, combinations=combinations)
+        objects = 1 + check_int(self.name, "distractors", distractors, 1, OBJECTS - 1)
+        self.camera = camera
+        self.config = replace(CONFIG, least=objects, most=objects, combinations=combinations)
         space = gym.spaces.Dict(
             {
                 "image": gym.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8),
@@ -97,7 +108,7 @@ class RoomsVectorEnv(BatchedEnv):
         super().__init__(
             num_envs,
             space,
-            3,
+            len(MOVES),
             seed=seed,
             num_levels=num_levels,
             start_level=start_level,
@@ -107,8 +118,8 @@ class RoomsVectorEnv(BatchedEnv):
         n = self.num_envs
         self.agent = np.zeros((n, 2))
         """x and y, metres."""
-        self.heading = np.zeros(n, np.int64)
-        """In steps of 30 degrees from the x axis to the y axis."""
+        self.heading = np.zeros(n)
+        """Radians from the x axis to the y axis."""
         self.angle = np.zeros(n)
         """Angle of the outer camera around the room, radians."""
         self.goal = np.zeros(n, np.int64)
@@ -122,8 +133,8 @@ class RoomsVectorEnv(BatchedEnv):
         levels = self.level[rows]
         self._furnish(rows)
         objects = self.scene.place[rows, :OBJECTS].astype(np.float64)
-        self.agent[rows] = apart(levels, 98, objects, self._reach(rows) + 2 * STRIDE, FENCE - 0.3)
-        self.heading[rows] = below(self.level_bits(rows, _HEADING), HEADINGS)
+        self.agent[rows] = apart(levels, 98, objects, self._reach(rows) + CLEAR, FENCE - 0.3)
+        self.heading[rows] = 2 * np.pi * uniform(self.level_bits(rows, _HEADING))
         self.angle[rows] = -np.pi / 2
         if self.camera == "moving":
             self.angle[rows] = 2 * np.pi * uniform(self.level_bits(rows, _CAMERA))
@@ -149,22 +160,25 @@ class RoomsVectorEnv(BatchedEnv):
         ahead = _direction(self.heading[rows])
         self.scene.place[rows, OBJECTS] = self.agent[rows]
         self.scene.place[rows, OBJECTS + 1] = self.agent[rows] + BODY * ahead
-        self.scene.yaw[rows, OBJECTS + 1] = self.heading[rows] * (2 * np.pi / HEADINGS)
+        self.scene.yaw[rows, OBJECTS + 1] = self.heading[rows]
 
     # a step -------------------------------------------------------------------------------------------------------
 
     def _advance(self, actions: Array) -> tuple[Array, Array, Array]:
-        self.heading[:] = (self.heading + np.array([1, -1, 0])[actions]) % HEADINGS
-        walks = (actions == 2)[:, None]
-        self.agent[:] = np.where(walks, self._ahead(self.heading), self.agent)
+        self.heading[:] = (self._gaze(self.rows) + MOVES[actions]) % (2 * np.pi)
+        self.agent[:] = self._ahead(self.heading)
         if self.camera == "moving":
             swing = below(self.step_bits(self.rows, _SWING), 3) - 1
             self.angle[:] = (self.angle + SWING * swing) % (2 * np.pi)
         self._place_agent(self.rows)
         touched = self._gaps(self.agent) < self._reach(self.rows)
         won = touched[self.rows, self.goal]
-        reward = np.where(won, 1.0, -1.0 * touched.any(axis=1))
+        reward = np.where(won, 1.0, WRONG * touched.any(axis=1))
         return reward, touched.any(axis=1), np.zeros(self.num_envs, bool)
+
+    def _gaze(self, rows: Array) -> Array:
+        """Radians (n,) from the x axis to where the camera looks."""
+        return self.heading[rows] if self.camera == "first_person" else self.angle[rows] + np.pi
 
     def _ahead(self, heading: Array) -> Array:
         """Place (N, ..., 2) after a step in ``heading`` (N, ...)."""
@@ -181,7 +195,7 @@ class RoomsVectorEnv(BatchedEnv):
         """Pose of the camera, (n, 7) float32."""
         if self.camera == "first_person":
             x, y = self.agent[rows].T
-            return poses_of(x, y, VIEW_EYE, self.heading[rows] * (2 * np.pi / HEADINGS), VIEW_PITCH)
+            return poses_of(x, y, VIEW_EYE, self.heading[rows], VIEW_PITCH)
         angle = self.angle[rows]
         return poses_of(RING * np.cos(angle), RING * np.sin(angle), EYE, angle + np.pi, PITCH)
 
@@ -243,14 +257,14 @@ class RoomsVectorEnv(BatchedEnv):
         }
 
     def factor_vector(self, rows: Array) -> Array:
-        """The agent's x, y / 2.3; cos and sin of its heading; 5 numbers an object, the goal first.
+        """The agent's x, y / 1.9; cos and sin of the camera's yaw; 5 numbers an object, the goal first.
 
-        Object: 1 where there is one; its centre from the agent, ahead and to the left, / 2.3; the distance at which it
-        is touched; 1 for the goal.
+        Object: 1 where there is one; its centre from the agent, away from the camera and to its left, / 1.9; the
+        distance at which it is touched; 1 for the goal.
         """
         present = self.scene.shape[rows, :OBJECTS] > 0
         away = self.scene.place[rows, :OBJECTS].astype(np.float64) - self.agent[rows][:, None]
-        ahead = _direction(self.heading[rows])[:, None]
+        ahead = _direction(self._gaze(rows))[:, None]
         along, left = (away * ahead).sum(axis=2), ahead[..., 0] * away[..., 1] - ahead[..., 1] * away[..., 0]
         is_goal = np.arange(OBJECTS) == self.goal[rows, None]
         numbers = np.stack([np.ones_like(along), along / FENCE, left / FENCE, self._reach(rows), is_goal], axis=2)
@@ -260,38 +274,37 @@ class RoomsVectorEnv(BatchedEnv):
         return np.concatenate([self.agent[rows] / FENCE, ahead[:, 0], numbers], axis=1).astype(np.float32)
 
     def scripted(self) -> Array:
-        """Actions that face the direction whose next step is nearest to the goal, others repelling, then walk."""
-        headings = np.broadcast_to(np.arange(HEADINGS), (self.num_envs, HEADINGS))
-        after = self._ahead(headings)
+        """The move that ends nearest to the goal, others repelling."""
+        after = self._ahead(self._gaze(self.rows)[:, None] + MOVES)
         gap = np.linalg.norm(after[:, :, None] - self.scene.place[:, None, :OBJECTS], axis=3)
         spare = (
             np.where(np.arange(OBJECTS) == self.goal[:, None], 9.0, 1.0)[:, None] * gap
             - self._reach(self.rows)[:, None]
         )
         push = np.exp(-spare.clip(min=-1) / 0.15).sum(axis=2)
-        wanted = (gap[self.rows, :, self.goal] + 0.3 * push).argmin(axis=1)
-        turn = (wanted - self.heading) % HEADINGS
-        return np.where(turn == 0, 2, np.where(turn <= HEADINGS // 2, 0, 1))
+        best: Array = (gap[self.rows, :, self.goal] + 0.3 * push).argmin(axis=1)
+        return best
 
 
 def _direction(heading: Array) -> Array:
     """Unit vectors (..., 2)."""
-    angle = heading * (2 * np.pi / HEADINGS)
-    return np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    return np.stack([np.cos(heading), np.sin(heading)], axis=-1)
 
 
 def _with_agent(scene: Scenes, shown: bool) -> Scenes:
-    """Add two slots: the agent's body, a white cylinder, and its nose, a black box; empty if not ``shown``."""
-    n = len(scene)
+    """Fill up to ``OBJECTS`` slots; add the agent's body, a white cylinder, and its nose, a black box, if shown."""
+    n, empty = len(scene), OBJECTS - scene.shape.shape[1]
     cylinder_and_box = np.array([2, 3]) * shown
     added: dict[str, Any] = {
-        "shape": np.broadcast_to(cylinder_and_box, (n, 2)),
-        "place": np.zeros((n, 2, 2), np.float32),
-        "radius": np.broadcast_to(np.array([BODY, 0.17], np.float32), (n, 2)),
-        "height": np.broadcast_to(np.array([0.5, 0.6], np.float32), (n, 2)),
-        "yaw": np.zeros((n, 2), np.float32),
-        "hue": np.zeros((n, 2), np.int64),
-        "colour": np.broadcast_to(np.array([[1, 1, 1], [0.05, 0.05, 0.05]], np.float32), (n, 2, 3)),
+        "shape": np.broadcast_to(np.append(np.zeros(empty, np.int64), cylinder_and_box), (n, empty + 2)),
+        "place": np.zeros((n, empty + 2, 2), np.float32),
+        "radius": np.broadcast_to(np.array([1] * empty + [BODY, 0.17], np.float32), (n, empty + 2)),
+        "height": np.broadcast_to(np.array([1] * empty + [0.5, 0.6], np.float32), (n, empty + 2)),
+        "yaw": np.zeros((n, empty + 2), np.float32),
+        "hue": np.zeros((n, empty + 2), np.int64),
+        "colour": np.broadcast_to(
+            np.array([[1, 1, 1]] * (empty + 1) + [[0.05, 0.05, 0.05]], np.float32), (n, empty + 2, 3)
+        ),
     }
     values = {field.name: getattr(scene, field.name) for field in fields(Scenes)}
     return Scenes(**{name: np.concatenate([v, added[name]], 1) if name in added else v for name, v in values.items()})

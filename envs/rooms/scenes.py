@@ -60,6 +60,8 @@ class SceneConfig:
     """(shape, hue) pairs in use: train, heldout or all."""
     named: bool = False
     """Objects of one scene have different hues, each pure; else any hues, of any saturation above a half."""
+    hues: tuple[int, ...] = tuple(range(len(HUES)))
+    """Hues in use where objects are named, indices into ``HUES``."""
 
     def __post_init__(self) -> None:
         if self.combinations not in COMBINATIONS:
@@ -67,7 +69,9 @@ class SceneConfig:
                 f"rooms: unknown combinations '{self.combinations}'{did_you_mean(self.combinations, COMBINATIONS)} "
                 f"Known: {', '.join(COMBINATIONS)}"
             )
-        limit = len(HUES) if self.named else 8
+        if len(set(self.hues)) < len(self.hues) or not set(self.hues) <= set(range(len(HUES))):
+            raise UsageError(f"rooms: hues={self.hues}; give different numbers in 0..{len(HUES) - 1}")
+        limit = len(self.hues) if self.named else 8
         if not 1 <= self.least <= self.most <= limit:
             raise UsageError(f"rooms: least={self.least} and most={self.most} must be 1 <= least <= most <= {limit}")
         small, large = self.radius
@@ -152,7 +156,8 @@ def draw_scenes(seeds: Sequence[int] | Array, config: SceneConfig | None = None)
     present = slots < (config.least + (_unit(seeds, _ROOM, 0) * (config.most - config.least + 1)).astype(int))[:, None]
     hue = (body(0) * 6).astype(np.int64)
     if config.named:
-        hue = np.argsort(_unit(by_slot, _BODY, 1, np.arange(6)), axis=1)[:, : config.most]
+        order = np.argsort(_unit(by_slot, _BODY, 1, np.arange(len(config.hues))), axis=1)
+        hue = np.array(config.hues)[order[:, : config.most]]
     radius = _between(*config.radius, body(2))
     place = np.zeros((len(seeds), config.most, 2))
     for k in range(config.most):

@@ -1,4 +1,4 @@
-"""Suites of rooms: unseen rooms, unseen pairs of shape and hue, other cameras."""
+"""Suites of rooms: unseen rooms, two distractors, unseen pairs of shape and hue, other cameras."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from envs.tasks import HELDOUT, Suite, Task, World
 
 
 def _task(levels: int, camera: str) -> tuple[Task, ...]:
-    """Unseen rooms, unseen pairs of shape and hue, and the other two cameras."""
+    """Trained with one distractor."""
     source = World("rooms", {"camera": camera, "num_levels": levels, "start_level": 0})
     targets = {
         "heldout": source.with_options(**HELDOUT),
+        "two-distractors/heldout": source.with_options(distractors=2, **HELDOUT),
         "combinations/heldout": source.with_options(combinations="heldout", **HELDOUT),
     }
     targets |= {
@@ -29,5 +30,7 @@ def _rooms_moving(levels: int) -> tuple[Task, ...]:
 
 LEVELS = 100_000
 """Training levels: so many that no room is learnt by heart."""
-ROOMS = Suite("walk to a named colour, fixed camera: unseen rooms, pairs and cameras", LEVELS, _rooms, True)
+ROOMS = Suite(
+    "walk to a named colour, fixed camera: unseen rooms, more distractors, pairs and cameras", LEVELS, _rooms, True
+)
 ROOMS_MOVING = Suite("the same under a moving camera", LEVELS, _rooms_moving, True)

@@ -1,5 +1,6 @@
 """Wrappers: what they forward, stacked features by state and by channels, vectors after the features."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -87,6 +88,16 @@ def test_vectors_follow_the_features_and_a_hidden_layer_reads_both():
     big = with_vector(image_spec((3, 36, 36)), "goal", 2)
     assert Cnn(big).hidden == ()
     assert AppendVectors(Cnn(big), ["goal"]).hidden == (256,)
+
+
+def test_marks_are_as_long_as_the_features_and_measures_are_short():
+    spec = with_vector(with_vector(image_spec((3, 4, 5)), "goal", 8, 0), "pose", 3, -4, 2)
+    spec = with_vector(spec, "free", 1, -np.inf, np.inf)
+    appended = AppendVectors(Mean(spec), ["goal", "pose", "free"])
+    vectors = {"goal": torch.eye(8)[2:3], "pose": torch.tensor([[-4.0, 2, 1]]), "free": torch.tensor([[7.0]])}
+    features, _ = appended.encode({**frame(3), **vectors})
+    # two features beside eight marks: sqrt(2 / 8) = 0.5; the pose by its bound of 4; without a bound as it is
+    assert features.tolist() == [[3, 6, 0, 0, 0.5, 0, 0, 0, 0, 0, -1, 0.5, 0.25, 7]]
 
 
 def test_vectors_after_stacked_features_are_only_the_newest():

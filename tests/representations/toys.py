@@ -19,9 +19,9 @@ def image_spec(shape: tuple[int, int, int], frames: int = 1, actions: int = 2, d
     return EnvSpec(space, gym.spaces.Discrete(actions) if actions else None, discount, frames)
 
 
-def with_vector(spec: EnvSpec, key: str, size: int) -> EnvSpec:
-    """``spec`` with a vector of ``size`` numbers in -3..3 after the image."""
-    space = gym.spaces.Dict({**spec.space.spaces, key: gym.spaces.Box(-3, 3, (size,), np.float32)})
+def with_vector(spec: EnvSpec, key: str, size: int, low: float = -1, high: float = 1) -> EnvSpec:
+    """``spec`` with a vector of ``size`` numbers in low..high after the image."""
+    space = gym.spaces.Dict({**spec.space.spaces, key: gym.spaces.Box(low, high, (size,), np.float32)})
     return replace(spec, space=space)
 
 

@@ -13,49 +13,81 @@ def still(camera="fixed", n=2):
     env.reset()
     env.scene.shape[:, :3] = [1, 1, 0]
     env.scene.radius[:, :3] = 0.4
-    env.scene.place[:, :3] = [(1, 0), (-1, 0), (2, 2)]
+    env.scene.place[:, :3] = [(1, 0), (-1, 0), (1.8, 1.8)]
     env.goal[:] = 0
     env.agent[:] = 0
     env.heading[:] = 0
     return env
 
 
-def test_turning_and_walking():
-    env = still(n=3)
+def test_moves_are_as_the_camera_sees_them():
+    env = still(n=4)
     env.agent[:] = (0, 1)
-    env.step(np.array([0, 1, 2]))
-    assert env.heading.tolist() == [1, 11, 0]  # left is towards the y axis
-    np.testing.assert_allclose(env.agent, [(0, 1), (0, 1), (0.3, 1)])
-    env.step(np.array([2, 2, 0]))
-    c, s = 0.3 * np.cos(np.pi / 6), 0.3 * np.sin(np.pi / 6)
-    np.testing.assert_allclose(env.agent, [(c, 1 + s), (c, 1 - s), (0.3, 1)])
+    env.step(np.arange(4))  # left, right, away, near; the fixed camera looks along +y
+    np.testing.assert_allclose(env.agent, [(-0.45, 1), (0.45, 1), (0, 1.45), (0, 0.55)], atol=1e-12)
+    np.testing.assert_allclose(env.heading, [np.pi, 0, np.pi / 2, 3 * np.pi / 2])
+    # a camera at 60 degrees, as it stood before the step: away is -(cos 60, sin 60), left of it (sin 60, -cos 60)
+    env = still("moving", 4)
+    env.agent[:], env.angle[:] = (0, 1), np.pi / 3
+    env.step(np.arange(4))
+    x, y = 0.45 * np.cos(np.pi / 3), 0.45 * np.sin(np.pi / 3)
+    np.testing.assert_allclose(env.agent, [(y, 1 - x), (-y, 1 + x), (-x, 1 - y), (x, 1 + y)])
+    # the agent's own view: facing +y, a step to the left is to -x, and the view turns along
+    env = still("first_person", 4)
+    env.agent[:], env.heading[:] = (0, 1.4), np.pi / 2
+    env.step(np.zeros(4, int))
+    np.testing.assert_allclose(env.agent, [(-0.45, 1.4)] * 4)
+    env.step(np.zeros(4, int))
+    np.testing.assert_allclose(env.agent, [(-0.45, 0.95)] * 4)
 
 
 def test_the_fence_stops_the_agent():
     env = still()
-    env.agent[:] = (2.2, 1.0)
-    env.step(np.array([2, 2]))
-    np.testing.assert_allclose(env.agent, [(2.3, 1.0)] * 2)
+    env.agent[:] = (1.8, 1.2)
+    env.step(np.array([1, 2]))
+    np.testing.assert_allclose(env.agent, [(1.9, 1.2), (1.8, 1.65)])
 
 
-def test_touching_the_goal_gives_1_and_another_object_minus_1():
+def test_touching_the_goal_gives_1_and_a_distractor_minus_three_quarters():
     env = still()
-    env.heading[1] = 6  # env 1 walks to (-1, 0)
-    # touching is nearer than 0.4 + 0.25 + 0.1 = 0.75: not after one step (0.7 away? no: 1 - 0.3 = 0.7 < 0.75)
-    _, reward, terminated, truncated, infos = env.step(np.array([2, 2]))
-    assert reward.tolist() == [1, -1]
+    # touching is nearer than 0.4 + 0.28 + 0.1 = 0.78: one step leaves 1 - 0.45 = 0.55; env 1 walks to (-1, 0)
+    _, reward, terminated, truncated, infos = env.step(np.array([1, 0]))
+    assert reward.tolist() == [1, -0.75]
     assert terminated.all()
     assert not truncated.any()
     assert infos["_final_obs"].all()
     env = still()
-    env.agent[:] = (-0.06, 1.0)  # sqrt(0.76^2 + 1) away: passing by is not touching
+    env.agent[:] = (0, 1.3)
+    env.step(np.array([3, 3]))  # sqrt(0.85^2 + 1) away: passing by is not touching
     assert env.step(np.array([2, 2]))[1].tolist() == [0, 0]
+
+
+def test_who_walks_to_the_nearest_object_gets_less_than_a_fifth():
+    env = RoomsVectorEnv(1000, seed=1, num_levels=10**6)
+    env.reset()
+    nearest = np.where(env.scene.shape[:, :3] > 0, env._gaps(env.agent), 9).argmin(1)
+    # half of the nearest are the goal: 0.5 - 0.75 / 2 = 0.125, standard error of 1,000: 0.875 / sqrt(1000) = 0.028
+    assert abs(np.where(nearest == env.goal, 1, -0.75).mean() - 0.125) < 0.075
+
+
+@pytest.mark.parametrize("distractors", [1, 2])
+def test_rooms_have_as_many_objects_as_asked_of_three_hues(distractors):
+    env = RoomsVectorEnv(60, seed=1, distractors=distractors, num_levels=10**6)
+    env.reset()
+    factors = env.factors()
+    objects = factors["shape"] > 0
+    assert (objects == (np.arange(3) <= distractors)).all()
+    hues = factors["hue"]
+    assert set(hues[objects]) == {0, 2, 4}
+    assert all(len(set(row[row >= 0])) == 1 + distractors for row in hues)
+    assert set(env.goal) == set(range(1 + distractors))
+    assert env.factor_vector(env.rows).shape == (60, 19)
 
 
 def test_an_empty_slot_is_never_touched():
     env = still()
-    env.agent[:] = (1.9, 2.0)  # beside the empty third slot
-    _, reward, terminated, _, _ = env.step(np.array([0, 2]))
+    env.agent[:] = (1.7, 1.8)  # beside the empty third slot
+    _, reward, terminated, _, _ = env.step(np.array([0, 1]))
     assert reward.tolist() == [0, 0]
     assert not terminated.any()
 
@@ -64,8 +96,8 @@ def test_pose_goal_and_image():
     env = RoomsVectorEnv(40, seed=2, num_levels=1000)
     seen, _ = env.reset()
     assert seen["pose"].dtype == np.float32
-    # the fixed camera: x = 0, y = -3.4, z = 2.8, looking along +y, pitch -0.72
-    np.testing.assert_allclose(seen["pose"][0], [0, -3.4, 2.8, 0, 1, np.cos(0.72), -np.sin(0.72)], atol=1e-6)
+    # the fixed camera: x = 0, y = -2.9, z = 2.9, looking along +y, pitch -0.86
+    np.testing.assert_allclose(seen["pose"][0], [0, -2.9, 2.9, 0, 1, np.cos(0.86), -np.sin(0.86)], atol=1e-6)
     assert (seen["pose"] == seen["pose"][0]).all()
     told = env.factors()
     np.testing.assert_array_equal(seen["goal"].argmax(1), told["hue"][np.arange(40), env.goal])
@@ -93,9 +125,9 @@ def test_the_moving_camera_wanders_and_first_person_faces_ahead():
     after = env.step(np.zeros(50, int))[0]["pose"]
     turned = (np.arctan2(after[:, 1], after[:, 0]) - angle + np.pi) % (2 * np.pi) - np.pi
     assert set(np.round(turned / np.radians(15), 3)) == {-1, 0, 1}
-    np.testing.assert_allclose(np.hypot(after[:, 0], after[:, 1]), 3.4, atol=1e-5)
+    np.testing.assert_allclose(np.hypot(after[:, 0], after[:, 1]), 2.9, atol=1e-5)
     eye = still("first_person")
-    eye.agent[:], eye.heading[:] = (0.5, -0.3), 3
+    eye.agent[:], eye.heading[:] = (0.5, -0.3), np.pi / 2
     pose = eye._observe(eye.rows)["pose"]
     np.testing.assert_allclose(pose[0, :5], [0.5, -0.3, 0.6, 0, 1], atol=1e-6)
     assert (eye.masks() < 4).all()  # the agent does not see itself
@@ -141,12 +173,12 @@ def test_views_begin_with_the_policy_s_own_and_go_around_the_room(camera):
     np.testing.assert_array_equal(found["image"][:, 0], seen["image"])
     np.testing.assert_array_equal(found["pose"][:, 0], seen["pose"])
     x, y, z, cos_yaw, sin_yaw, cos_pitch, sin_pitch = np.moveaxis(found["pose"][:, 1:], -1, 0)
-    np.testing.assert_allclose(np.hypot(x, y), 3.4, atol=1e-5)
-    np.testing.assert_allclose(z, 2.8, atol=1e-6)
-    # looking at the middle: 3.4 m along the yaw from (x, y) is (0, 0)
-    np.testing.assert_allclose(x + 3.4 * cos_yaw, 0, atol=1e-5)
-    np.testing.assert_allclose(y + 3.4 * sin_yaw, 0, atol=1e-5)
-    np.testing.assert_allclose(np.arctan2(sin_pitch, cos_pitch), -0.72, atol=1e-6)
+    np.testing.assert_allclose(np.hypot(x, y), 2.9, atol=1e-5)
+    np.testing.assert_allclose(z, 2.9, atol=1e-6)
+    # looking at the middle: 2.9 m along the yaw from (x, y) is (0, 0)
+    np.testing.assert_allclose(x + 2.9 * cos_yaw, 0, atol=1e-5)
+    np.testing.assert_allclose(y + 2.9 * sin_yaw, 0, atol=1e-5)
+    np.testing.assert_allclose(np.arctan2(sin_pitch, cos_pitch), -0.86, atol=1e-6)
     angles = np.arctan2(y, x).ravel()
     assert np.diff(np.sort(angles)).min() > 1e-3  # 9 places, no two alike
     pictures = found["image"].reshape(12, -1)
@@ -200,7 +232,12 @@ def test_views_of_nothing_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"camera": "fix"}, "did you mean 'fixed'"), ({"combinations": "x"}, "combinations")]
+    ("options", "message"),
+    [
+        ({"camera": "fix"}, "did you mean 'fixed'"),
+        ({"combinations": "x"}, "combinations"),
+        ({"distractors": 3}, "distractors=3"),
+    ],
 )
 def test_bad_values(options, message):
     with pytest.raises(UsageError, match=message):

@@ -172,3 +172,25 @@ def test_held_out_pairs_are_never_in_training():
 def test_bad_values(call, message):
     with pytest.raises(UsageError, match=message):
         call()
+
+
+def test_a_camera_that_stands_still_shows_what_it_shows_among_others():
+    rooms = draw_scenes(np.arange(5))
+    still = np.broadcast_to(poses_of(np.array(0.3), -2.9, 2.0, 1.5, -0.6), (5, 1, 7))
+    others = np.concatenate([still, np.broadcast_to(poses_of(np.array(1.0), 2.5, 1.0, 4.0, -0.2), (5, 1, 7))], axis=1)
+    alone, among = render(rooms, still), render(rooms, others)
+    for one, other in zip(alone, among, strict=True):
+        np.testing.assert_array_equal(one[:, 0], other[:, 0])
+    assert len(np.unique(alone.images.reshape(5, -1), axis=0)) == 5
+
+
+def test_named_objects_have_the_hues_asked_for():
+    rooms = draw_scenes(np.arange(300), SceneConfig(least=2, most=2, named=True, hues=(1, 2, 5)))
+    assert np.bincount(rooms.hue[:, 0], minlength=6).tolist().count(0) == 3
+    # 300 of 3 hues: 100 each, standard deviation 8.2
+    assert np.bincount(rooms.hue[:, 0], minlength=6)[[1, 2, 5]].min() > 70
+    assert (rooms.hue[:, 0] != rooms.hue[:, 1]).all()
+    with pytest.raises(UsageError, match="most=3 must be 1 <= least <= most <= 2"):
+        SceneConfig(named=True, hues=(0, 4))
+    with pytest.raises(UsageError, match=r"hues=\(0, 6\)"):
+        SceneConfig(most=2, named=True, hues=(0, 6))

@@ -68,13 +68,13 @@ def test_rooms_by_hand():
     env = World("rooms").with_factors().make(1, 0)
     env.reset()
     room = env.env
-    room.agent[0], room.heading[0] = [1.15, -0.46], 3  # faces up the y axis
+    room.agent[0] = [0.95, -0.38]  # the fixed camera looks up the y axis, wherever the agent faces
     goal = room.scene.place[0, room.goal[0]]
     vector = room.factor_vector(np.array([0]))[0]
     np.testing.assert_allclose(vector[:4], [0.5, -0.2, 0, 1], atol=1e-6)
-    # ahead is +y, the left is -x; a touch at radius + 0.25 + 0.1
+    # ahead is +y, the left is -x; a touch at radius + 0.28 + 0.1
     radius = room.scene.radius[0, room.goal[0]]
-    wanted = [1, (goal[1] + 0.46) / 2.3, -(goal[0] - 1.15) / 2.3, radius + 0.35, 1]
+    wanted = [1, (goal[1] + 0.38) / 1.9, -(goal[0] - 0.95) / 1.9, radius + 0.38, 1]
     np.testing.assert_allclose(vector[4:9], wanted, rtol=1e-5)
     assert vector[13] == 0  # the second is no goal
     count = int((room.scene.shape[0, :3] > 0).sum())
