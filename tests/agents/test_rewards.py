@@ -186,7 +186,8 @@ def test_the_first_reward_is_dated():
 
 
 def test_rewards_are_normalised_step_by_step():
-    agent = build(env=make_env(N, num_actions=2), config={"normalise_reward": True, "n_steps": 24})
+    config = {"normalise_reward": True, "n_steps": 24, "timeout_is_terminal": True}  # no value is added to a reward
+    agent = build(env=make_env(N, num_actions=2), config=config)
     collect(agent)
     steps = agent.history.rollout()
     running, mean, variance, count = np.zeros(N), 0.0, 1.0, 1e-4

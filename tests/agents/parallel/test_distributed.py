@@ -185,9 +185,13 @@ def test_two_ranks_compute_one_ranks_update(job, case):
         for name in ("gradient/rl_norm", "gradient/auxiliary_norm"):
             assert metrics.get(name, 1) > 5e-3
         for _, distributed in (zero[case][update], one[case][update]):
-            # A standard deviation within micro-batches is not one rank's: those are others.
-            spread = {name: value for name, value in distributed.items() if "/feature_" in name}
-            assert distributed == pytest.approx(metrics | spread, rel=1e-3 if case in FLOAT32 else 1e-9)
+            # A standard deviation within micro-batches is not one rank's: those are others. So are the samples of the
+            # plasticity, which each rank takes from its own environments.
+            own = ("/feature_", "/dead_units", "/effective_rank")
+            spread = {name: value for name, value in distributed.items() if any(part in name for part in own)}
+            # The policy loss is a mean of advantages that cancel: in float32 rounding is all that is left of it.
+            rel, absolute = (1e-3, 2e-4) if case in FLOAT32 else (1e-9, 1e-12)
+            assert distributed == pytest.approx(metrics | spread, rel=rel, abs=absolute)
         before = expected
 
 
@@ -324,7 +328,7 @@ def test_a_killed_rank_ends_the_job_with_an_error(tmp_path):
     (log,) = tmp_path.glob("runs/*/metrics.jsonl")
     records = [json.loads(line) for line in log.read_text().splitlines()]
     steps = [record["global_step"] for record in records]
-    pretraining = sum("pretrain/samples" in record for record in records)
+    pretraining = sum("pretrain/samples" in record or "standardise/frames" in record for record in records)
     assert steps[pretraining:] == [1024 * (k + 1) for k in range(len(steps) - pretraining)]
     assert not any(log.parent.glob("done"))
 
