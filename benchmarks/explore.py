@@ -38,17 +38,16 @@ if TYPE_CHECKING:
     from benchmarks.reporting.stats import Interval
 
 _ALGO: dict[str, dict[str, Any]] = {DEFAULT: {"n_steps": 128, "minibatches": 8}, "a2c": {}}
+_SHARED: dict[str, Any] = {"train_levels": None, "kept_policies": 0}
 SIZES = {
-    "smoke": replace(PRESETS["smoke"], train_levels=None),
-    "quick": replace(
-        PRESETS["quick"], train_levels=None, num_envs=32, eval_envs=128, checkpoint_frames=131_072, algo=_ALGO
-    ),
+    "smoke": replace(PRESETS["smoke"], **_SHARED),
+    "quick": replace(PRESETS["quick"], **_SHARED, num_envs=32, eval_envs=128, checkpoint_frames=131_072, algo=_ALGO),
     "standard": replace(
-        PRESETS["standard"], steps=3_000_000, train_levels=None, num_envs=32, checkpoint_frames=262_144, algo=_ALGO
+        PRESETS["standard"], **_SHARED, steps=3_000_000, num_envs=32, checkpoint_frames=262_144, algo=_ALGO
     ),
 }
 """The presets of the transfer benchmark, on as many levels as the suite has, and with smaller rollouts: a reward that
-is found once must be learnt from soon."""
+is found once must be learnt from soon. No policy is kept on the way, as nothing is compared at equal return."""
 COLUMNS = (
     *("suite", "env", "repr", "mode", "algo", "bonus", "extrinsic", "seed", "steps", "success", "heldout_success"),
     *("first_reward", "half_success", "success_area"),

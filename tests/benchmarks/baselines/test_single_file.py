@@ -101,7 +101,7 @@ def test_iterations_equal_a_peers(value_clip, monkeypatch):
         extractor = peer.policy.features_extractor.net
     else:
         env = Sb3VecEnv(make_env())
-        config = PPOConfig(**shared, **ours, normalise_reward=False)
+        config = PPOConfig(**shared, **ours, normalise_reward=False, timeout_is_terminal=True)
         peer = PPO(env, Tiny(EnvSpec.of(env)), config, mode="online")
         peer.streams["policy"].manual_seed(5)
         peer.streams["minibatches"].manual_seed(0)
