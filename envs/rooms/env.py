@@ -1,6 +1,6 @@
 """Rooms: an agent walks to the object of a named colour, observed by a camera whose pose is given.
 
-Each level is a room with a red, green or blue goal and one or two distractors of the other hues
+Each level is a room with a red, yellow, green or blue goal and one or two distractors of the other hues
 (``envs.rooms.scenes``). Actions: a step of 0.45 m as the camera sees it, 0 left, 1 right, 2 away, 3 near; the agent
 faces where it walked, and stays within 1.9 m of the middle along each axis. Reward: 1 for touching the goal, -0.75 for
 touching another object; either ends the episode. So whoever walks to any one of two objects gets 0.125. Observation:
@@ -50,7 +50,7 @@ VIEW_EYE, VIEW_PITCH = 0.6, -0.15
 SWING = np.radians(15)
 OBJECTS = 3
 """Slots: the most objects of a room."""
-CONFIG = SceneConfig(radius=(0.35, 0.48), spread=1.5, gap=0.9, named=True, hues=(0, 2, 4))
+CONFIG = SceneConfig(radius=(0.35, 0.48), spread=1.5, gap=0.9, named=True, hues=(0, 1, 2, 4))
 """Room enough between two objects for the agent to pass."""
 _GOAL, _HEADING, _CAMERA = 1000, 1001, 1002  # tags beyond those of the scene's draws
 _SWING, _VIEWS = 0, 1

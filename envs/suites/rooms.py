@@ -1,4 +1,17 @@
-"""Suites of rooms: unseen rooms, two distractors, unseen pairs of shape and hue, other cameras."""
+"""Suites of rooms: unseen rooms, two distractors, unseen pairs of shape and hue, other cameras.
+
+The size of the task is chosen by trials of the plain CNN on ``rooms``, PPO at preset ``quick``, 64 frames a rollout
+and env, one seed each. Returns in training, means around 100,000, 200,000 and 300,000 frames:
+
+    hues  step    gamma                                                          100k  200k  300k
+    6     turns   0.99   two or three objects, -1 for a wrong one, far camera    0     no learning within 1M frames
+    3     0.3 m   0.99   one distractor, -0.75, nearer camera, scaled goal       0.20  0.39  0.43
+    3     0.45 m  0.95                                                           0.32  0.46  0.61  held out, 500k: 0.96
+    4     0.45 m  0.95                                                           0.24  0.37  0.44
+
+Three hues are too easy for the budget; the suite has four. With three, a policy that sees nothing gets 0.07 on unseen
+rooms, one that reads the true factors 0.99.
+"""
 
 from __future__ import annotations
 
