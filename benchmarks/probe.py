@@ -25,6 +25,7 @@ import numpy as np
 from benchmarks import cli
 from benchmarks.reporting.runs import Run, load
 from envs.registry import UsageError
+from envs.spaces import Array
 
 if TYPE_CHECKING:
     from envs.tasks import World
@@ -104,7 +105,7 @@ def probe_run(run: Run, frames: int, seed: int) -> list[Row]:
 
 def features_and_factors(
     world: World, representation: Representation, frames: int, seed: int
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+) -> tuple[Array, dict[str, Array]]:
     """Features (n, D) and factors {name: (n, d)} of frames of one world."""
     import torch
 
@@ -124,7 +125,7 @@ def features_and_factors(
     return np.concatenate(features), factors
 
 
-def ground_truth(envs: Any) -> dict[str, np.ndarray]:
+def ground_truth(envs: Any) -> dict[str, Array]:
     """Factors of a vector env as float64 (N, d), under "factor NAME"; none where it has none."""
     factors = envs.factors() if hasattr(envs, "factors") else {}
     return {
@@ -132,13 +133,13 @@ def ground_truth(envs: Any) -> dict[str, np.ndarray]:
     }
 
 
-def varies(target: np.ndarray) -> bool:
+def varies(target: Array) -> bool:
     """True where the rows (n, d) without nan differ."""
     known = target[~np.isnan(target).any(1)]
     return len(known) > 0 and bool(known.std() > 0)
 
 
-def fit(features: np.ndarray, target: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+def fit(features: Array, target: Array) -> Callable[[Array], Array]:
     """Ridge regression features (n, D) -> target (n, d), rows with nan left out; returns its prediction."""
     known = ~np.isnan(target).any(1)
     x, y = features[known].astype(np.float64), target[known]
@@ -151,13 +152,13 @@ def fit(features: np.ndarray, target: np.ndarray) -> Callable[[np.ndarray], np.n
     return lambda inputs: (inputs - mean) / scale @ weights + centre
 
 
-def ridge(x: np.ndarray, y: np.ndarray, strength: float) -> np.ndarray:
+def ridge(x: Array, y: Array, strength: float) -> Array:
     """Weights w (D, d) = argmin |x w - y|^2 + (strength n / 1000) |w|^2."""
     penalty = strength * len(x) / 1000
     return np.linalg.solve(x.T @ x + penalty * np.eye(x.shape[1]), x.T @ y)
 
 
-def r_squared(target: np.ndarray, prediction: np.ndarray) -> float:
+def r_squared(target: Array, prediction: Array) -> float:
     """1 - residual / total sum of squares over all components; rows with nan left out; 0 where nothing varies."""
     known = ~np.isnan(target).any(1)
     target, prediction = target[known], prediction[known]
@@ -171,7 +172,7 @@ def labels(rows: Sequence[Row]) -> dict[int, str]:
     return {i: " ".join([row["repr"], *(f"{row[key]}" for key in differing)]) for i, row in enumerate(rows)}
 
 
-def grid(rows: Sequence[Row]) -> tuple[list[str], list[str], np.ndarray]:
+def grid(rows: Sequence[Row]) -> tuple[list[str], list[str], Array]:
     """Methods with factors down, splits across, R2."""
     names = labels(rows)
     down = list(dict.fromkeys(f"{names[i]}: {row['factor']}" for i, row in enumerate(rows)))

@@ -20,16 +20,17 @@ import torch
 from agents.policy import Policy
 from agents.runs.evaluate import EvaluationEnv, MakeEnv, Visits
 from envs.registry import UsageError
+from envs.spaces import Array
 
 
 @dataclass(frozen=True)
 class Agreement:
     """Agreement level by level, each array (L,)."""
 
-    levels: np.ndarray
-    effect: np.ndarray
+    levels: Array
+    effect: Array
     """Fraction of a level's states in which the likeliest effect is the same."""
-    total_variation: np.ndarray
+    total_variation: Array
     """0 for equal distributions, 1 for disjoint ones; mean over the level's states."""
     states: int
     """States compared on each level."""

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
-
-Array = np.ndarray
+from envs.spaces import Array
 
 
 class Distinct:

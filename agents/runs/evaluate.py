@@ -24,7 +24,7 @@ from agents.policy import Policy
 from agents.runner import Action, PolicyRunner
 from envs.counter_rng import counter_hash, mix, uniform
 from envs.registry import UsageError
-from envs.spaces import keyed
+from envs.spaces import Array, keyed
 from envs.steps import Obs
 
 MakeEnv = Callable[[int], gym.vector.VectorEnv]
@@ -41,8 +41,8 @@ ACTIONS, CONTEXTS = 1, 2
 class Visits:
     """Levels (E,) to play, and the number (E,) of each repetition of a level."""
 
-    levels: np.ndarray
-    repeats: np.ndarray
+    levels: Array
+    repeats: Array
 
     def __len__(self) -> int:
         return len(self.levels)
@@ -63,11 +63,11 @@ def equal_visits(levels: Sequence[int], episodes: int, first_repeat: int = 0) ->
 class Episodes:
     """Finished episodes or windows, in the order of the visits: each array (E,)."""
 
-    levels: np.ndarray
-    repeats: np.ndarray
-    returns: np.ndarray
+    levels: Array
+    repeats: Array
+    returns: Array
     """Undiscounted sum of the environment's reward, over an episode or a window."""
-    lengths: np.ndarray
+    lengths: Array
     """Steps."""
 
 
@@ -156,7 +156,7 @@ class EvaluationEnv:
         distribution = policy.distribution
         self.actions = torch.zeros(env.num_envs, *distribution.shape, dtype=distribution.dtype).numpy()
 
-    def begin(self, rows: np.ndarray, levels: np.ndarray, repeats: np.ndarray) -> None:
+    def begin(self, rows: Array, levels: Array, repeats: Array) -> None:
         """Begin visits (K,) in the envs ``rows`` (K,).
 
         Raises:
@@ -180,7 +180,7 @@ class EvaluationEnv:
             wrong = np.flatnonzero(begun != levels)[0]
             raise UsageError(f"{self.env} was asked for level {levels[wrong]} and began level {begun[wrong]}")
 
-    def act(self, active: np.ndarray) -> Action:
+    def act(self, active: Array) -> Action:
         """Choose actions for the environments ``active`` (A,); once per step."""
         rows, obs = self._rows(active)
         noise = None if self.greedy else self._noise(active)
@@ -188,13 +188,13 @@ class EvaluationEnv:
         self.actions[active] = action.action.cpu().numpy()
         return action
 
-    def action_parameters(self, active: np.ndarray) -> torch.Tensor:
+    def action_parameters(self, active: Array) -> torch.Tensor:
         """Parameters (A, P) of the action distributions in the environments ``active`` (A,), in place of ``act``."""
         rows, obs = self._rows(active)
         output = self.runner.forward(obs, rows, self._contexts(active))
         return self.policy.distribution.parameters(output.action_outputs)
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def step(self, actions: Array) -> tuple[Array, Array]:
         """Step every environment: rewards and ends (N,)."""
         self.observation, reward, terminated, truncated, _ = self.env.step(actions)
         done = terminated | truncated
@@ -206,14 +206,14 @@ class EvaluationEnv:
         self.policy.set_training_mode(self.training)
         self.env.close()
 
-    def _noise(self, active: np.ndarray) -> torch.Tensor:
+    def _noise(self, active: Array) -> torch.Tensor:
         """Noise (A, P) of sampled actions, by counter."""
         distribution = self.policy.distribution
         bits = mix(mix(self.draws[active], ACTIONS), self.time[active])
         numbers = uniform(mix(bits[:, None], np.arange(distribution.noise_size)))
         return distribution.noise_from_uniform(torch.from_numpy(numbers)).to(self.policy.device)
 
-    def _contexts(self, active: np.ndarray) -> torch.Tensor | None:
+    def _contexts(self, active: Array) -> torch.Tensor | None:
         """Contexts (A, K), by counter where an episode begins and 0 elsewhere; None where the policy has none."""
         if not self.policy.context_dim:
             return None
@@ -226,7 +226,7 @@ class EvaluationEnv:
             contexts[row] = drawn[0]
         return contexts
 
-    def _rows(self, active: np.ndarray) -> tuple[torch.Tensor, Obs]:
+    def _rows(self, active: Array) -> tuple[torch.Tensor, Obs]:
         """Indices and observations of ``active`` as the policy takes them: images (A, C, H, W), channels-last."""
         device = self.policy.device
         by_key = keyed(self.observation, self.policy.observation_space)

@@ -18,6 +18,7 @@ from agents.runs.kept_policies import matched_rows
 from agents.runs.splits import VALIDATION, evaluate_split, has_validation, played_levels
 from envs.contact_sheet import moments, strip
 from envs.rng_streams import Streams
+from envs.spaces import Array
 from representations.base import Representation
 from representations.pretrain import collection_steps
 
@@ -155,7 +156,7 @@ def episode_rows(split: str, env: str, episodes: Episodes, actions: str = "sampl
     ]
 
 
-def pictures(context: RunContext, representation: Representation) -> dict[str, np.ndarray]:
+def pictures(context: RunContext, representation: Representation) -> dict[str, Array]:
     """A row of frames of each split ("splits"), and what the representation shows of itself; uint8 (H, W, 3) each."""
     seed, worlds = context.seed("pictures"), context.task.splits()
     rows = [np.concatenate(list(strip(world, seed)), axis=1) for world in worlds.values()]
