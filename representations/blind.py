@@ -13,11 +13,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor, ones
 
 from envs.steps import Obs
-from representations.base import Representation, State
-from representations.cnn import input_key
+from representations.base import State
+from representations.cnn import SingleInput
 
 
-class Blind(Representation):
+class Blind(SingleInput):
     """A constant feature, frozen only: there is nothing to fit."""
 
     modes = ("frozen",)
@@ -26,10 +26,6 @@ class Blind(Representation):
     has_loss = False
     sees = False
     features_dim = 1  # 1 and not 0: a zero would shut the relus above it, whose biases start at 0
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        return (input_key(self.spec),)
 
     def encode(
         self, obs: Obs, state: State = (), first: Bool[Tensor, " B"] | None = None

@@ -62,13 +62,17 @@ class Trunked(Representation):
         return self.trunk(obs[self.keys[0]]).to(self.trunk.dense.weight.dtype), state
 
 
-class Cnn(Trunked):
+class SingleInput(Representation):
+    """Base of what reads one key: the image, or the vector "state" where there is no image."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return (input_key(self.spec),)
+
+
+class Cnn(SingleInput, Trunked):
     """End-to-end baseline, online only: without an objective of its own, a frozen one is ``random``."""
 
     modes = ("online",)
     needs_pretraining = False
     has_loss = False
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        return (input_key(self.spec),)

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from envs.spaces import EnvSpec
 from envs.steps import Obs
-from representations.base import Config, Representation, State
-from representations.cnn import input_key, input_trunk
+from representations.base import Config, State
+from representations.cnn import SingleInput, input_trunk
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class RandomConfig(Config):
     """'nature' (512 features), 'impala' (256), or 'symbols' (256) for images of codes."""
 
 
-class Random(Representation):
+class Random(SingleInput):
     """Random features, frozen only: trained, they would be ``cnn``."""
 
     Config = RandomConfig
@@ -43,10 +43,6 @@ class Random(Representation):
         super().__init__(spec, config)
         self.trunk = input_trunk(self.config.trunk, spec)
         self.features_dim = self.trunk.width
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        return (input_key(self.spec),)
 
     def encode(
         self, obs: Obs, state: State = (), first: Bool[Tensor, " B"] | None = None

@@ -2,6 +2,7 @@
 
 Files in reading order:
 
+* ``forwarding``     attributes of a wrapped env
 * ``sb3``            stable-baselines3's ``VecEnv`` interface
 * ``frame_stack``    the last k frames in the channels
 * ``factors``        the ground truth as an observation

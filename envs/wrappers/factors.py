@@ -17,9 +17,10 @@ from gymnasium.vector.utils import batch_space
 
 from envs.registry import UsageError
 from envs.spaces import FACTORS, Array, keyed, keyed_space
+from envs.wrappers.forwarding import Forwarding
 
 
-class FactorsVectorEnv(VectorWrapper[Any, Any, Any]):
+class FactorsVectorEnv(Forwarding, VectorWrapper[Any, Any, Any]):
     """``env`` with the observation "factors"; its other observations by key, all else as it is.
 
     In ``final_obs`` are the factors of the final state; where the env gives the frame before
@@ -46,11 +47,6 @@ class FactorsVectorEnv(VectorWrapper[Any, Any, Any]):
         env.unwrapped.keep_final_factors = True
         self._rows = np.arange(self.num_envs)
         self._newest: Array = np.zeros((self.num_envs, size), np.float32)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "env":
-            raise AttributeError(name)
-        return getattr(self.env, name)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         observation, infos = self.env.reset(seed=seed, options=options)

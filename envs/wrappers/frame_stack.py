@@ -15,9 +15,10 @@ from gymnasium.vector.utils import batch_space
 
 from envs.registry import UsageError
 from envs.spaces import IMAGE, Array, Space, image_of, is_image, with_image
+from envs.wrappers.forwarding import Forwarding
 
 
-class StackedVectorEnv(VectorEnv[Any, Any, Any]):
+class StackedVectorEnv(Forwarding, VectorEnv[Any, Any, Any]):
     """``env`` with images (N, H, W, k * C); its other observations, rewards and infos as they are.
 
     Args:
@@ -43,11 +44,6 @@ class StackedVectorEnv(VectorEnv[Any, Any, Any]):
         self.single_action_space, self.action_space = env.single_action_space, env.action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self._stack: Array = np.zeros((self.num_envs, *stacked.shape), np.uint8)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "env":  # not set yet: copied or unpickled
-            raise AttributeError(name)
-        return getattr(self.env, name)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         observation, infos = self.env.reset(seed=seed, options=options)

@@ -31,6 +31,7 @@ from envs.counter_rng import counter_hash, mix
 from envs.named_levels import UNNAMED, ResetRequest
 from envs.registry import UsageError, did_you_mean
 from envs.spaces import IMAGE, Array, Space, image_of, is_image, with_image
+from envs.wrappers.forwarding import Forwarding
 
 ORDERS = ((0, 2, 1), (1, 2, 0), (2, 0, 1))
 DEGREES = (60, 120, 180)
@@ -128,7 +129,7 @@ class Shift:
             )
 
 
-class ShiftedVectorEnv(VectorWrapper[Any, Any, Any]):
+class ShiftedVectorEnv(Forwarding, VectorWrapper[Any, Any, Any]):
     """``env`` with its images (and those of ``final_obs``) shifted; rewards, ends, actions and state are its own.
 
     Args:
@@ -154,11 +155,6 @@ class ShiftedVectorEnv(VectorWrapper[Any, Any, Any]):
         self._stream: Array = np.full(self.num_envs, UNNAMED, np.int64)
         self._start: Array = np.zeros(self.num_envs, np.int64)
         """Time at which a named level began."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "env":
-            raise AttributeError(name)
-        return getattr(self.env, name)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset ``env`` and shift its frames; with ``reset_mask`` the other rows' frames stay, noise included."""

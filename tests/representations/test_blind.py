@@ -47,4 +47,6 @@ def test_it_learns_the_best_fixed_action_and_its_logits_ignore_the_image():
 
 
 def test_a_constant_feature_is_no_collapse():
-    agent().learn(2 * 16 * 4)  # warnings are errors here
+    blind = agent()
+    blind.learn(2 * 16 * 4)  # warnings are errors here
+    assert blind.metrics["representation/feature_std"] == 0.0  # which of any other method is a collapse
