@@ -203,12 +203,12 @@ class Cell:
             return ""
         low, high = self.normalise
         goal = low + normalised_goal * (high - low)
-        matches = [found_match for run in self.runs if (found_match := match(run.matched, split, goal))]
+        matches = [matched for run in self.runs if (matched := match(run.matched, split, goal))]
         if len(matches) < len(self.runs):
             return ""
-        if absent := sum(math.isnan(one.fraction) for one in matches):
+        if absent := sum(math.isnan(match_.fraction) for match_ in matches):
             return "not reached" if absent == len(matches) else f"not by {absent} of {len(matches)}"
-        return self.shown(over_seeds(self.seeds, [one.gap for one in matches]))
+        return self.shown(over_seeds(self.seeds, [match_.gap for match_ in matches]))
 
     def agreement(self, split: str) -> tuple[Interval, Interval] | None:
         """Agreement by effect and total variation; None where the split does not show the training levels' states."""

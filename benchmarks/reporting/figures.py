@@ -92,12 +92,12 @@ def _panel(title: str, height: float = 3.3) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def curves(series: Mapping[str, Curve], looks: Mapping[str, Style], title: str, limits: tuple[float, float]) -> str:
+def curves(series: Mapping[str, Curve], style_of: Mapping[str, Style], title: str, limits: tuple[float, float]) -> str:
     """Return over frames; panels that stand side by side share the ``limits`` of the return."""
     with matplotlib.rc_context(STYLE):
         figure, axes = _panel(title)
         for label, curve in series.items():
-            _line(axes, curve, looks[label], markersize=4)
+            _line(axes, curve, style_of[label], markersize=4)
         axes.set_ylim(*limits)
         _over_frames(axes)
         return _uri(figure)
@@ -105,14 +105,14 @@ def curves(series: Mapping[str, Curve], looks: Mapping[str, Style], title: str, 
 
 def learning(
     panels: Mapping[str, tuple[Mapping[str, Curve], float]],
-    looks: Mapping[str, Style],
+    style_of: Mapping[str, Style],
     band: str = "",
     ylabel: str = "return (training)",
 ) -> bytes:
     """Return (or ``ylabel``) during training (PNG): a panel for each task, its threshold dashed, one legend for all."""
     across = min(len(panels), 3)
     down = -(-len(panels) // across)
-    size = (max(6.4, 5.2 * across), 3.4 * down + 0.3 * len(looks) / across + 0.3)
+    size = (max(6.4, 5.2 * across), 3.4 * down + 0.3 * len(style_of) / across + 0.3)
     with matplotlib.rc_context(STYLE), io.BytesIO() as file:
         figure = Figure(figsize=size, layout="constrained")
         places = figure.subplots(down, across, squeeze=False).ravel()
@@ -122,7 +122,7 @@ def learning(
             axes.tick_params(length=0)
             axes.axhline(threshold, color="#9aa1ab", linewidth=1, linestyle=(0, (4, 3)))
             for label, curve in series.items():
-                shown.setdefault(label, _line(axes, curve, looks[label], markersize=0))
+                shown.setdefault(label, _line(axes, curve, style_of[label], markersize=0))
             axes.set_ylabel(ylabel)
             _over_frames(axes)
         for axes in places[len(panels) :]:
@@ -150,11 +150,11 @@ def heat(picture: np.ndarray, maps: Mapping[str, np.ndarray]) -> bytes:
         return file.getvalue()
 
 
-def _line(axes: Axes, curve: Curve, look: Style, markersize: float) -> Any:
+def _line(axes: Axes, curve: Curve, style: Style, markersize: float) -> Any:
     """Draw the mean, and the band from the lowest to the highest seed; returns the line."""
-    axes.fill_between(curve.steps, curve.low, curve.high, color=look.colour, alpha=0.15, linewidth=0)
-    style: dict[str, Any] = {"color": look.colour, "linestyle": look.line, "marker": look.marker}
-    return axes.plot(curve.steps, curve.mean, markersize=markersize, **style)[0]
+    axes.fill_between(curve.steps, curve.low, curve.high, color=style.colour, alpha=0.15, linewidth=0)
+    drawing: dict[str, Any] = {"color": style.colour, "linestyle": style.line, "marker": style.marker}
+    return axes.plot(curve.steps, curve.mean, markersize=markersize, **drawing)[0]
 
 
 def _over_frames(axes: Axes) -> None:
@@ -164,14 +164,14 @@ def _over_frames(axes: Axes) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
 
 
-def bars(entries: Sequence[tuple[str, Interval]], looks: Mapping[str, Style], title: str, xlabel: str) -> str:
+def bars(entries: Sequence[tuple[str, Interval]], style_of: Mapping[str, Style], title: str, xlabel: str) -> str:
     """Horizontal bars with 95% intervals, in the given order from the top."""
     with matplotlib.rc_context(STYLE):
         figure, axes = _panel(title, height=1.3 + 0.34 * len(entries))
         heights = np.arange(len(entries))[::-1]
         for height, (label, interval) in zip(heights, entries, strict=True):
-            look = looks[label]
-            axes.barh(height, interval.estimate, 0.58, color=look.colour, alpha=0.75, hatch=look.hatch, edgecolor="w")
+            style = style_of[label]
+            axes.barh(height, interval.estimate, 0.58, color=style.colour, alpha=0.75, hatch=style.hatch, edgecolor="w")
             if interval.usable:
                 axes.plot([interval.low, interval.high], [height, height], color=INK, linewidth=1.3)
         axes.axvline(0, color="#9aa1ab", linewidth=1)
@@ -217,32 +217,32 @@ def level_returns(rows: Sequence[tuple[str, np.ndarray]], title: str, unit: str)
         return _uri(figure)
 
 
-def profiles(series: Mapping[str, tuple[np.ndarray, np.ndarray]], looks: Mapping[str, Style], title: str) -> str:
+def profiles(series: Mapping[str, tuple[np.ndarray, np.ndarray]], style_of: Mapping[str, Style], title: str) -> str:
     """Performance profiles: fraction of runs (P,) with more than each normalised score (P,)."""
     with matplotlib.rc_context(STYLE):
         figure, axes = _panel(title)
         for label, (scores, fractions) in series.items():
-            look = looks[label]
-            axes.plot(scores, fractions, color=look.colour, linestyle=look.line, drawstyle="steps-post")
+            style = style_of[label]
+            axes.plot(scores, fractions, color=style.colour, linestyle=style.line, drawstyle="steps-post")
         axes.set_ylim(-0.02, 1.02)
         axes.set_xlabel("normalised return on unseen levels")
         axes.set_ylabel("fraction of runs above it")
         return _uri(figure)
 
 
-def chip(look: Style) -> str:
+def chip(style: Style) -> str:
     """A legend's sample of a style: line and marker as a data URI."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(0.55, 0.2))
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
         axes.set_xlim(0, 2)
-        axes.plot([0.1, 1, 1.9], [0, 0, 0], color=look.colour, linestyle=look.line, linewidth=2)
-        axes.plot([1], [0], color=look.colour, marker=look.marker, markersize=6)
+        axes.plot([0.1, 1, 1.9], [0, 0, 0], color=style.colour, linestyle=style.line, linewidth=2)
+        axes.plot([1], [0], color=style.colour, marker=style.marker, markersize=6)
         return _uri(figure, transparent=True)
 
 
-def scatter(points: Mapping[str, Sequence[tuple[float, float]]], looks: Mapping[str, Style], title: str) -> str:
+def scatter(points: Mapping[str, Sequence[tuple[float, float]]], style_of: Mapping[str, Style], title: str) -> str:
     """Held-out over training return, one dot per run; on the diagonal nothing is lost on unseen levels."""
     with matplotlib.rc_context(STYLE):
         figure, axes = _panel(title, height=4.6)
@@ -252,8 +252,8 @@ def scatter(points: Mapping[str, Sequence[tuple[float, float]]], looks: Mapping[
         axes.plot(limits, limits, color="#9aa1ab", linewidth=1, linestyle=(0, (4, 3)))
         for label, dots in points.items():
             x, y = zip(*dots, strict=True)
-            look = looks[label]
-            axes.scatter(x, y, s=46, color=look.colour, marker=look.marker, edgecolor="white", linewidth=0.8)
+            style = style_of[label]
+            axes.scatter(x, y, s=46, color=style.colour, marker=style.marker, edgecolor="white", linewidth=0.8)
         axes.set_xlim(*limits)
         axes.set_ylim(*limits)
         axes.set_aspect("equal")
@@ -262,19 +262,19 @@ def scatter(points: Mapping[str, Sequence[tuple[float, float]]], looks: Mapping[
         return _uri(figure)
 
 
-def over_levels(series: Mapping[str, Sequence[tuple[int, Interval]]], looks: Mapping[str, Style], title: str) -> str:
+def over_levels(series: Mapping[str, Sequence[tuple[int, Interval]]], style_of: Mapping[str, Style], title: str) -> str:
     """A quantity over the number of training levels (log axis), with 95% intervals."""
     with matplotlib.rc_context(STYLE):
         figure, axes = _panel(title)
         counts = sorted({levels for dots in series.values() for levels, _ in dots})
         for label, dots in series.items():
-            levels, look = [count for count, _ in dots], looks[label]
+            levels, style = [count for count, _ in dots], style_of[label]
             estimates = [interval.estimate for _, interval in dots]
-            axes.plot(levels, estimates, color=look.colour, linestyle=look.line, marker=look.marker, markersize=4)
+            axes.plot(levels, estimates, color=style.colour, linestyle=style.line, marker=style.marker, markersize=4)
             for count, interval in dots:
                 if interval.usable:
                     ends = [interval.low, interval.high]
-                    axes.plot([count, count], ends, color=look.colour, linewidth=1.2, alpha=0.7)
+                    axes.plot([count, count], ends, color=style.colour, linewidth=1.2, alpha=0.7)
         axes.set_xscale("log")
         axes.set_xticks(counts, [f"{count:,}" for count in counts])
         axes.xaxis.minorticks_off()

@@ -64,13 +64,13 @@ def html(summary: Summary) -> str:
     if summary.missing:
         parts.append(note_list("Not in the table", summary.missing, warn=True))
     if summary.cells:
-        looks = figures.styles(summary.labels, summary.baselines)
+        style_of = figures.styles(summary.labels, summary.baselines)
         first, *others = table_sections(summary)
         parts += [first, note_list("How to read this", notes.notes(summary)), *others]
-        parts += ["<h2>Figures</h2>", legend(looks)]
-        parts += [task_section(summary, env, levels, looks) for env in summary.envs for levels in summary.levels]
-        parts += figure_section("Over all tasks", page_figures.profile_panels(summary, looks))
-        parts += figure_section("More training levels", page_figures.level_count_panels(summary, looks))
+        parts += ["<h2>Figures</h2>", legend(style_of)]
+        parts += [task_section(summary, env, levels, style_of) for env in summary.envs for levels in summary.levels]
+        parts += figure_section("Over all tasks", page_figures.profile_panels(summary, style_of))
+        parts += figure_section("More training levels", page_figures.level_count_panels(summary, style_of))
         parts += published_section(summary)
         parts += picture_section(summary)
     facts = "".join(
@@ -114,9 +114,10 @@ def table_sections(summary: Summary) -> list[str]:
     ]
 
 
-def legend(looks: Mapping[str, Style]) -> str:
+def legend(style_of: Mapping[str, Style]) -> str:
     samples = "".join(
-        f'<span><img alt="" src="{figures.chip(look)}">{escape(name)}</span>' for name, look in sorted(looks.items())
+        f'<span><img alt="" src="{figures.chip(style)}">{escape(name)}</span>'
+        for name, style in sorted(style_of.items())
     )
     return f'<div class="legend">{samples}</div>'
 
@@ -139,12 +140,12 @@ def grid_of(panels: Sequence[page_figures.Panel]) -> str:
     return (f'<div class="grid">{narrow}</div>' if narrow else "") + (f'<div class="rows">{wide}</div>' if wide else "")
 
 
-def task_section(summary: Summary, env: str, levels: int, looks: Mapping[str, Style]) -> str:
+def task_section(summary: Summary, env: str, levels: int, style_of: Mapping[str, Style]) -> str:
     """Figures of one task; folded where there are several."""
     cells = [cell for cell in summary.cells if cell.task == (env, levels)]
     if not cells:
         return ""
-    grid = grid_of(page_figures.task_panels(cells, looks))
+    grid = grid_of(page_figures.task_panels(cells, style_of))
     if len(summary.envs) * len(summary.levels) == 1:
         return grid
     return f"<details><summary>{escape(env)}, {levels:,} training levels</summary>{grid}</details>"

@@ -28,17 +28,17 @@ class Panel:
     wide: bool = False
 
 
-def task_panels(cells: Sequence[Cell], looks: Mapping[str, Style]) -> list[Panel]:
+def task_panels(cells: Sequence[Cell], style_of: Mapping[str, Style]) -> list[Panel]:
     """Curves, gaps, the scatter of runs, and levels x methods of one task."""
-    panels = curve_panels(cells, looks)
+    panels = curve_panels(cells, style_of)
     for split in dict.fromkeys(split for cell in cells for split in cell.gaps):
         entries = [(cell.label, cell.gaps[split]) for cell in cells if split in cell.gaps]
-        drawn = figures.bars(entries, looks, f"Gap: {split}", "return on training levels minus return there")
+        drawn = figures.bars(entries, style_of, f"Gap: {split}", "return on training levels minus return there")
         over = " or ".join(sorted({resampled(interval) for _, interval in entries}))
         panels.append(Panel(drawn, f"Gap to {split} as it is, 95% intervals over {over}; in the table's order."))
     points = {cell.label: run_points(cell) for cell in cells if cell.gaps}
     if points:
-        drawn = figures.scatter(points, looks, "Training against unseen levels")
+        drawn = figures.scatter(points, style_of, "Training against unseen levels")
         panels.append(Panel(drawn, "One dot per run, final evaluation. On the dashed diagonal nothing is lost."))
     return panels + level_panels(cells)
 
@@ -48,7 +48,7 @@ def run_points(cell: Cell) -> list[tuple[float, float]]:
     return [(float(a), float(b)) for a, b in np.hstack([cell.means(SOURCE), cell.means(cell.target)])]
 
 
-def curve_panels(cells: Sequence[Cell], looks: Mapping[str, Style]) -> list[Panel]:
+def curve_panels(cells: Sequence[Cell], style_of: Mapping[str, Style]) -> list[Panel]:
     """Return on training and on validation levels during training on one scale, then their difference."""
     train = curves_over_seeds(cells, "eval/train/return")
     if not train:
@@ -61,13 +61,13 @@ def curve_panels(cells: Sequence[Cell], looks: Mapping[str, Style]) -> list[Pane
     panels = []
     for name, series in (("training", train), (unseen_name, unseen)):
         if series:
-            drawn = figures.curves(series, looks, f"Return on {name} levels", (low - margin, high + margin))
+            drawn = figures.curves(series, style_of, f"Return on {name} levels", (low - margin, high + margin))
             panels.append(Panel(drawn, f"Return on {name} levels during training.{band}"))
     gap = curves_over_seeds(cells, "eval/gap")
     if gap:
         numbers = np.concatenate([end for curve in gap.values() for end in (curve.low, curve.high)])
         limits = (min(0.0, float(numbers.min())) - margin, max(0.0, float(numbers.max())) + margin)
-        drawn = figures.curves(gap, looks, f"Gap (training minus {unseen_name})", limits)
+        drawn = figures.curves(gap, style_of, f"Gap (training minus {unseen_name})", limits)
         panels.append(Panel(drawn, f"Gap during training, fewer episodes than the final evaluation.{band}"))
     return panels
 
@@ -126,7 +126,7 @@ def level_returns(cells: Sequence[Cell], split: str) -> list[tuple[str, np.ndarr
     ]
 
 
-def profile_panels(summary: Summary, looks: Mapping[str, Style]) -> list[Panel]:
+def profile_panels(summary: Summary, style_of: Mapping[str, Style]) -> list[Panel]:
     """Performance profiles on unseen levels, for each number of training levels with several tasks."""
     panels = []
     for levels in summary.levels:
@@ -138,12 +138,12 @@ def profile_panels(summary: Summary, looks: Mapping[str, Style]) -> list[Panel]:
                 profile = performance_profile(matrices[1], scores.tolist())
                 series[label] = (scores, np.array([interval.estimate for interval in profile]))
         if series:
-            drawn = figures.profiles(series, looks, f"Performance profiles, {levels:,} levels")
+            drawn = figures.profiles(series, style_of, f"Performance profiles, {levels:,} levels")
             panels.append(Panel(drawn, "Fraction of runs over all tasks with more than a normalised return."))
     return panels
 
 
-def level_count_panels(summary: Summary, looks: Mapping[str, Style]) -> list[Panel]:
+def level_count_panels(summary: Summary, style_of: Mapping[str, Style]) -> list[Panel]:
     """Gap and unseen return over the number of training levels, where several were run."""
     if len(summary.levels) < 2:
         return []
@@ -155,6 +155,6 @@ def level_count_panels(summary: Summary, looks: Mapping[str, Style]) -> list[Pan
         gaps = {label: [(c.train_levels, c.gaps[c.target]) for c in cells if c.label == label] for label in labels}
         unseen = {label: [(c.train_levels, c.returns[c.target]) for c in cells if c.label == label] for label in labels}
         for content, name in ((gaps, "Gap"), (unseen, "Held-out return")) if cells else ():
-            drawn = figures.over_levels(content, looks, f"{name}, {env}")
+            drawn = figures.over_levels(content, style_of, f"{name}, {env}")
             panels.append(Panel(drawn, f"{name} against the number of training levels, 95% intervals."))
     return panels
