@@ -15,7 +15,7 @@ from agents.runs.build import policy_world, pretraining_worlds
 from agents.runs.context import RunContext
 from agents.runs.evaluate import SEED, Episodes, equal_visits
 from agents.runs.kept_policies import matched_rows
-from agents.runs.splits import VALIDATION, evaluate_split, has_validation, played_levels
+from agents.runs.splits import VALIDATION, evaluate_split, played_levels
 from envs.contact_sheet import moments, strip
 from envs.rng_streams import Streams
 from envs.spaces import Array
@@ -29,7 +29,7 @@ PAIRED_STEPS, PAIRED_LEVELS = 128, 32
 def periodic_evaluation(context: RunContext, agent: OnPolicyAlgorithm, step: int) -> dict[str, float]:
     """Return on training and on validation levels now: the final evaluation's rule, fewer episodes or windows."""
     config = context.config
-    if not config.periodic_evals or not has_validation(context.task):
+    if not config.periodic_evals or context.task.validation is None:
         return {}
     train, validation = (
         float(evaluate_split(config, context.task, agent.policy, split, config.periodic_envs).returns.mean())

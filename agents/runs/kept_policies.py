@@ -41,8 +41,13 @@ def policy_file(run: Path, number: int, count: int) -> Path:
 
 
 def load_policy(path: Path, policy: Policy) -> None:
-    """Give ``policy`` the weights of a kept one; a frozen representation stays as it is."""
-    policy.load_state_dict(load_file(path), strict=False)
+    """Give ``policy`` the weights of a kept one; a frozen representation stays as it is.
+
+    Raises:
+        RuntimeError: the file is of another network.
+    """
+    fixed = {name: value for name, value in policy.state_dict().items() if name not in _weights(policy)}
+    policy.load_state_dict({**load_file(path), **fixed})
 
 
 def matched_rows(context: RunContext, policy: Policy) -> list[dict[str, Any]]:

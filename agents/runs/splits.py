@@ -23,11 +23,6 @@ VALIDATION = "validation"
 ALL_LEVELS = 2**31 - 1
 
 
-def has_validation(task: Task) -> bool:
-    """True where the task has levels of its own kind to validate on."""
-    return task.validation is not None
-
-
 def evaluate_split(
     config: RunConfig,
     task: Task,

@@ -7,7 +7,7 @@ same number on RL, rounded up to a whole rollout.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from benchmarks.experiment.presets import BASELINE
@@ -54,9 +54,3 @@ def pretraining_steps_of(config: RunConfig, store: PartsStore) -> int:
 
 def _setting(config: RunConfig) -> tuple[object, ...]:
     return config.suite, config.env, config.train_levels, config.level_set, config.seed, config.algo, config.num_envs
-
-
-def with_equal_budgets(configs: Iterable[RunConfig], store: PartsStore) -> list[RunConfig]:
-    """The planned runs, and the baselines of equal totals after them."""
-    planned = list(configs)
-    return [*planned, *equal_budget_runs(planned, store)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.experiment.arguments import ExperimentArgs
-from benchmarks.experiment.equal_budget import with_equal_budgets
+from benchmarks.experiment.equal_budget import equal_budget_runs
 from benchmarks.experiment.presets import BASELINE
 from benchmarks.experiment.references import measure_references
 from envs.registry import UsageError
@@ -53,7 +53,7 @@ def execute(
     with from_torchrun(device) as ranks:
         configs = ranks.on_rank_zero(lambda: runnable(configs, store.validate(configs, ranks), named))
         if args.equal_budget:
-            configs = ranks.on_rank_zero(lambda: with_equal_budgets(configs, store))
+            configs = ranks.on_rank_zero(lambda: [*configs, *equal_budget_runs(configs, store)])
         print(ranks.on_rank_zero(lambda: announce(configs, out, device, store)), flush=True)
         if args.dry_run:
             return 0

@@ -36,7 +36,7 @@ UNDECLARED = Declaration(frozenset(), "no control has shown yet what this task d
 DECLARED: dict[tuple[str, str], Declaration] = {
     ("coinrun-easy", "quick"): Declaration(
         frozenset({"gap"}),
-        "on 20 levels and 1M frames every method gets 6.5 to 7.0 on unseen levels, as does running right blindly (6.6)",
+        "at commit 131b204 every method got 6.5 to 7.0 on unseen levels (1M frames, 20 levels), running right 6.6",
         steps=1_000_000,
         train_levels=20,
     ),

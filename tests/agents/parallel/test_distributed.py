@@ -188,7 +188,7 @@ def test_two_ranks_compute_one_ranks_update(job, case):
             # A standard deviation within micro-batches is not one rank's: those are others. So are the samples of the
             # plasticity, which each rank takes from its own environments.
             own = ("/feature_", "/dead_units", "/effective_rank")
-            spread = {name: value for name, value in distributed.items() if any(part in name for part in own)}
+            spread = {name: value for name, value in distributed.items() if any(word in name for word in own)}
             # The policy loss is a mean of advantages that cancel: in float32 rounding is all that is left of it.
             rel, absolute = (1e-3, 2e-4) if case in FLOAT32 else (1e-9, 1e-12)
             assert distributed == pytest.approx(metrics | spread, rel=rel, abs=absolute)
