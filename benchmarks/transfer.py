@@ -44,7 +44,7 @@ class Args(ExperimentArgs):
     """Intrinsic bonuses added to the reward, as NAME or NAME:COEFFICIENT: --bonus icm:0.01 rnd:0.5. The baseline row
     gets none, so that the table shows what they do."""
     preset: Literal["smoke", "brief", "quick", "standard", "paper"] = "quick"
-    """Size: smoke (under a minute), brief (3 seeds, a third of quick), quick (minutes), standard (3 seeds), paper
+    """Size: smoke (a minute or two), brief (3 seeds, a third of quick), quick (minutes), standard (3 seeds), paper
     (published protocol; wants a GPU)."""
 
 

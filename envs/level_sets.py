@@ -1,6 +1,6 @@
 """Level sets: which levels train, choose and test.
 
-A level is a number that an environment makes a layout, a look and a start from. Ranges that never meet::
+A level is a number that an environment makes a layout, an appearance and a start from. Ranges that never meet::
 
     [0, 1 000 000)                  the published training sets, 0 to K - 1
     [1 000 000, 1 100 000)          validation: learning curves, and every choice made on them

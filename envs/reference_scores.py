@@ -178,14 +178,17 @@ def score(
     Args:
         choose: gives the levels to play from a world and ``count``.
     """
-    rows = []
+    rows, samples = [], dict[str, Array]()
     for split, world in task.splits().items():
         if splits is not None and split not in splits:
             continue
         played = np.asarray(choose(world, count))
         rounds = -(-count // len(played))
         visits = np.tile(played, rounds), np.repeat(np.arange(rounds), len(played))
-        sample = returns(world, policy, *visits, window=task.window)
+        shown = task.source if split in task.same_state_targets else world  # which differ by their pixels alone
+        if repr(shown) not in samples:
+            samples[repr(shown)] = returns(shown, policy, *visits, window=task.window)
+        sample = samples[repr(shown)]
         mean, std = round(float(sample.mean()), 2), round(float(sample.std(ddof=1)), 2)
         rows.append(Reference(task.env, split, policy, mean, std, len(sample), command, _name(world, played)))
     return rows
@@ -206,21 +209,21 @@ def measured(
         command: noted beside a row that is played.
         choose: gives the levels of a split, as in ``score``.
     """
-    there = {(row.env, row.split, row.policy, row.levels): row for row in (*known(), *(known(table) if table else ()))}
+    by_key = {(row.env, row.split, row.policy, row.levels): row for row in (*known(), *(known(table) if table else ()))}
     rows, played = [], []
     for policy in POLICIES:
         wanted = {
             split: (task.env, split, policy, _name(world, choose(world, count)))
             for split, world in task.splits().items()
         }
-        missing = [split for split, key in wanted.items() if key not in there]
+        missing = [split for split, key in wanted.items() if key not in by_key]
         try:
             fresh = score(task, policy, count, command, missing, choose) if missing else []
         except UsageError:
             continue
         played += fresh
-        there |= {(row.env, row.split, row.policy, row.levels): row for row in fresh}
-        rows += [there[key] for key in wanted.values()]
+        by_key |= {(row.env, row.split, row.policy, row.levels): row for row in fresh}
+        rows += [by_key[key] for key in wanted.values()]
     if played and table:
         save(played, table)
     return tuple(rows)

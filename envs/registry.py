@@ -66,7 +66,7 @@ class Registry(Mapping[str, str]):
 
     def check(self, name: str) -> str:
         """The place of ``name``; nothing is imported. Raises UsageError naming the known ones."""
-        if name in self.places:  # which no entry point hides, and entry points take 60 ms to list
+        if name in self.places:  # which no entry point hides: listing those takes long
             return self.places[name]
         places = self._all()
         if name in places:

@@ -148,8 +148,8 @@ class Suite:
     tasks: Callable[[int], tuple[Task, ...]]
     """K -> tasks."""
     fixed_levels: bool = False
-    """True where K belongs to the suite's question, which is about looks or combinations and not about a gap: then only
-    the command line changes K, no preset does. With few levels agents learn these by heart, and nothing is measured."""
+    """True where K belongs to the suite's question, which is about visual variants or combinations and not about a gap:
+    then only the command line changes K. With few levels agents learn these by heart, and nothing is measured."""
 
 
 def levels_of(world: World) -> LevelRange | None:

@@ -58,16 +58,17 @@ def factor_vector(grid: Array, cell: Array, direction: Array, carrying: Array, h
     right = np.array(STEPS)[(direction + 1) % 4]
     offsets = (_UP[..., None] * ahead[:, None, None] + _RIGHT[..., None] * right[:, None, None]) @ (span, 1)
     around = grid[np.arange(len(grid))[:, None, None], cell[:, None, None] + offsets]
-    parts = [KINDS[around].reshape(len(grid), -1)]
+    columns = [KINDS[around].reshape(len(grid), -1)]
     x, y = np.divmod(np.arange(grid.shape[1]), span)
     own_x, own_y = np.divmod(cell[:, None], span)
     distance = (np.abs(x - own_x) + np.abs(y - own_y)).astype(np.int32)
     for sought in SOUGHT:
         chosen = sought[grid]
         nearest = np.where(chosen, distance, FAR).argmin(axis=1)
-        there = chosen[np.arange(len(grid)), nearest]
+        present = chosen[np.arange(len(grid)), nearest]
         away = np.stack([x[nearest] - own_x[:, 0], y[nearest] - own_y[:, 0]], axis=1)
-        parts.append(np.stack([there, (away * ahead).sum(1) / 8 * there, (away * right).sum(1) / 8 * there], axis=1))
+        forwards, sideways = ((away * axis).sum(1) / 8 * present for axis in (ahead, right))
+        columns.append(np.stack([present, forwards, sideways], axis=1))
     held = IS_KEY[carrying]
-    parts.append(np.stack([held, (carrying != EMPTY) & ~held], axis=1))
-    return np.concatenate(parts, axis=1).astype(np.float32)
+    columns.append(np.stack([held, (carrying != EMPTY) & ~held], axis=1))
+    return np.concatenate(columns, axis=1).astype(np.float32)

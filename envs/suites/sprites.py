@@ -25,7 +25,8 @@ def _sprites(levels: int) -> tuple[Task, ...]:
 
 
 LEVELS = 100_000
-"""Training levels: with 20, every method gets 1.00 on them and 0.02 elsewhere, layouts learnt by heart."""
+"""Training levels: with 20, DARLA, random features and the CNN all got 1.00 on them and 0.02 elsewhere (500,000 frames,
+one seed, commit 131b204): layouts learnt by heart."""
 SPRITES = Suite(
     "one target among distractors: more of them, unseen pairs, other visual variants", LEVELS, _sprites, True
 )

@@ -26,6 +26,11 @@ def test_references_play_the_levels_of_each_run_once(tmp_path):
     played = returns(task.source, "random", np.tile(drawn[1].first(3), 2), np.repeat([0, 1], 3))
     (own,) = [row for row in rows if (row["split"], row["levels"], row["policy"]) == ("train", str(drawn[1]), "random")]
     assert float(own["mean"]) == round(played.mean(), 2)
+    # a variant that changes pixels alone is the source to a policy that reads none
+    (variant,) = [
+        row for row in rows if (row["split"], row["levels"], row["policy"]) == ("swapped", str(drawn[1]), "random")
+    ]
+    assert (variant["mean"], variant["std"]) == (own["mean"], own["std"])
     before = (tmp_path / FILE).read_bytes()
     measure_references(configs, tmp_path)
     assert (tmp_path / FILE).read_bytes() == before
