@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from agents.runs.crossed import play_other_sets
 from agents.runs.final import validation_summary
+from agents.runs.kept_policies import load_policy, policy_file
 from agents.runs.load import load_policy_of
 from agents.runs.splits import evaluate_split, played_levels
 from envs.counting import CountingVectorEnv
@@ -159,3 +161,16 @@ def test_a_run_takes_the_threads_that_it_was_begun_with(tmp_path, capsys):
     finally:
         torch.set_num_threads(threads)
     assert f"was begun with {threads} threads" in capsys.readouterr().out
+
+
+def test_a_kept_policy_of_another_network_is_refused(tmp_path):
+    config = run_config(level_set=str(DRAWN), kept_policies=1)
+    agent = train_here(tmp_path, config)
+    path = policy_file(the_run(tmp_path), 1, 1)
+    before = {name: value.clone() for name, value in agent.policy.state_dict().items()}
+    save_file({name: value for name, value in load_file(path).items() if name != "action_net.weight"}, path)
+    with pytest.raises(RuntimeError, match=r"action_net\.weight"):
+        load_policy(path, agent.policy)
+    save_file({name: (value + 1).contiguous() for name, value in before.items()}, path)
+    load_policy(path, agent.policy)
+    assert torch.equal(agent.policy.state_dict()["value_net.bias"], before["value_net.bias"] + 1)
