@@ -1,0 +1,210 @@
+"""Controls of each task: what chance, a script, a blind policy, the plain CNN and the true factors reach there.
+
+    python -m benchmarks.transfer --suite rooms --repr cnn blind oracle --seeds 0 1 2 --out runs/controls-rooms
+    python -m benchmarks.controls runs/controls-* --out benchmarks/results/controls.csv
+
+From them follows what a task can decide at its size, which ``benchmarks.experiment.outcomes`` then declares:
+
+    held-out return   the CNN's return on unseen levels is above the blind policy's, beyond the interval of the
+                      difference, and a return of ``CEILING`` (normalised) is above the CNN's interval
+    gap               the interval of the CNN's gap is above 0
+    looks             on training levels the CNN is above the blind policy, beyond the interval, so that there is a
+                      return to keep, and in some visual variant its return is lower, beyond the interval
+
+No claim rests on fewer than 3 seeds or on a run that fell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from benchmarks import cli
+from benchmarks.experiment.outcomes import Outcome
+from benchmarks.experiment.presets import BASELINE
+from benchmarks.experiment.references import FILE
+from envs.reference_scores import POLICIES, known
+from envs.registry import UsageError
+
+if TYPE_CHECKING:
+    from benchmarks.reporting.cells import Cell
+
+BLIND, ORACLE = "blind", "oracle"
+TRAINED = (BLIND, BASELINE, ORACLE)
+CEILING = 0.95
+"""Normalised return from which no method can be told to be better."""
+COLUMNS = (
+    *("task", "preset", "steps", "train_levels", "policy", "split", "return", "low", "high", "normalised"),
+    *("seeds", "fell", "commit"),
+)
+
+
+@dataclass(frozen=True)
+class Args:
+    """Tabulate controls of tasks, and what each task can decide."""
+
+    experiments: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+    """Experiment directories with rows cnn, blind and, where the task tells its factors, oracle."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """CSV to write."""
+
+
+@dataclass(frozen=True)
+class Controls:
+    """The trained controls of one task, and its reference policies."""
+
+    trained: dict[str, Cell]
+    """Representation -> its cell; cnn and blind at least."""
+    references: dict[tuple[str, str], float]
+    """(Policy, split) -> mean return on the levels of the runs."""
+
+    @property
+    def cnn(self) -> Cell:
+        return self.trained[BASELINE]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return cli.main(controls, Args, argv)
+
+
+def controls(args: Args) -> str:
+    """Read the experiments, write the CSV; returns the table as Markdown.
+
+    Raises:
+        UsageError: a directory without finished rows of cnn and blind on the same task.
+    """
+    from benchmarks.reporting import layout
+
+    tasks = [task for experiment in args.experiments for task in read(experiment)]
+    if args.out:
+        cli.write_csv(args.out, [row for task in tasks for row in rows(task)], COLUMNS)
+    return layout.pipes(table(tasks))
+
+
+def read(experiment: Path) -> list[Controls]:
+    """Controls of each task of an experiment directory."""
+    from benchmarks.reporting.runs import load
+    from benchmarks.reporting.summary import summarise
+
+    summary = summarise(load(experiment))
+    references = known(experiment / FILE)
+    tasks = []
+    for task in dict.fromkeys(cell.task for cell in summary.cells):
+        cells = [cell for cell in summary.cells if cell.task == task and cell.config["repr"] in TRAINED]
+        by_name = {str(cell.config["repr"]): cell for cell in cells}
+        names = [cell.config["repr"] for cell in cells]
+        if len(by_name) < len(cells):
+            raise UsageError(f"{experiment}: {task[0]} has several rows of one control ({', '.join(sorted(names))})")
+        if not {BASELINE, BLIND} <= by_name.keys():
+            raise UsageError(
+                f"{experiment}: {task[0]} has finished runs of {', '.join(names) or 'no control'}; "
+                f"train --repr {BASELINE} {BLIND} there first"
+            )
+        if len({cell.steps for cell in cells}) > 1:
+            raise UsageError(
+                f"{experiment}: the controls of {task[0]} differ in their frames; give all the same --steps"
+            )
+        tasks.append(Controls(by_name, _mean_references(task[0], references)))
+    if not tasks:
+        raise UsageError(f"{experiment} has no finished run; train --repr {BASELINE} {BLIND} there first")
+    return tasks
+
+
+def _mean_references(env: str, references: Sequence[Any]) -> dict[tuple[str, str], float]:
+    """Mean over the sets of levels of each reference policy and split."""
+    values: dict[tuple[str, str], list[float]] = {}
+    for row in references:
+        if row.env == env:
+            values.setdefault((row.policy, row.split), []).append(row.mean)
+    return {key: sum(means) / len(means) for key, means in values.items()}
+
+
+def decided(task: Controls) -> tuple[Outcome, ...]:
+    """Outcomes that the task can decide, by the rules above."""
+    from benchmarks.reporting.matching import SOURCE
+
+    cnn, blind = task.cnn, task.trained[BLIND]
+    if not (cnn.claimable and blind.claimable):
+        return ()
+    outcomes: list[Outcome] = []
+    if _above(cnn, blind, cnn.target) and _has_room(cnn):
+        outcomes.append("held-out return")
+    gap = cnn.crossed_gap or cnn.gaps.get(cnn.target)
+    if gap is not None and gap.low > 0:
+        outcomes.append("gap")
+    looks = [split for split in cnn.splits if split not in (SOURCE, cnn.target)]
+    if _above(cnn, blind, SOURCE) and any(cnn.gaps[split].low > 0 for split in looks):
+        outcomes.append("looks")
+    return tuple(outcomes)
+
+
+def _above(cnn: Cell, blind: Cell, split: str) -> bool:
+    return cnn.difference(blind, split).low > 0
+
+
+def _has_room(cnn: Cell) -> bool:
+    """True where the CNN's interval on unseen levels ends below the ceiling, or no ceiling is known."""
+    high = cnn.normalised(cnn.returns[cnn.target].high)
+    return high is None or high < CEILING
+
+
+def rows(task: Controls) -> list[dict[str, Any]]:
+    """Rows of the CSV: each policy on each split."""
+    cnn = task.cnn
+    size = {
+        "task": cnn.env,
+        "preset": str(cnn.config.get("preset", "")),
+        "steps": cnn.steps,
+        "train_levels": cnn.train_levels,
+    }
+    csv_rows = []
+    for policy in POLICIES:
+        for split in cnn.splits:
+            if (policy, split) in task.references:
+                mean = task.references[policy, split]
+                csv_rows.append(
+                    size | {"policy": policy, "split": split, "return": mean, "normalised": cnn.normalised(mean)}
+                )
+    for name in TRAINED:
+        for split in task.trained[name].splits if name in task.trained else ():
+            cell = task.trained[name]
+            value = cell.returns[split]
+            row = size | {
+                "policy": name,
+                "split": split,
+                "return": value.estimate,
+                "low": value.low,
+                "high": value.high,
+            }
+            row |= {"normalised": cell.normalised(value.estimate), "seeds": len(cell.runs), "fell": len(cell.fallen)}
+            csv_rows.append(row | {"commit": ", ".join(cell.differing("commit")) or cell.runs[0].source["commit"]})
+    return csv_rows
+
+
+def table(tasks: Sequence[Controls]) -> tuple[list[str], list[list[str]]]:
+    """A row for each task: each policy's return on unseen levels, the CNN against blind, its gap, what is decided."""
+    from benchmarks.reporting import layout
+
+    header = ["task", "frames, levels, seeds", "split", *POLICIES, BLIND, BASELINE, ORACLE, f"{BASELINE} minus {BLIND}"]
+    lines = []
+    for task in tasks:
+        cnn, split = task.cnn, task.cnn.target
+        returns = [
+            layout.number(task.references[policy, split]) if (policy, split) in task.references else layout.ABSENT
+            for policy in POLICIES
+        ]
+        trained = [task.trained.get(name) for name in TRAINED]
+        returns += [layout.interval(cell.returns[split]) if cell else layout.ABSENT for cell in trained]
+        size = f"{layout.frames(cnn.steps)}, {cnn.train_levels:,}, {len(cnn.runs)}"
+        difference = layout.interval(cnn.difference(task.trained[BLIND], split), sign=True)
+        gap = layout.interval(cnn.crossed_gap or cnn.gaps.get(split), sign=True)
+        lines.append([cnn.env, size, split, *returns, difference, gap, ", ".join(decided(task)) or "nothing"])
+    return [*header, f"gap of {BASELINE}", "decides"], lines
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,83 @@
+"""What controls say a task can decide, from runs whose returns are written by hand."""
+
+import csv
+
+import pytest
+
+from benchmarks.controls import decided, main, read
+from benchmarks.experiment.references import FILE
+from envs.reference_scores import Reference, save
+from tests.benchmarks.tools import make_run
+
+SPLITS = ("train", "heldout", "monochrome")
+
+
+def make_controls(experiment, cnn, blind, oracle=None, seeds=3, **changes):
+    """Three rows of ``seeds`` runs; each policy's returns are one number a split, and one level differs by seed."""
+    policies = {"cnn": cnn, "blind": blind} | ({"oracle": oracle} if oracle else {})
+    for name, returns in policies.items():
+        for seed in range(seeds):
+            spread = [value + 0.1 * seed for value in (0.0, 0.2, 0.0, -0.2)]
+            split_returns = {
+                split: [value + more for more in spread] for split, value in zip(SPLITS, returns, strict=True)
+            }
+            make_run(experiment, name, seed, split_returns, levels=4, env="rooms", normalise=[0, 10], **changes)
+
+
+def test_a_task_decides_what_its_controls_tell_apart(tmp_path):
+    make_controls(tmp_path, cnn=(9, 6, 4), blind=(2, 2, 2), oracle=(9.5, 9.5, 9.5))
+    (task,) = read(tmp_path)
+    assert decided(task) == ("held-out return", "gap", "looks")
+
+
+@pytest.mark.parametrize(
+    ("cnn", "blind", "outcomes"),
+    [
+        ((9, 2, 2), (2, 2, 2), ("gap", "looks")),  # on unseen levels no better than blind
+        ((9, 9, 9), (2, 2, 2), ("held-out return",)),  # nothing is lost anywhere
+        ((9.6, 9.6, 9.6), (2, 2, 2), ()),  # no room above it on unseen levels
+        ((2, 2, 1), (2, 2, 2), ()),  # nothing was learnt, so nothing is there to lose
+    ],
+)
+def test_each_outcome_needs_its_own_difference(cnn, blind, outcomes, tmp_path):
+    make_controls(tmp_path, cnn=cnn, blind=blind)
+    (task,) = read(tmp_path)
+    assert decided(task) == outcomes
+
+
+def test_two_seeds_and_fallen_runs_decide_nothing(tmp_path):
+    make_controls(tmp_path / "two", cnn=(9, 6, 4), blind=(2, 2, 2), seeds=2)
+    fell = {"best_validation": {"step": 1, "return": 9.0}, "final_validation": {"step": 2, "return": 5.0}}
+    make_controls(tmp_path / "fell", cnn=(9, 6, 4), blind=(2, 2, 2), source=fell)
+    assert [decided(task) for name in ("two", "fell") for task in read(tmp_path / name)] == [(), ()]
+
+
+def test_csv_and_table_hold_every_policy(tmp_path, capsys):
+    make_controls(tmp_path, cnn=(9, 6, 4), blind=(2, 2, 2), oracle=(9.5, 9.5, 9.5))
+    played = [
+        Reference("rooms", "heldout", policy, mean, 1.0, 8, "python -m envs", f"{start}+4")
+        for policy, start, mean in (("random", 0, 1.0), ("random", 4, 2.0), ("scripted", 0, 9.0))
+    ]
+    save(played, tmp_path / FILE)
+    out = tmp_path / "controls.csv"
+    assert main([str(tmp_path), "--out", str(out)]) == 0
+    rows = {(row["policy"], row["split"]): row for row in csv.DictReader(out.read_text().splitlines())}
+    assert len(rows) == 2 + 3 * 3  # two references on one split, three trained rows on three
+    assert float(rows["random", "heldout"]["return"]) == 1.5  # mean over two sets of levels
+    # seeds add 0, 0.1 and 0.2 to each return, levels 0 on average
+    assert float(rows["cnn", "heldout"]["return"]) == pytest.approx(6.1)
+    assert float(rows["cnn", "heldout"]["normalised"]) == pytest.approx(0.61)
+    assert (rows["oracle", "train"]["seeds"], rows["oracle", "train"]["commit"]) == ("3", "abc1234")
+    printed = capsys.readouterr().out
+    assert "held-out return, gap, looks" in printed
+    assert "+4.00" in printed
+
+
+@pytest.mark.parametrize("rows", [["cnn"], ["cnn", "blind", "longer"]])
+def test_missing_and_unequal_controls_are_refused(rows, tmp_path, capsys):
+    for name in rows:
+        steps = 2_000_000 if name == "longer" else 1_000_000
+        make_run(tmp_path, "oracle" if name == "longer" else name, steps=steps)
+    assert main([str(tmp_path)]) == 2
+    message = capsys.readouterr().err
+    assert ("train --repr cnn blind" if rows == ["cnn"] else "give all the same --steps") in message
