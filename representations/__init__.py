@@ -5,8 +5,8 @@ decoders that two or more methods use), ``cnn`` (the end-to-end baseline), the c
 network), ``blind`` (a constant) and ``oracle`` (the true factors), ``vae`` (VAE and beta-VAE), ``darla``, ``monet``
 (slots), ``gqn`` (scenes from several views) and its ``gqn_networks``, ``cpc`` (contrastive prediction), ``unreal``
 (auxiliary tasks of the agent), ``augment`` (random changes of images) and the methods that learn from them, ``simclr``,
-``curl`` and ``drac``; then ``pretrain`` (offline fit), ``malloc`` (settings of malloc for training), ``wrappers``
-(stacked features, appended vectors), ``standardise`` (one scale for all methods) and ``frozen`` (a frozen
+``curl``, ``atc`` and ``drac``; then ``pretrain`` (offline fit), ``malloc`` (settings of malloc for training),
+``wrappers`` (stacked features, appended vectors), ``standardise`` (one scale for all methods) and ``frozen`` (a frozen
 representation in front of any stable-baselines3 algorithm).
 
 ``REPRESENTATIONS`` maps names to classes; third parties add to it through the entry-point group
@@ -32,6 +32,7 @@ REPRESENTATIONS = Registry(
         "unreal": "representations.unreal:Unreal",
         "simclr": "representations.simclr:SimClr",
         "curl": "representations.curl:Curl",
+        "atc": "representations.atc:Atc",
         "drac": "representations.drac:Drac",
     },
 )

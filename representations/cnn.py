@@ -25,8 +25,9 @@ from representations.nets import Trunk, make_trunk
 @dataclass(frozen=True)
 class CnnConfig(Config):
     trunk: str = "nature"
-    """'nature', 'impala', or 'symbols' for images of codes. IMPALA is the published one on Procgen and costs eight
-    times the multiply-adds. A vector "state" without an image takes 'mlp', whatever this says."""
+    """'nature', 'impala', 'impoola', or 'symbols' for images of codes. IMPALA is the published one on Procgen and costs
+    eight times the multiply-adds; Impoola is IMPALA with its map averaged over space. A vector "state" without an image
+    takes 'mlp', whatever this says."""
 
 
 def input_key(spec: EnvSpec) -> str:

@@ -36,7 +36,7 @@ from representations.feature_metrics import feature_std
 @dataclass(frozen=True)
 class CpcConfig(Config):
     trunk: str = "nature"
-    """'nature' or 'impala'."""
+    """'nature', 'impala' or 'impoola'."""
     window: int = 32
     """Steps of a window."""
     ahead: int = 30

@@ -50,7 +50,7 @@ def info_nce(
 @dataclass(frozen=True)
 class CurlConfig(Config):
     trunk: str = "nature"
-    """'nature' or 'impala'."""
+    """'nature', 'impala' or 'impoola'."""
     pad: int = 12
     """Pixels that the crop pads; 12 at 64x64 is DrAC's. 4 keeps small objects at the border visible."""
     momentum: float = 0.99

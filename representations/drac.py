@@ -45,7 +45,7 @@ def value_distance(value: Float[Tensor, " B"], changed: Float[Tensor, " B"]) -> 
 @dataclass(frozen=True)
 class DracConfig(Config):
     trunk: str = "nature"
-    """'nature' or 'impala'; the published one is IMPALA's."""
+    """'nature', 'impala' or 'impoola'; the published one is IMPALA's."""
     augmentations: tuple[str, ...] = ("crop",)
     """Names in ``representations.augment``, in this order."""
     pad: int = 12

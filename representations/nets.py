@@ -1,7 +1,7 @@
 """Trunks and decoders that two or more methods use, and the conversion of uint8 to float.
 
-Sizes at 64x64x3: Nature 4.7 M multiply-adds and 0.90 M parameters, IMPALA 30.6 M and 0.62 M. Everything is
-channels-last in memory and takes any image size and number of channels that its strides allow.
+Sizes at 64x64x3: Nature 4.7 M multiply-adds and 0.90 M parameters, IMPALA 30.6 M and 0.62 M, Impoola 30.1 M and
+0.11 M. Everything is channels-last in memory and takes any image size and number of channels that its strides allow.
 
 Shapes in annotations: T steps, B samples, C H W images, D features, Z latents, A actions, K slots, V views, P poses.
 """
@@ -139,7 +139,25 @@ class Impala(Trunk):
                 ResidualBlock(after),
                 ResidualBlock(after),
             ]
-        super().__init__(nn.Sequential(*layers, nn.ReLU(inplace=True)), shape, width)
+        super().__init__(nn.Sequential(*layers, nn.ReLU(inplace=True), *self.pooling()), shape, width)
+
+    @staticmethod
+    def pooling() -> tuple[nn.Module, ...]:
+        """Layers between the last relu and the flattening."""
+        return ()
+
+
+class Impoola(Impala):
+    """IMPALA's convolutions, their mean over space, dense layer (Trumpp et al. 2025, "Impoola").
+
+    32 numbers are flattened where IMPALA flattens 2,048 at 64x64, so the dense layer is 64 times smaller and hardly
+    depends on where things are. They report higher returns than IMPALA on Procgen's unseen levels, most in games whose
+    camera does not follow the agent. Differs from the paper: channels 16, 32, 32, a width scale of 1 (2 there).
+    """
+
+    @staticmethod
+    def pooling() -> tuple[nn.Module, ...]:
+        return (nn.AdaptiveAvgPool2d(1),)
 
 
 class Symbols(Trunk):
@@ -192,6 +210,7 @@ def _check_image(name: str, shape: Shape, side: int) -> None:
 TRUNKS: dict[str, type[Nature] | type[Impala] | type[Symbols] | type[Mlp]] = {
     "nature": Nature,
     "impala": Impala,
+    "impoola": Impoola,
     "symbols": Symbols,
     "mlp": Mlp,
 }

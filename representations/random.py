@@ -27,7 +27,7 @@ from representations.cnn import SingleInput, input_trunk
 @dataclass(frozen=True)
 class RandomConfig(Config):
     trunk: str = "nature"
-    """'nature' (512 features), 'impala' (256), or 'symbols' (256) for images of codes."""
+    """'nature' (512 features), 'impala' or 'impoola' (256), or 'symbols' (256) for images of codes."""
 
 
 class Random(SingleInput):

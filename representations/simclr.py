@@ -45,7 +45,7 @@ def nt_xent(projected: Float[Tensor, "N D"], temperature: float) -> tuple[Float[
 @dataclass(frozen=True)
 class SimClrConfig(Config):
     trunk: str = "nature"
-    """'nature' or 'impala'."""
+    """'nature', 'impala' or 'impoola'."""
     augmentations: tuple[str, ...] = ("crop", "colour")
     """Names in ``representations.augment``, in this order; the paper's two strongest. Leave out 'colour' where objects
     differ in colour alone (keys, goals)."""

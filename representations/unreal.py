@@ -47,7 +47,7 @@ CLIP = 3
 @dataclass(frozen=True)
 class UnrealConfig(Config):
     trunk: str = "nature"
-    """'nature' or 'impala'."""
+    """'nature', 'impala' or 'impoola'."""
     pixel_control: bool = True
     """Add the pixel-control loss."""
     reward_prediction: bool = True

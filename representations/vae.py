@@ -55,7 +55,7 @@ def bernoulli_loss(logits: Float[Tensor, "B C H W"], x: Float[Tensor, "B C H W"]
 @dataclass(frozen=True)
 class LatentConfig(Config):
     trunk: str = "nature"
-    """Convolutions of the encoder, 'nature' or 'impala'."""
+    """Convolutions of the encoder, 'nature', 'impala' or 'impoola'."""
     latents: int = 64
     """Size of z. 10 in the study of Locatello et al. 2019 on sprites; Procgen frames hold more."""
     learning_rate: float = 5e-4

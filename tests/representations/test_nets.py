@@ -10,7 +10,7 @@ from stable_baselines3.common.torch_layers import NatureCNN
 from torch import nn
 
 from envs.registry import UsageError
-from representations.nets import TRUNKS, Decoder, Impala, Nature, ResidualBlock, make_trunk, pixels
+from representations.nets import TRUNKS, Decoder, Impala, Impoola, Nature, ResidualBlock, make_trunk, pixels
 
 
 def test_pixels_divide_by_255_and_stay_channels_last():
@@ -54,6 +54,23 @@ def test_sizes_are_the_published_ones():
     impala = Impala((3, 64, 64))
     assert impala.flat_dim == 2048
     assert sum(p.numel() for p in impala.parameters()) == 9728 + 41632 + 46240 + 524544
+    # Impoola: the same convolutions, dense 32*256+256 = 8448
+    impoola = Impoola((3, 64, 64))
+    assert impoola.flat_dim == 32
+    assert sum(p.numel() for p in impoola.parameters()) == 9728 + 41632 + 46240 + 8448
+
+
+def test_impoola_averages_impala_s_rectified_map_over_space():
+    image = torch.randint(0, 256, (3, 2, 40, 24), dtype=torch.uint8)
+    impala, impoola = Impala((2, 40, 24), 5), Impoola((2, 40, 24), 5)
+    impoola.body.load_state_dict(impala.body.state_dict())
+    with torch.no_grad():
+        # sides 40, 24 halve three times to 5, 3: 32 maps of 15 places each
+        maps = impala.flat(image).unflatten(1, (32, 15))
+        torch.testing.assert_close(impoola.flat(image), maps.mean(2))
+        assert float(maps.min()) == 0
+        expected = torch.relu(impoola.dense(maps.mean(2)))
+        torch.testing.assert_close(impoola(image), expected)
 
 
 @pytest.mark.parametrize("name", TRUNKS)
@@ -91,7 +108,7 @@ def test_decoder_gives_logits_of_any_size(shape):
 
 
 def test_errors_name_the_trunk_and_the_size():
-    with pytest.raises(UsageError, match="unknown trunk 'resnet'; known: nature, impala"):
+    with pytest.raises(UsageError, match="unknown trunk 'resnet'; known: nature, impala, impoola"):
         make_trunk("resnet", (3, 64, 64))
     with pytest.raises(UsageError, match=r"trunk 'mlp' reads a vector \(n,\), got .* \(3, 64, 64\)"):
         make_trunk("mlp", (3, 64, 64))
