@@ -100,17 +100,16 @@ class CoinRunCoinVectorEnv(ProcgenVectorEnv):
         self._arrived[rows], self._next_look[rows] = False, NEVER
         if self.coin == "end":
             return frames
-        levels = self._levels()["level_seed"][rows]
+        levels = self.levels()[rows]
         for row, level in zip(rows.tolist(), levels.tolist(), strict=True):
-            blob = self._get(self._games, row)
+            blob = self.engine.state(row)
             self._end[row] = np.argwhere(grid(blob) == COIN)[0, 1]
             places = standing_places(blob)
             x, y = places[below(counter_hash(level, _PLACE), len(places))[0]].tolist()
             moved = move_coin(blob, x, y)
-            self._put(self._games, row, moved)
+            self.engine.set_state(row, moved)
             self._look_later(row, agent_x(moved), 0)
-        shown: Array = self._games.observe()[1]["rgb"]
-        return shown
+        return self.engine.frames()
 
     def _look_later(self, row: int, place: float, step: int) -> None:
         """Set the next look at an agent that stands at ``place`` after ``step`` steps."""
@@ -120,7 +119,7 @@ class CoinRunCoinVectorEnv(ProcgenVectorEnv):
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         """One step of all envs; infos of ended episodes also hold ``coin_taken`` and ``ran_past``."""
         for row in np.flatnonzero(self._steps >= self._next_look).tolist():
-            place = agent_x(self._get(self._games, row))
+            place = agent_x(self.engine.state(row))
             if place > self._end[row] - 0.5:
                 self._arrived[row], self._next_look[row] = True, NEVER
             else:

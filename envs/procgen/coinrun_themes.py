@@ -108,13 +108,12 @@ class CoinRunThemesVectorEnv(ProcgenVectorEnv):
         super().__init__(num_envs, "coinrun", distribution_mode=distribution_mode, num_levels=num_levels, **options)
 
     def _opened(self, rows: Array, frames: Array) -> Array:
-        levels = self._levels()["level_seed"][rows]
+        levels = self.levels()[rows]
         drawn = self.themes.draw(levels)
         for position, row in enumerate(rows.tolist()):
             changes = {name: int(value[position]) for name, value in drawn.items()}
-            self._put(self._games, row, patch(self._get(self._games, row), int(levels[position]), **changes))
-        patched: Array = self._games.observe()[1]["rgb"]
-        return patched
+            self.engine.set_state(row, patch(self.engine.state(row), int(levels[position]), **changes))
+        return self.engine.frames()
 
     def _settings(self) -> dict[str, Any]:
         return {**super()._settings(), **vars(self.themes)}

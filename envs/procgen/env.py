@@ -6,18 +6,16 @@ Gaps of Procgen, and how they are closed here:
   completed level is ``truncated``, any other end is ``terminated``;
 * the final frame of an episode is lost, the next level's first frame comes in its place: ``final_obs`` holds the frame
   before, marked by ``final_obs_is_previous``. Under a shorter ``max_episode_steps`` the final frame is the true one;
-* it cannot be seeded again: ``reset(seed=...)`` builds a new object (8 ms for 64 envs).
+* it cannot be seeded again: ``reset(seed=...)`` builds a new object (``engine``).
 
 The levels of env i depend on the seed and i, not on the number of envs or threads. A reset may name them
-(``envs.named_levels``): a state of a fresh object gets the range [L, L + 1) and a forced reset. Such an env stays on L,
-episode after episode, and goes on the same whatever the repetition, until a reset of all envs without names.
+(``envs.named_levels``). Such an env stays on its level, episode after episode, and goes on the same whatever the
+repetition, until a reset of all envs without names.
 """
 
 from __future__ import annotations
 
 import json
-import sys
-import warnings
 from dataclasses import asdict
 from typing import Any, ClassVar
 
@@ -27,13 +25,12 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from envs.named_levels import ResetRequest
+from envs.procgen.engine import Engine
 from envs.procgen.factor_vector import SIZE, CoinRunFactors
 from envs.procgen.games import GAMES, Options
-from envs.procgen.single_levels import SingleLevels
-from envs.procgen.state import factors, on_level
+from envs.procgen.state import factors
 from envs.registration import register_ids
 from envs.registry import UsageError, check_int, did_you_mean
-from envs.rng_streams import stream_seed
 from envs.spaces import Array
 
 ACTIONS = {"all": 15, "arrows": 9}
@@ -41,31 +38,6 @@ ACTIONS = {"all": 15, "arrows": 9}
 COINRUN_EFFECTS = (0, 0, 1, 2, 2, 3, 4, 4, 5, 2, 2, 2, 2, 2, 2)
 """Number of the effect of each action in CoinRun: down does nothing there, and the letters are no key (by test)."""
 RIGHT_AND_JUMP = 8
-FORCE_RESET = -1
-"""Procgen's action that ends the episode of an env; it steps once with a default action first."""
-STATE_BYTES = 2**20
-"""Procgen's own bound on the state of one env; about 40 kB are used."""
-
-
-def load_procgen() -> Any:
-    """The class ``ProcgenGym3Env``. Raises UsageError with the cure where procgen cannot be imported."""
-    try:
-        with warnings.catch_warnings():  # of the old gym, and of a file that procgen leaves open
-            for category in (DeprecationWarning, PendingDeprecationWarning, ResourceWarning):
-                warnings.simplefilter("ignore", category)
-            from procgen import ProcgenGym3Env
-    except (ImportError, AttributeError) as error:
-        if int(np.__version__.split(".")[0]) >= 2 and "numpy" in str(error).lower():
-            cure = f"its dependencies broke on numpy {np.__version__}; pip install 'numpy<2'"
-        elif isinstance(error, ModuleNotFoundError):
-            cure = (
-                f"this is Python {sys.version_info[0]}.{sys.version_info[1]}; there are wheels for x86-64: "
-                "`pip install procgen` on 3.10, `pip install procgen-mirror==0.10.7` on Linux with 3.11 or 3.12"
-            )
-        else:
-            cure = "it is installed but broken; reinstall procgen, gym3 and gym"
-        raise UsageError(f"procgen cannot be imported ({error}): {cure}") from None
-    return ProcgenGym3Env
 
 
 class ProcgenVectorEnv(VectorEnv):
@@ -131,15 +103,10 @@ class ProcgenVectorEnv(VectorEnv):
         self.single_action_space = gym.spaces.Discrete(self.num_actions)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._gym3_class = load_procgen()
-        self._games: Any = None
-        self._spawner: Any = None
-        self._template = b""
-        self._named = False
+        self.engine = Engine(self.options, self.num_envs, self.num_threads)
         self._factors: CoinRunFactors | None = None
         self.keep_final_factors = False
         """Add ``final_factors`` to the infos of episodes whose final state is known."""
-        self._buffer: bytearray | None = None
         self._frames: Array = np.zeros((self.num_envs, 64, 64, 3), np.uint8)
         self._steps: Array = np.zeros(self.num_envs, np.int64)
 
@@ -158,12 +125,6 @@ class ProcgenVectorEnv(VectorEnv):
             )
         return limit
 
-    def _build(self, num: int, rand_seed: int, num_threads: int) -> Any:
-        try:
-            return self._gym3_class(num=num, rand_seed=rand_seed, num_threads=num_threads, **self.options.gym3())
-        except OSError as error:
-            raise UsageError(f"procgen's library cannot be loaded ({error}); reinstall procgen") from None
-
     # Gymnasium ----------------------------------------------------------------------------------------------------
 
     def reset(
@@ -176,70 +137,30 @@ class ProcgenVectorEnv(VectorEnv):
         """
         request = ResetRequest.of("procgen", self.num_envs, options, self.names_levels)
         rows, partial = request.rows, not request.mask.all()
-        if partial and (seed is not None or self._games is None):
+        if partial and (seed is not None or not self.engine.built):
             raise UsageError(
                 "procgen: reset_mask goes without a seed and after a first reset(); reset all envs instead"
             )
+        fresh = seed is not None or not self.engine.built
+        if fresh or (self.engine.named and request.levels is None and not partial):
+            self._rebuild(self.seed if seed is None else seed)
+            fresh = True
         if request.levels is not None:
-            frames = self._begin_on(rows, request.levels[rows].tolist(), seed)
+            frames = self.engine.begin_on(rows, request.levels[rows].tolist())
         elif partial:
-            frames = self._respawn(rows)
+            frames = self.engine.begin_next(rows)
         else:
-            frames = self._begin_all(seed)
+            frames = self.engine.frames() if fresh else self.engine.begin_all()
         self._forget(rows)
         self._frames = self._opened(rows, frames)
         self._steps[rows] = 0
-        return self._frames, {"level_seed": self._levels()["level_seed"], "_level_seed": request.mask}
-
-    def _begin_all(self, seed: int | None) -> Array:
-        """Begin the next levels of their own order in all envs; all frames."""
-        if seed is not None or self._games is None or self._named:
-            self._rebuild(self.seed if seed is None else seed)
-        else:
-            self._games.act(np.full(self.num_envs, FORCE_RESET, np.int32))
-        return self._games.observe()[1]["rgb"]
-
-    def _begin_on(self, rows: Array, levels: list[int], seed: int | None) -> Array:
-        """Begin ``levels`` in ``rows``; all frames."""
-        if seed is not None or self._games is None:
-            self._rebuild(self.seed if seed is None else seed)
-        if not self.exact_state:
-            return self._begin_objects(rows, levels)
-        spawner = self._one_env()
-        for row, level in zip(rows.tolist(), levels, strict=True):
-            self._put(spawner, 0, on_level(self._template, level))
-            spawner.act(np.array([FORCE_RESET], np.int32))
-            spawner.observe()
-            self._put(self._games, row, self._get(spawner, 0))
-        self._named = True
-        return self._games.observe()[1]["rgb"]
-
-    def _begin_objects(self, rows: Array, levels: list[int]) -> Array:
-        """Begin ``levels`` in ``rows`` where no state can be written: one object a level; all frames."""
-        if not isinstance(self._games, SingleLevels):
-            if len(rows) < self.num_envs:
-                raise UsageError(
-                    "procgen: with use_generated_assets the first reset with levels begins all envs; leave reset_mask"
-                )
-            self._games.close()
-            self._games = SingleLevels(self.num_envs, self._one_level)
-        self._games.begin(rows.tolist(), levels)
-        self._named = True
-        return self._games.observe()[1]["rgb"]
-
-    def _one_level(self, level: int) -> Any:
-        """An object of one env that knows no level but ``level``."""
-        return self._gym3_class(
-            num=1, rand_seed=0, num_threads=0, **{**self.options.gym3(), "start_level": level, "num_levels": 1}
-        )
+        return self._frames, {"level_seed": self.levels(), "_level_seed": request.mask}
 
     def _rebuild(self, seed: int) -> None:
         if not isinstance(seed, (int, np.integer)):
             raise UsageError(f"procgen: reset(seed={seed!r}); give one integer, env i takes its own levels from it")
-        self.seed, self._named = int(seed), False
-        if self._games is not None:
-            self._games.close()
-        self._games = self._build(self.num_envs, stream_seed(self.seed, "procgen") >> 32, self.num_threads)
+        self.seed = int(seed)
+        self.engine.build(self.seed)
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         """One step of all envs; see the class docstring for infos."""
@@ -248,9 +169,7 @@ class ProcgenVectorEnv(VectorEnv):
             raise UsageError(
                 f"procgen: actions span [{actions.min()}, {actions.max()}]; they lie in 0..{self.num_actions - 1}"
             )
-        self._games.act(actions.astype(np.int32))
-        reward, observation, first = self._games.observe()
-        frames = observation["rgb"]
+        reward, frames, first = self.engine.step(actions)
         self._steps += 1
         if self.max_episode_steps is None:
             cut = np.zeros_like(first)
@@ -261,7 +180,7 @@ class ProcgenVectorEnv(VectorEnv):
         if first.any() or cut.any():
             frames, truncated, infos = self._end_episodes(frames, first, cut)
         elif self.options.use_sequential_levels:  # a new level in the same episode starts the game's clock anew
-            begun = self._levels()["prev_level_complete"]
+            begun = self.engine.levels()["prev_level_complete"]
             self._steps[begun] = 0
             self._forget(np.flatnonzero(begun))
         self._frames = frames
@@ -269,7 +188,7 @@ class ProcgenVectorEnv(VectorEnv):
 
     def _end_episodes(self, frames: Array, first: Array, cut: Array) -> tuple[Array, Array, dict[str, Any]]:
         """Frames, truncated and infos of a step at which the game (``first``) or our limit (``cut``) ended episodes."""
-        ended, levels = first | cut, self._levels()
+        ended, levels = first | cut, self.engine.levels()
         complete = levels["prev_level_complete"]
         truncated = cut | (first & (self._steps == self.options.time_limit) & ~complete)
         final = np.full(self.num_envs, None, object)
@@ -277,8 +196,8 @@ class ProcgenVectorEnv(VectorEnv):
             final[i] = (self._frames if first[i] else frames)[i].copy()
         own = self._final_infos(first & complete) | self._final_factors(cut)
         if cut.any():
-            frames = self._respawn(np.flatnonzero(cut))
-            levels = {**self._levels(), "prev_level_complete": complete}
+            frames = self.engine.begin_next(np.flatnonzero(cut))
+            levels = {**self.engine.levels(), "prev_level_complete": complete}
         infos = {"final_obs": final, "final_obs_is_previous": first, **levels}
         infos |= own
         infos |= {f"_{key}": ended for key in infos}
@@ -293,12 +212,6 @@ class ProcgenVectorEnv(VectorEnv):
     def _opened(self, rows: Array, frames: Array) -> Array:
         """All frames, after changes by a subclass to the levels that ``rows`` just began."""
         return frames
-
-    def _levels(self) -> dict[str, Array]:
-        # a list of dicts, 18 us for 64 envs: read only when an episode begins or ends
-        rows = self._games.get_info()
-        levels = {key: np.array([row[key] for row in rows]) for key in ("level_seed", "prev_level_seed")}
-        return {**levels, "prev_level_complete": np.array([row["prev_level_complete"] for row in rows], bool)}
 
     @property
     def action_effects(self) -> tuple[int, ...] | None:
@@ -320,65 +233,24 @@ class ProcgenVectorEnv(VectorEnv):
         return tuple(self._frames.copy()) if self.render_mode == "rgb_array" else None
 
     def close_extras(self, **kwargs: Any) -> None:
-        for game in (self._games, self._spawner):
-            if game is not None:
-                game.close()
-        self._games = self._spawner = None
+        self.engine.close()
 
     # state --------------------------------------------------------------------------------------------------------
 
-    def _respawn(self, rows: Array) -> Array:
-        """Begin the next level of *their own* order in ``rows``, leave the others as they are; all frames.
-
-        Procgen steps all envs or none, so the reset happens in an object of one env that borrows the row's state.
-        """
-        if not self.exact_state:
-            raise UsageError("procgen: reset_mask is not for use_generated_assets; reset all envs instead")
-        spawner = self._one_env()
-        for i in rows.tolist():
-            self._put(spawner, 0, self._get(self._games, i))
-            spawner.act(np.array([FORCE_RESET], np.int32))
-            spawner.observe()
-            self._put(self._games, i, self._get(spawner, 0))
-        return self._games.observe()[1]["rgb"]
-
-    def _one_env(self) -> Any:
-        """The object of one env in which others' episodes begin; its first state is kept for named levels."""
-        if self._spawner is None:
-            self._spawner = self._build(1, 0, 0)
-            self._spawner.observe()
-            self._template = self._get(self._spawner, 0)
-        return self._spawner
-
-    def _get(self, games: Any, row: int) -> bytes:
-        if self._buffer is None:
-            from cffi import FFI
-
-            self._buffer = bytearray(STATE_BYTES)
-            self._pointer = FFI().from_buffer(self._buffer)
-        return bytes(self._buffer[: games.call_c_func("get_state", row, self._pointer, STATE_BYTES)])
-
-    def _put(self, games: Any, row: int, blob: bytes) -> None:
-        games.call_c_func("set_state", row, blob, len(blob))
-
     def blobs(self) -> list[bytes]:
         """Procgen's own state of every env, for ``envs.procgen.state``. UsageError where it cannot be read."""
-        if not self.exact_state:
-            raise UsageError("procgen cannot read its state with use_generated_assets=True; such a run cannot continue")
-        if self._games is None:
-            raise UsageError("procgen: no state before the first reset(); call reset()")
-        blobs: list[bytes] = self._games.callmethod("get_state")
-        return blobs
+        return self.engine.states()
 
     def levels(self) -> Array:
         """Level (N,) of each env's present episode."""
-        return self._levels()["level_seed"]
+        level_seeds: Array = self.engine.levels()["level_seed"]
+        return level_seeds
 
     def show(self, blobs: list[bytes]) -> Array:
         """Take over ``blobs`` of an env of the same game, one for each env; all frames."""
         self._forget(np.arange(self.num_envs))
-        self._games.callmethod("set_state", blobs)
-        return self._games.observe()[1]["rgb"]
+        self.engine.set_states(blobs)
+        return self.engine.frames()
 
     def factors(self) -> dict[str, Array]:
         """Ground truth behind the current frames, see ``envs.procgen.state.factors``; CoinRun only."""
@@ -400,7 +272,7 @@ class ProcgenVectorEnv(VectorEnv):
         self._check_factors()
         if self._factors is None:
             self._factors = CoinRunFactors(self.num_envs)
-        return self._factors.read(rows, [self._get(self._games, row) for row in rows.tolist()])
+        return self._factors.read(rows, [self.engine.state(row) for row in rows.tolist()])
 
     def _check_factors(self) -> None:
         if self.options.game != "coinrun" or not self.exact_state:
@@ -439,7 +311,7 @@ class ProcgenVectorEnv(VectorEnv):
             "steps": self._steps.copy(),
             "frames": self._frames.copy(),
             "seed": np.array(self.seed, np.int64),
-            "named": np.array(self._named),
+            "named": np.array(self.engine.named),
             "options": self._identity(),
         }
 
@@ -453,13 +325,13 @@ class ProcgenVectorEnv(VectorEnv):
                 f"{key}: {theirs.get(key)} -> {mine[key]}" for key in mine if mine[key] != theirs.get(key)
             )
             raise UsageError(f"procgen: this state belongs to an env with other options ({differing}); use those")
-        if self._games is None:
+        if not self.engine.built:
             self._rebuild(int(state["seed"]))
         ends = np.cumsum(state["lengths"])
         data = np.ascontiguousarray(state["blob"]).tobytes()
-        self._games.callmethod("set_state", [data[e - n : e] for e, n in zip(ends, state["lengths"], strict=True)])
+        self.engine.set_states([data[e - n : e] for e, n in zip(ends, state["lengths"], strict=True)])
         self._forget(np.arange(self.num_envs))
-        self.seed, self._named = int(state["seed"]), bool(state.get("named", False))
+        self.seed, self.engine.named = int(state["seed"]), bool(state.get("named", False))
         self._steps = np.array(state["steps"], np.int64)
         self._frames = np.array(state["frames"], np.uint8)
 

@@ -12,7 +12,8 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
-from envs.procgen.env import ProcgenVectorEnv, load_procgen
+from envs.procgen.engine import load_procgen
+from envs.procgen.env import ProcgenVectorEnv
 from envs.procgen.games import GAMES, LARGEST_SEED, Options
 from envs.registry import UsageError
 
@@ -454,7 +455,7 @@ def test_render_gives_the_frames_only_when_asked(make):
 
 @pytest.mark.parametrize("first", ["envs.procgen.env", "envs.wrappers.sb3"])
 def test_import_prints_and_warns_nothing(first):
-    code = f"import {first}; from envs.procgen.env import load_procgen; load_procgen(); import gym"
+    code = f"import {first}; from envs.procgen.engine import load_procgen; load_procgen(); import gym"
     done = subprocess.run([sys.executable, "-W", "error::DeprecationWarning:procgen", "-c", code], capture_output=True)
     assert done.returncode == 0
     assert done.stderr == b""

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from envs.procgen.coinrun_themes import CoinRunThemesVectorEnv
-from envs.procgen.env import ProcgenVectorEnv, load_procgen
+from envs.procgen.engine import load_procgen
+from envs.procgen.env import ProcgenVectorEnv
 from envs.procgen.games import GAMES
 from envs.procgen.state import on_level, walk
 from envs.registry import UsageError
