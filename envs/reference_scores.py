@@ -199,18 +199,18 @@ def measured(
 ) -> tuple[Reference, ...]:
     """References of every split on the very levels that ``task`` names, as ``Task.on_levels`` set them.
 
-    Rows of ``reference_scores.csv`` and of ``table`` that played these levels are taken as they are; others are played
-    now and kept in ``table``. A policy that an environment does not have gives no row.
+    Rows of ``reference_scores.csv`` and of ``table`` that played these levels are taken as they are, others are played
+    now; ``table`` then holds all of them. A policy that an environment does not have gives no row.
 
     Args:
         task: on a run's training levels.
         count: episodes or windows of each split at least.
-        table: a file of the caller's, written where something had to be played; None keeps nothing.
+        table: a file of the caller's, written where a row is missing there; None keeps nothing.
         command: noted beside a row that is played.
         choose: gives the levels of a split, as in ``score``.
     """
     by_key = {(row.env, row.split, row.policy, row.levels): row for row in (*known(), *(known(table) if table else ()))}
-    rows, played = [], []
+    rows: list[Reference] = []
     for policy in POLICIES:
         wanted = {
             split: (task.env, split, policy, _name(world, choose(world, count)))
@@ -221,11 +221,10 @@ def measured(
             fresh = score(task, policy, count, command, missing, choose) if missing else []
         except UsageError:
             continue
-        played += fresh
         by_key |= {(row.env, row.split, row.policy, row.levels): row for row in fresh}
         rows += [by_key[key] for key in wanted.values()]
-    if played and table:
-        save(played, table)
+    if table and not set(rows) <= set(known(table)):
+        save(rows, table)
     return tuple(rows)
 
 

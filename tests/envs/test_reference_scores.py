@@ -87,6 +87,16 @@ def test_measured_plays_once_and_keeps_by_level_set(tmp_path, monkeypatch):
     assert reference_scores.measured(own, 4, table) == rows
 
 
+def test_rows_of_the_committed_table_are_taken_and_kept(tmp_path, monkeypatch):
+    (task,) = build("counting", 3)
+    committed = Reference("counting", "heldout", "random", -7.0, 0.5, 4, "python -m envs --score counting", "2000000+4")
+    save([committed], tmp_path / "committed.csv")
+    monkeypatch.setattr(reference_scores, "TABLE", tmp_path / "committed.csv")
+    rows = reference_scores.measured(task.on_levels(LevelRange(10**8, 3)), 4, tmp_path / "mine.csv")
+    assert committed in rows
+    assert set(known(tmp_path / "mine.csv")) == set(rows)
+
+
 def test_an_env_without_a_scripted_policy_is_refused():
     with pytest.raises(UsageError, match="maze has no scripted policy"):
         returns(World("procgen", {"game": "maze"}), "scripted", [0, 1], [0, 0], 5)
