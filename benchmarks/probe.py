@@ -4,9 +4,13 @@
     python -m benchmarks.probe DIR --frames 8192
 
 A ridge regression from a run's features to each factor of its env (``factors()``: positions, speeds, counts) is
-fitted on frames of the training levels and scored everywhere:
+fitted on frames of the training levels and scored on other frames of them, and of every split:
 
     R2 = 1 - sum |y - y_hat|^2 / sum |y - mean(y)|^2      (mean of the split; all components of a factor together)
+
+Features are centred and scaled as a frozen policy gets them (``representations.standardise``). Each task, set of
+training levels and seed has a row ``random``, an untrained network on the same frames: what is read beyond it was
+learnt.
 
 High on held-out levels: the factor is there, linearly. High there and low on a visual variant: there the features no
 longer mean what the policy learnt from them. Frames are of a random policy that repeats its actions, as in
@@ -17,7 +21,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +32,7 @@ from envs.registry import UsageError
 from envs.spaces import Array
 
 if TYPE_CHECKING:
+    from agents.runs.config import RunConfig
     from envs.tasks import World
     from representations.base import Representation
 
@@ -36,6 +41,12 @@ STRENGTHS = (1e-4, 1e-2, 1.0, 100.0)
 """Ridge penalties tried, in units of the number of frames / 1000; the best on a quarter of the fitted frames counts."""
 FACTOR = "factor "
 """Prefix of a factor's name among the columns of frames."""
+NAMES_OF_LEVELS = frozenset({"level_seed"})
+"""Factors that are no quantity: a level's number says nothing that another level could be compared by."""
+FEWEST = 32
+"""Fitted frames that a factor must be known in: a coin that is seen twice cannot be read."""
+CONTROL = "random"
+"""Representation that every group of runs is compared with."""
 Row = dict[str, Any]
 
 
@@ -63,14 +74,24 @@ def probe(args: Args) -> str:
     if not runs:
         raise UsageError(f"{args.experiment} has no finished run to probe; finish one with benchmarks.transfer")
     rows: list[Row] = []
+    controlled = {_group(run) for run in runs if run.config["repr"] == CONTROL}
     for number, run in enumerate(runs, 1):
         print(f"[{number}/{len(runs)}] {run.id}", file=sys.stderr, flush=True)
+        if _group(run) not in controlled:
+            controlled.add(_group(run))
+            rows += probe_control(run, args.frames, args.seed)
         rows += probe_run(run, args.frames, args.seed)
     from benchmarks.reporting import figures
 
     cli.write_csv(args.experiment / "probe.csv", rows, COLUMNS)
     cli.write_file(args.experiment / "probe.png", figures.heatmap(*grid(rows), "R2 of linear read-outs, by split"))
     return table(rows)
+
+
+def _group(run: Run) -> tuple[Any, ...]:
+    """Properties that runs share with their control."""
+    keys = ("suite", "env", "train_levels", "level_set", "seed")
+    return tuple(run.config.get(key, "") for key in keys)
 
 
 def probe_run(run: Run, frames: int, seed: int) -> list[Row]:
@@ -80,26 +101,69 @@ def probe_run(run: Run, frames: int, seed: int) -> list[Row]:
         UsageError: the run's env gives no ground truth.
     """
     from agents.runs.load import load_trained
+
+    return _probe(run, run.config, *load_trained(run.path, run.config), frames, seed)
+
+
+def probe_control(run: Run, frames: int, seed: int) -> list[Row]:
+    """The rows of an untrained random network on the task, the levels and the seed of ``run``."""
+    from agents.runs.build import build_parts
+    from agents.runs.config import from_json
+    from representations.wrappers import unwrapped
+
+    config = control_config(from_json(run.config))
+    parts = build_parts(config)
+    worlds = {split: world.stacked(1) for split, world in parts.task.splits().items()}
+    values = {**run.config, "repr": config.repr, "mode": config.mode}
+    return _probe(run, values, unwrapped(parts.representation).eval(), worlds, frames, seed)
+
+
+def control_config(config: RunConfig) -> RunConfig:
+    """``config`` with the control, frozen, on the same trunk, in place of its representation."""
+    import dataclasses
+
+    from representations import REPRESENTATIONS
+
+    cls: Any = REPRESENTATIONS.resolve(CONTROL).Config
+    names = {field.name for field in dataclasses.fields(cls)}
+    settings = {name: value for name, value in config.repr_settings.items() if name in names}
+    return replace(config, repr=CONTROL, mode="frozen", repr_settings=settings, bonus="none", bonus_settings={})
+
+
+def _probe(
+    run: Run,
+    config: dict[str, Any],
+    representation: Representation,
+    worlds: dict[str, World],
+    frames: int,
+    seed: int,
+) -> list[Row]:
     from envs.rng_streams import stream_seed
 
-    representation, worlds = load_trained(run.path, run.config)
     features, factors = {}, {}
     for number, (split, world) in enumerate([("fit", worlds["train"]), *worlds.items()]):
         split_seed = stream_seed(seed, "probe", number)
         features[split], factors[split] = features_and_factors(world, representation, frames, split_seed)
     if not factors["fit"]:
-        raise UsageError(f"suite '{run.config['suite']}' has environments without factors(); nothing to probe")
-    shared = {key: run.config[key] for key in ("suite", "env", "repr", "mode", "train_levels", "seed")}
+        raise UsageError(f"suite '{config['suite']}' has environments without factors(); nothing to probe")
+    shared = {key: config[key] for key in ("suite", "env", "repr", "mode", "train_levels", "seed")}
     shared |= {"frames": frames, "commit": run.source.get("commit", "")}
+    return [{**shared, **row} for row in read_outs(features, factors, list(worlds))]
+
+
+def read_outs(
+    features: dict[str, Array], factors: dict[str, dict[str, Array]], splits: Sequence[str]
+) -> list[dict[str, Any]]:
+    """A row {factor, split, r2} for each factor that varies: fitted on the frames of "fit", scored on each split's."""
     rows = []
     for name, target in factors["fit"].items():
-        if not varies(target):
+        if name in NAMES_OF_LEVELS or not varies(target):
             continue
         predict = fit(features["fit"], target)
-        for split in worlds:
-            if name in factors[split] and factors[split][name].shape[1] == target.shape[1]:
-                score = r_squared(factors[split][name], predict(features[split]))
-                rows.append({**shared, "factor": name, "split": split, "r2": score})
+        for split in splits:
+            scored = factors[split].get(name)
+            if scored is not None and scored.shape[1] == target.shape[1] and varies(scored):
+                rows.append({"factor": name, "split": split, "r2": r_squared(scored, predict(features[split]))})
     return rows
 
 
@@ -134,17 +198,24 @@ def ground_truth(envs: Any) -> dict[str, Array]:
 
 
 def varies(target: Array) -> bool:
-    """True where the rows (n, d) without nan differ."""
+    """True where at least ``FEWEST`` rows (n, d) are without nan, and they differ."""
     known = target[~np.isnan(target).any(1)]
-    return len(known) > 0 and bool(known.std() > 0)
+    return len(known) >= FEWEST and bool((known.std(0) > 0).any())
 
 
 def fit(features: Array, target: Array) -> Callable[[Array], Array]:
-    """Ridge regression features (n, D) -> target (n, d), rows with nan left out; returns its prediction."""
+    """Ridge regression features (n, D) -> target (n, d), rows with nan left out; returns its prediction.
+
+    The scale of a feature has the lower bound that frozen policies' features have: one that hardly varied here and does
+    on other frames would be multiplied a thousandfold there.
+    """
+    from representations.standardise import FLOOR
+
     known = ~np.isnan(target).any(1)
     x, y = features[known].astype(np.float64), target[known]
-    mean, scale, centre = x.mean(0), x.std(0), y.mean(0)
-    scale = np.where(scale < 1e-8 * max(scale.max(), 1e-300), np.inf, scale)  # a constant feature carries nothing
+    mean, std, centre = x.mean(0), x.std(0), y.mean(0)
+    scale = np.maximum(std, FLOOR * np.sqrt(np.square(std).mean()))
+    scale = np.where(scale > 0, scale, np.inf)  # all are constant: they carry nothing
     x, y = (x - mean) / scale, y - centre
     cut = len(x) * 3 // 4
     scores = [(r_squared(y[cut:], x[cut:] @ ridge(x[:cut], y[:cut], strength)), strength) for strength in STRENGTHS]

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from agents.runs.build import EnvSpecs
 from benchmarks import probe, transfer
-from benchmarks.probe import fit, r_squared, ridge, varies
+from benchmarks.probe import control_config, features_and_factors, fit, r_squared, read_outs, ridge, varies
 from envs.registry import UsageError
+from envs.suites import build
+from representations.random import Random, RandomConfig
+from tests.agents.runs.tools import run_config
 
 
 def test_r_squared_by_hand():
@@ -41,29 +45,94 @@ def test_a_linear_factor_is_read_and_noise_is_not():
     assert r_squared(noise[400:], fit(features[:400], noise[:400])(features[400:])) < 0.05
 
 
-def test_a_factor_that_is_constant_or_always_nan_is_left_out():
-    assert varies(np.array([[0.0], [1.0], [np.nan]]))
-    assert not varies(np.array([[2.0], [2.0], [np.nan]]))
-    assert not varies(np.full((3, 1), np.nan))
+def test_a_feature_that_hardly_varied_is_not_blown_up():
+    # Standard deviations 1 and 1e-6. By its own, a chance correlation of 0.1 / sqrt(400) would add 5,000 where the second
+    # is 1 on another frame; the lower bound is 0.1 sqrt((1 + 1e-12) / 2) = 0.07, and the penalty then holds it down
+    rng = np.random.default_rng(0)
+    fitted = rng.normal(size=(400, 2)) * np.array([1, 1e-6])
+    factor = fitted[:, :1] + 0.1 * rng.normal(size=(400, 1))
+    read = fit(fitted, factor)
+    assert abs(float((read(np.array([[0.0, 1.0]])) - read(np.array([[0.0, 0.0]])))[0, 0])) < 100
 
 
-def test_a_run_is_probed_from_its_directory(tmp_path, capsys):
+def test_a_factor_that_is_constant_or_hardly_known_is_left_out():
+    rows = np.arange(40.0)[:, None]
+    assert varies(rows)
+    assert not varies(np.full((40, 1), 2.0))
+    assert not varies(np.tile([[2.0, 3.0]], (40, 1)))  # two constants that differ
+    assert not varies(np.full((40, 1), np.nan))
+    assert varies(np.where(rows < 32, rows, np.nan))
+    assert not varies(np.where(rows < 31, rows, np.nan))
+
+
+def test_no_frame_that_was_fitted_is_scored():
+    # Noise of noise, as many features as half of the frames: fitted well, and read not at all from other frames
+    rng = np.random.default_rng(0)
+    features = {split: rng.normal(size=(64, 32)) for split in ("fit", "train", "heldout")}
+    factors = {split: {"noise": rng.normal(size=(64, 1))} for split in features}
+    assert r_squared(factors["fit"]["noise"], fit(features["fit"], factors["fit"]["noise"])(features["fit"])) > 0.3
+    rows = read_outs(features, factors, ["train", "heldout"])
+    assert [row["split"] for row in rows] == ["train", "heldout"]
+    assert all(row["r2"] < 0.1 for row in rows)
+
+
+def test_names_of_levels_and_factors_that_a_split_lacks_are_left_out():
+    rng = np.random.default_rng(0)
+    features = {split: rng.normal(size=(50, 3)) for split in ("fit", "train", "heldout")}
+    factors = {split: {"x": x[:, :1], "level_seed": x[:, 1:2], "coin": x[:, 2:]} for split, x in features.items()}
+    factors["heldout"]["coin"] = np.full((50, 1), np.nan)  # no coin is seen there
+    rows = read_outs(features, factors, ["train", "heldout"])
+    assert {(row["factor"], row["split"]) for row in rows} == {("x", "train"), ("coin", "train"), ("x", "heldout")}
+    assert all(row["r2"] > 0.99 for row in rows)
+
+
+@pytest.mark.parametrize("name", ["breakout", "coinrun", "minigrid", "rooms", "sprites"])
+def test_factors_of_every_family_are_read_from_random_features(name):
+    task = build(name, 3)[0]
+    spec = EnvSpecs().of(task.source)
+    model = Random(spec, RandomConfig("impoola")).eval()
+    features, factors = features_and_factors(task.source, model, 96, 0)
+    assert features.shape == (96, 256)
+    rows = read_outs({"fit": features, "train": features[::-1]}, {"fit": factors, "train": factors}, ["train"])
+    assert rows
+    assert all(np.isfinite(row["r2"]) for row in rows)
+
+
+def test_a_run_and_its_control_are_probed_from_a_directory(tmp_path, capsys, monkeypatch):
     arguments = ["--suite", "counting", "--repr", "vae", "--no-baseline", "--preset", "smoke", "--steps", "1024"]
     assert transfer.main([*arguments, "--out", str(tmp_path / "run")]) == 0
+    seeds = []
+
+    def recorded(world, representation, frames, seed):
+        seeds.append((type(representation).__name__, seed))
+        return features_and_factors(world, representation, frames, seed)
+
+    monkeypatch.setattr(probe, "features_and_factors", recorded)
     assert probe.main([str(tmp_path / "run"), "--frames", "400"]) == 0
+    # fitted frames and those of the three splits: four collections each, none of the same draws
+    assert [name for name, _ in seeds] == ["Random"] * 4 + ["Vae"] * 4
+    assert len(set(seeds)) == 8
     with open(tmp_path / "run" / "probe.csv", newline="") as file:
-        rows = {(row["factor"], row["split"]): row for row in csv.DictReader(file)}
-    assert set(rows) == {(f, s) for f in ("target", "time") for s in ("train", "heldout", "swapped")}
+        rows = {(row["repr"], row["factor"], row["split"]): row for row in csv.DictReader(file)}
+    factors, splits = ("target", "time"), ("train", "heldout", "swapped")
+    assert set(rows) == {(r, f, s) for r in ("random", "vae") for f in factors for s in splits}
     # the frame's red is the target: it is read on unseen levels too; with red and blue swapped it is not
-    assert float(rows["target", "heldout"]["r2"]) > 0.9
-    assert float(rows["target", "swapped"]["r2"]) < 0.5
-    assert rows["target", "train"]["repr"] == "vae"
-    assert rows["target", "train"]["frames"] == "400"
+    assert float(rows["vae", "target", "heldout"]["r2"]) > 0.9
+    assert float(rows["vae", "target", "swapped"]["r2"]) < 0.5
+    assert rows["vae", "target", "train"]["frames"] == "400"
+    assert rows["random", "target", "train"]["mode"] == "frozen"
     with Image.open(tmp_path / "run" / "probe.png") as picture:
         assert picture.size[0] > 200
     assert "vae: target" in capsys.readouterr().out
     assert probe.main([str(tmp_path / "run"), "--frames", "10"]) == 2
     assert "--frames 10" in capsys.readouterr().err
+
+
+def test_the_control_keeps_the_task_and_the_trunk():
+    config = run_config("vae", repr_settings={"trunk": "impala", "latents": 7})
+    control = control_config(config)
+    assert (control.repr, control.mode, control.repr_settings) == ("random", "frozen", {"trunk": "impala"})
+    assert (control.env, control.seed, control.level_set) == (config.env, config.seed, config.level_set)
 
 
 def test_a_directory_without_runs_is_one_line(tmp_path, capsys):
