@@ -47,7 +47,7 @@ from envs.spaces import FEATURES
 from envs.steps import Steps
 from intrinsic.base import IntrinsicBonus
 from representations.base import Mode, Representation, check_mode
-from representations.feature_metrics import warn_if_collapsed
+from representations.feature_metrics import warn_if_collapsed, warn_if_few_directions
 from representations.malloc import keep_freed_memory
 
 MICRO_BATCH = 256
@@ -202,7 +202,7 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
         self.steps: Steps | None = None
         self.targets: Targets | None = None
         self.metrics: dict[str, float] = {}
-        self._warned_of_collapse = False
+        self._warned_of_collapse = self._warned_of_rank = False
         self.collector.forget()
 
     def _make_policy(self) -> Policy:
@@ -331,11 +331,16 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
         return explained_variance(self.ranks.gather_streams(returns), self.ranks.gather_streams(values))
 
     def _warn_if_collapsed(self) -> None:
-        """Warn, once, where the features no longer tell one frame from another."""
+        """Warn, once each, where the features no longer tell frames apart, or do so in few directions."""
         spread, size = (self.metrics[f"representation/feature_{name}"] for name in ("std", "size"))
-        if self.representation.sees and not self._warned_of_collapse:
-            when = f"after {self.num_timesteps:,} frames"
-            self._warned_of_collapse = warn_if_collapsed(self.representation.name, spread, size, when)
+        rank = self.metrics.get("representation/effective_rank")
+        name, when = self.representation.name, f"after {self.num_timesteps:,} frames"
+        if not self.representation.sees:
+            return
+        if not self._warned_of_collapse:
+            self._warned_of_collapse = warn_if_collapsed(name, spread, size, when)
+        if rank is not None and not self._warned_of_collapse | self._warned_of_rank:
+            self._warned_of_rank = warn_if_few_directions(name, rank, when)
 
     @property
     def first_reward(self) -> int:

@@ -22,6 +22,9 @@ SILENT = 1e-6
 """Size, relative to the features' root mean square, below which a unit counts as 0."""
 RARE = 0.01
 """Fraction of the rows in which a dead unit may still be active."""
+FEW_DIRECTIONS = 5.0
+"""Effective rank below which a policy is warned. A CNN on CoinRun has 160 to 240 of 512, frozen DARLA 30 to 37 of 64,
+the true factors of a room of sprites 5."""
 
 
 def feature_std(features: Float[Tensor, "B D"]) -> Float[Tensor, ""]:
@@ -67,6 +70,25 @@ def warn_if_collapsed(name: str, spread: float, size: float, when: str) -> bool:
     warnings.warn(
         f"{name}: features have collapsed {when}: their standard deviation over frames is {spread:.2g}, their size "
         f"{size:.2g}; the policy sees the same whatever the frame (lower the learning rate or the weight of the KL)",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return True
+
+
+def warn_if_few_directions(name: str, rank: float, when: str) -> bool:
+    """RuntimeWarning where features differ from frame to frame in fewer than ``FEW_DIRECTIONS``; True if it was given.
+
+    Args:
+        name: of the representation.
+        rank: the features' ``effective_rank`` over frames of many moments.
+        when: in the message, "after 1,000 frames".
+    """
+    if rank >= FEW_DIRECTIONS:
+        return False
+    warnings.warn(
+        f"{name}: features have an effective rank of {rank:.1f} {when}: frames differ in so few directions only, which "
+        "is little unless the task has as few factors",
         RuntimeWarning,
         stacklevel=2,
     )

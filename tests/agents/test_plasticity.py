@@ -81,3 +81,14 @@ def test_they_are_measured_at_first_and_every_so_many_frames(monkeypatch):
     # 18 frames a rollout; multiples of 53 are passed in rollouts 3 (54) and 6 (108 > 106)
     assert rollouts == list(range(1, 9))
     assert measured == [1, 3, 6]
+
+
+def test_few_directions_are_warned_of_once(monkeypatch):
+    # two measurements of a counting world's one colour, whose features differ in a direction or two
+    monkeypatch.setattr("agents.on_policy.PLASTICITY_FRAMES", 6 * N)
+    agent = build()
+    with pytest.warns(RuntimeWarning, match="tiny: features have an effective rank of") as given:
+        agent.learn(3 * 6 * N)
+    ranks = [warning for warning in given if "effective rank" in str(warning.message)]
+    assert len(ranks) == 1
+    assert f"after {6 * N:,} frames" in str(ranks[0].message)

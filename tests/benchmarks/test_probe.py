@@ -46,8 +46,8 @@ def test_a_linear_factor_is_read_and_noise_is_not():
 
 
 def test_a_feature_that_hardly_varied_is_not_blown_up():
-    # Standard deviations 1 and 1e-6. By its own, a chance correlation of 0.1 / sqrt(400) would add 5,000 where the second
-    # is 1 on another frame; the lower bound is 0.1 sqrt((1 + 1e-12) / 2) = 0.07, and the penalty then holds it down
+    # Standard deviations 1 and 1e-6. By its own, a chance correlation of 0.1 / sqrt(400) would add 5,000 where the
+    # second is 1 on another frame; with the lower bound, 0.1 sqrt((1 + 1e-12) / 2) = 0.07, the penalty holds it down
     rng = np.random.default_rng(0)
     fitted = rng.normal(size=(400, 2)) * np.array([1, 1e-6])
     factor = fitted[:, :1] + 0.1 * rng.normal(size=(400, 1))

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from representations.feature_metrics import dead_units, effective_rank, feature_std, warn_if_collapsed
+from representations.feature_metrics import (
+    dead_units,
+    effective_rank,
+    feature_std,
+    warn_if_collapsed,
+    warn_if_few_directions,
+)
 
 
 def test_feature_std_by_hand():
@@ -59,3 +65,10 @@ def test_a_collapse_is_a_small_spread_relative_to_the_size():
         assert warn_if_collapsed("mine", 5e-5, 1.0, "now")
     with pytest.warns(RuntimeWarning, match="is 0, their size 0"):
         assert warn_if_collapsed("mine", 0.0, 0.0, "now")
+
+
+def test_few_directions_are_fewer_than_five():
+    assert not warn_if_few_directions("mine", 5.0, "now")
+    with pytest.warns(RuntimeWarning, match=r"^mine: features have an effective rank of 4\.9 now: ") as given:
+        assert warn_if_few_directions("mine", 4.9, "now")
+    assert "\n" not in str(given[0].message)
