@@ -21,7 +21,7 @@ from agents.metrics import MetricMeans
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
 from agents.policy import Policy
 from agents.rewards import Targets
-from agents.rollout import RolloutData
+from agents.rollout import RolloutData, kept_steps
 from envs.history import History
 from envs.rng_streams import Streams, spawn
 from envs.spaces import FEATURES
@@ -164,8 +164,8 @@ class AuxiliaryLoss:
 
     @property
     def ready(self) -> bool:
-        """True once History is long enough for a window."""
-        return self.history.length >= self.policy.representation.window
+        """True once History holds all that the representation draws from."""
+        return self.history.length >= kept_steps(self.policy.representation, self.history.n_envs * self.ranks.count)
 
     def micro_batches(self, indices: Int[Tensor, " B"], size: int) -> list[Loss]:
         """Losses of at most ``size`` samples of the minibatch, t * N + i over all ranks, or one of windows.

@@ -25,6 +25,7 @@ from envs.history import History
 from envs.rng_streams import Streams
 from envs.spaces import FEATURES, keyed, keyed_space
 from envs.steps import Obs, Steps
+from representations.base import Representation
 
 Observation = np.ndarray | dict[str, np.ndarray]
 """Observations (N, ...) of a VecEnv."""
@@ -66,6 +67,11 @@ class RolloutData:
         )
 
 
+def kept_steps(representation: Representation, total_envs: int) -> int:
+    """Steps of each environment that an auxiliary loss draws from: a window, or the replay it asks for."""
+    return max(representation.window, -(-representation.memory // total_envs))
+
+
 def make_history(
     policy: Policy, config: Config, n_envs: int, total_envs: int, bonus_frames: bool, auxiliary: bool
 ) -> History:
@@ -78,7 +84,7 @@ def make_history(
         auxiliary: whether there is an auxiliary loss.
     """
     representation, distribution, frozen = policy.representation, policy.distribution, policy.mode == "frozen"
-    wanted = max(representation.window, -(-representation.memory // total_envs))
+    wanted = kept_steps(representation, total_envs)
     return History(
         keyed_space(policy.observation_space),
         config.n_steps,

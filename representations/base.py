@@ -121,7 +121,8 @@ class Representation(nn.Module, ABC):
     views: bool = False
     """Offline, a window is ``window`` views of one moment by cameras around it, not consecutive steps."""
     memory: int = 0
-    """Frames of all environments together that ``auxiliary`` draws from, beyond what ``window`` needs."""
+    """Frames of all environments together that ``auxiliary`` draws from, where that is more than ``window`` needs. It
+    is not called before they are there."""
 
     features_dim: int
     """D, the number of features of one observation."""

@@ -2,7 +2,7 @@
 
     loss = c_PC sum_cells (R^c_t - Q^c(s_t, a_t))^2 + c_RP CE(sign r_t | s_{t-2}, s_{t-1}, s_t) + c_VR (R_t - V(s_t))^2
 
-means over steps, drawn from History (replay), each switched by its own field.
+means over steps, drawn from History (replay) once it is full, each switched by its own field.
 
 * Pixel control: the frame is cut into cells of 4x4 pixels; a cell's pseudo-reward is the mean absolute change of its
   pixels (0..1), R^c the n-step return of it, discount 0.9, bootstrapped by max_a Q^c. Q = V + A - mean_a A, by a dense
@@ -66,8 +66,9 @@ class UnrealConfig(Config):
     """Steps in a window; the paper's."""
     clips: int = 64
     """Clips in a reward-prediction batch."""
-    replay: int = 16_384
-    """Frames of all environments together to draw from, the rollout included; at most 32,768."""
+    replay: int = 32_000
+    """Frames of all environments together to draw from, the rollout included, and that must be there before the first
+    draw: 2,000 steps of 16 streams, the paper's; at most 32,768. Two rollouts of PPO's 256 steps of 64 streams."""
 
     def __post_init__(self) -> None:
         self.at_least(length=1, clips=1, replay=1, pixel_gamma=0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from envs.history import FEATURES, History
+from envs.history import FEATURES, History, pack, unpack
 from envs.registry import UsageError
 
 T, N = 5, 3
@@ -178,3 +178,33 @@ def test_a_rollout_broken_off_disconnects_the_past():
     history.add_obs(frame(5), ends(4))
     write(history, range(5))
     assert history.length == T
+
+
+def test_images_are_packed_and_come_back_to_the_bit():
+    # 5 steps of 3 streams, 2 x 4 pixels of one channel: 120 bytes; a stream's frames are alike, so they shrink
+    images = torch.arange(3, dtype=torch.uint8).view(1, 3, 1, 1, 1).expand(5, 3, 2, 4, 1).clone()
+    images[2, 1, 0, 3] = 77
+    packed = pack(images)
+    assert packed.dim() == 1
+    assert packed.dtype == torch.uint8
+    assert len(packed) < 60
+    target = torch.zeros_like(images)
+    unpack(packed, target)
+    assert torch.equal(target, images)
+
+
+def test_a_state_of_before_images_were_packed_is_read():
+    kept, fresh = History(SPACE, T, N, extra=7), History(SPACE, T, N, extra=7)
+    for start in (0, 5, 10):
+        write(kept, range(start, start + 5))
+    state = kept.state_dict()
+    for block, packed in enumerate(state["rows"]["image"]):
+        frames = torch.zeros(T + 1, N, 2, 4, 3, dtype=torch.uint8)
+        unpack(packed, frames)
+        state["rows"]["image"][block] = frames.flatten(0, 1)
+    fresh.load_state_dict(state)
+    assert fresh.length == 2 * T
+    for history in (kept, fresh):
+        write(history, range(15, 20))
+    a, b = (h.windows(20, 9, torch.Generator().manual_seed(1)).obs["image"] for h in (kept, fresh))
+    assert torch.equal(a, b)

@@ -309,6 +309,51 @@ def test_too_much_replay_and_too_short_a_history_are_refused():
         unreal.auxiliary(short, 3, lambda f, obs: (f, f.sum(1)), torch.Generator())
 
 
+@pytest.mark.parametrize("task", ["pixel_control", "value_replay"])
+def test_the_bootstrap_of_a_return_takes_no_gradient(task):
+    # One stream of two steps and the bootstrap; every pixel changes by 0.2. Discount 0.5, Q and V are 1 throughout
+    unreal = Unreal(SPEC, replace(SMALL, pixel_gamma=0.5))
+    no = torch.zeros(3, 1, dtype=torch.bool)
+    image = torch.zeros(3, 1, 1, 36, 36, dtype=torch.uint8)
+    image[1], image[2] = 51, 102
+    steps = steps_of(image, no.long(), torch.full((3, 1), 0.5), no)
+    if task == "pixel_control":
+        answer = torch.ones(3, 2, 9, 9, requires_grad=True)
+        unreal.control = Fixed(answer)
+        unreal.pixel_control_loss(steps, torch.zeros(3, 1)).backward()
+        # R1 = 0.2 + 0.5 = 0.7, R0 = 0.2 + 0.35 = 0.55: d/dQ of (R - Q)^2 / 2 steps is -(R - Q), of action 0 alone
+        assert answer.grad[:2, 0, 4, 4].tolist() == pytest.approx([1 - 0.55, 1 - 0.7])
+        assert not answer.grad[:2, 1].any()
+    else:
+        answer = torch.ones(3, requires_grad=True)
+        unreal.value_replay_loss(steps, answer).backward()
+        # the shaped reward is 1: R1 = 1 + 0.5 = 1.5, R0 = 1 + 0.75 = 1.75
+        assert answer.grad[:2].tolist() == pytest.approx([1 - 1.75, 1 - 1.5])
+    assert not answer.grad[2].any()
+
+
+def test_nothing_is_drawn_before_the_replay_is_full():
+    # 160 frames of 4 streams are 40 steps: five rollouts of 8
+    env = counting()
+    config = UnrealConfig(length=10, replay=160)
+    agent = A2C(env, Unreal(EnvSpec.of(env, discount=0.9), config), A2CConfig(n_steps=8), seed=2)
+    lengths = []
+    draw = agent.representation.auxiliary
+    agent.representation.auxiliary = lambda history, *others: lengths.append(history.length) or draw(history, *others)
+    agent.learn(4 * 8 * 4)
+    assert lengths == []
+    assert "auxiliary/value_replay" not in agent.metrics
+    agent.learn(2 * 8 * 4, reset_num_timesteps=False)
+    assert lengths == [40, 40]
+
+
+def test_the_default_replay_is_older_than_ppos_default_rollout():
+    # 32,000 frames of 64 streams are 500 steps, two rollouts of PPO's 256
+    unreal, ppo = UnrealConfig(), PPOConfig()
+    assert unreal.replay == 2000 * 16
+    assert -(-unreal.replay // 64) > ppo.n_steps
+
+
 def test_replay_resumes_to_the_same_bits(tmp_path):
     def agent() -> A2C:
         env = counting()
