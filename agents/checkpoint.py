@@ -136,7 +136,7 @@ def read(directory: Path) -> tuple[int, dict[str, Any]] | None:
     documents = sorted(directory.glob("*.json"), reverse=True)
     for document in documents:
         try:
-            return _read(document)
+            return read_document(document)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             print(f"checkpoint {document} is damaged ({error}); trying the one before it")
     if documents:
@@ -144,7 +144,13 @@ def read(directory: Path) -> tuple[int, dict[str, Any]] | None:
     return None
 
 
-def _read(document: Path) -> tuple[int, dict[str, Any]]:
+def read_document(document: Path) -> tuple[int, dict[str, Any]]:
+    """Step and state by component of one checkpoint, whose JSON file is ``document``.
+
+    Raises:
+        OSError, ValueError, KeyError, SafetensorError: it is damaged.
+        UsageError: it is of another format.
+    """
     outer = json.loads(document.read_text())
     if hashlib.sha256(outer["body"].encode()).hexdigest() != outer["sha256"]:
         raise ValueError("its JSON does not match its hash")

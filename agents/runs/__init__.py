@@ -6,6 +6,8 @@ In reading order:
 * ``build``          a run's task, representation and bonuses, as its seed makes them
 * ``validate``       planned runs checked, and their parts kept until their training
 * ``train``          the stages: pre-training, training, final evaluation
+* ``pretraining``    the representation fitted, or the same fit taken from the cache
+* ``fit_cache``      finished fits, shared by runs
 * ``context``        what these stages share
 * ``callback``       work between two rollouts: records, evaluations, checkpoints, a stop
 * ``env_metrics``    metrics that an environment tells of itself, and of the newest episodes

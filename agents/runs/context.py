@@ -28,6 +28,8 @@ class RunContext:
     stop: StopRequest
     device: str
     precision: Precision
+    cache: Path
+    """Folder of finished fits."""
     ranks: Ranks = SINGLE_PROCESS
 
     @property

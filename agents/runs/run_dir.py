@@ -1,6 +1,7 @@
 """Experiment directories: many runs, each found again by the name that follows from its configuration.
 
 DIR/experiment.json                 marks an experiment of this toolkit
+DIR/fits/                           finished fits of representations, see fit_cache.py
 DIR/runs/<id>/config.json           all values of the configuration
               source.json           commit, versions, machine, command, device, precision, threads, times
               metrics.jsonl         one record a line, cut back to the checkpoint on resume
@@ -116,6 +117,7 @@ class RunDir:
         self.config = as_json(config)
         self.id = run_id(config)
         self._run_config = config
+        self.experiment = experiment
         self.path = experiment / "runs" / self.id
         self.writes = ranks.index == 0
         ranks.on_rank_zero(self._open)

@@ -26,20 +26,25 @@ OWN = ("agents", "benchmarks", "envs", "intrinsic", "representations")
 
 def describe_source() -> dict[str, Any]:
     """Commit, command line, package versions, machine."""
+    module = getattr(sys.modules.get("__main__"), "__spec__", None)
+    program = f"python -m {module.name.removesuffix('.__main__')}" if module else f"python {Path(sys.argv[0]).name}"
+    return {
+        "commit": commit(),
+        "command": " ".join([program, *sys.argv[1:]]),
+        "versions": package_versions(),
+        "machine": f"{os.cpu_count()} x {processor()}",
+    }
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of those of ``PACKAGES`` that are installed."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    module = getattr(sys.modules.get("__main__"), "__spec__", None)
-    program = f"python -m {module.name.removesuffix('.__main__')}" if module else f"python {Path(sys.argv[0]).name}"
-    return {
-        "commit": commit(),
-        "command": " ".join([program, *sys.argv[1:]]),
-        "versions": versions,
-        "machine": f"{os.cpu_count()} x {processor()}",
-    }
+    return versions
 
 
 def foreign_sources(config: RunConfig) -> dict[str, str]:

@@ -9,6 +9,7 @@ Several processes may train one run (``agents.parallel.distributed``). The first
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import torch
 
@@ -16,19 +17,16 @@ from agents import ALGORITHMS, checkpoint
 from agents.on_policy import OnPolicyAlgorithm
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
 from agents.policy import Precision
-from agents.runs.build import RunParts, pretraining_worlds, resolve_device, resolve_precision
+from agents.runs.build import RunParts, resolve_device, resolve_precision
 from agents.runs.callback import Clock, Progress, Records, StopRequest, TrainingCallback
 from agents.runs.context import RunContext
 from agents.runs.env_metrics import EnvMetrics, NewestEpisodes
 from agents.runs.final import final_evaluation, periodic_evaluation
 from agents.runs.kept_policies import save_policy
+from agents.runs.pretraining import pretrain
 from agents.runs.run_dir import RunDir
 from agents.runs.trackers import Tracker
-from envs.rng_streams import Streams
-from envs.steps import Obs
 from envs.wrappers.sb3 import Sb3VecEnv
-from representations.pretrain import Pretrainer, collect
-from representations.standardise import standardise
 
 
 def train(
@@ -38,6 +36,7 @@ def train(
     progress: Progress,
     device: str = "auto",
     ranks: Ranks = SINGLE_PROCESS,
+    cache: Path | None = None,
 ) -> OnPolicyAlgorithm:
     """Bring a run to its end: pre-training, training, final evaluation, pictures, ``done``.
 
@@ -45,6 +44,7 @@ def train(
 
     Args:
         parts: as ``build_parts`` gives them; they are trained in place.
+        cache: folder of finished fits; None takes "fits" in the experiment directory.
 
     Raises:
         Preempted: SIGTERM or SIGINT came; the checkpoint was written first.
@@ -65,7 +65,9 @@ def train(
 
     device, precision = ranks.on_rank_zero(begin)
     records, clock, stop = Records(run, tracker), Clock(), StopRequest()
-    context = RunContext(parts, run, records, progress, clock, stop, device, precision, ranks)
+    context = RunContext(
+        parts, run, records, progress, clock, stop, device, precision, cache or run.experiment / "fits", ranks
+    )
     with stop.listening():
         checkpoints = context.train_checkpoints
         resumed = ranks.on_rank_zero(lambda: checkpoints.exists() and checkpoint.read(checkpoints) is not None)
@@ -77,52 +79,6 @@ def train(
     assert agent.env is not None
     agent.env.close()
     return agent
-
-
-def pretrain(context: RunContext) -> None:
-    """Fit the representation offline, where it has something to fit, and then the scale of its features.
-
-    Frames come again from their seed and the scale from the frames; only weights and draws are stored.
-    """
-    config, task, representation = context.config, context.task, context.parts.representation
-    worlds = pretraining_worlds(config, task)
-    with context.clock.measure("pretrain"):
-        frames = collect(
-            worlds,
-            config.pretrain_frames,
-            context.seed("pretraining frames"),
-            window=representation.window,
-            views=representation.views,
-        )
-    if config.pretrain_samples:
-        fit_offline(context, frames)
-    else:
-        context.run.start_afresh()
-    with context.clock.measure("pretrain"):
-        scale = standardise(representation, frames, len(worlds))
-    context.records.log({"global_step": 0, **scale})
-
-
-def fit_offline(context: RunContext, frames: Obs) -> None:
-    """Minimise the representation's own objective on ``frames``, from wherever its checkpoint stands."""
-    config, representation = context.config, context.parts.representation
-    generator = Streams(config.seed, context.device)["pretraining"]
-    pretrainer = Pretrainer(
-        representation, frames, config.pretrain_samples, generator=generator, precision=context.precision
-    )
-    components = {**pretrainer.components(), **context.shared_components()}
-    if checkpoint.load(context.pretrain_checkpoints, components) is None:
-        context.run.start_afresh()
-    context.progress.stage("pretrain", pretrainer.total, pretrainer.drawn)
-    while not pretrainer.done:
-        with context.clock.measure("pretrain"):
-            metrics = pretrainer.run(max(1, pretrainer.total // 20)) | pretrainer.watch()
-        context.records.log({"global_step": 0, "pretrain/samples": pretrainer.drawn, **metrics})
-        notes = [f"{name.split('/', 1)[-1]}={value:.3g}" for name, value in list(metrics.items())[:3]]
-        context.progress.update(pretrainer.drawn, " ".join(notes))
-        checkpoint.save(context.pretrain_checkpoints, pretrainer.drawn, components)
-        context.stop.check()
-    context.progress.close()
 
 
 def train_agent(context: RunContext, resumed: bool) -> OnPolicyAlgorithm:

@@ -61,6 +61,9 @@ class ExperimentArgs:
     out: OutputFolder | None = None
     """Experiment directory; more names or seeds extend its table. Default: a name of the suite and the preset below
     runs/."""
+    cache: OutputFolder | None = None
+    """Directory of finished fits, which rows that pre-train alike share, also those of other experiments. Default: fits
+    in --out."""
     log: Literal["none", "wandb", "tensorboard"] = "none"
     """Also send the records to a tracker."""
     dry_run: bool = False

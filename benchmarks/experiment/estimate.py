@@ -91,20 +91,29 @@ def _dtype(box: Any) -> torch.dtype:
 
 
 def estimate_seconds(configs: Iterable[RunConfig], parts_like: Callable[[RunConfig], RunParts]) -> float:
-    """Expected wall time of all runs from their start, within a factor of about 1.5.
+    """Expected wall time of all runs from their start, within a factor of about 1.5; runs that share a fit make one.
 
     Args:
         parts_like: gives the parts of a run of the same kind; a copy of its representation is timed, once a kind.
     """
     timed: dict[tuple[str, str], tuple[float, float]] = {}
-    total = 0.0
+    total, fitted = 0.0, set()
     for config in configs:
         representation = unwrapped(parts_like(config).representation)
         kind = f"{id(representation)} {config.pretrain_samples > 0}", config.precision
         if kind not in timed:
             timed[kind] = auxiliary_seconds(config, copy.deepcopy(representation))
-        total += run_seconds(config, *timed[kind])
+        offline, online = timed[kind]
+        total += run_seconds(config, 0.0 if fit_of(config) in fitted else offline, online)
+        fitted.add(fit_of(config))
     return total
+
+
+def fit_of(config: RunConfig) -> str:
+    """Values of a run that decide its fit; runs in which they are equal share one."""
+    task = config.suite, config.env, config.train_levels, config.level_set, config.algo_settings.get("gamma")
+    data = config.pretrain_on, config.pretrain_frames, config.pretrain_samples
+    return repr((config.repr, config.repr_settings, task, data, config.seed, config.precision))
 
 
 def run_seconds(config: RunConfig, offline: float, online: float) -> float:

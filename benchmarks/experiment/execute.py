@@ -120,7 +120,7 @@ def finish_run(args: ExperimentArgs, out: Path, config: RunConfig, title: str, s
             return False
         tracker = open_tracker(args.log if run.writes else "none", run.config, run.id, run.path)
         try:
-            train(store.take(config), run, tracker, Bar(title), args.device, ranks)
+            train(store.take(config), run, tracker, Bar(title), args.device, ranks, args.cache)
         finally:
             tracker.finish()
     finally:

@@ -69,11 +69,11 @@ class Interrupted:
         pass
 
 
-def train_here(out, config, progress=None, tracker=None):
+def train_here(out, config, progress=None, tracker=None, cache=None):
     """Bring a run in experiment ``out`` to its end, or to its interruption, in this process."""
     run = RunDir(open_experiment(out), config)
     try:
-        return train(build_parts(config), run, tracker or Tracker(), progress or Interrupted(), "cpu")
+        return train(build_parts(config), run, tracker or Tracker(), progress or Interrupted(), "cpu", cache=cache)
     finally:
         run.close()
 

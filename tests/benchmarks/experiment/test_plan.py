@@ -1,9 +1,11 @@
 """Planned runs: which levels they train on, by suite, preset, seed and command line."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+from benchmarks.experiment import estimate
 from benchmarks.experiment.plan import Row, plan_runs
 from benchmarks.transfer import Args
 from envs.level_sets import LevelRange, training_levels
@@ -47,3 +49,13 @@ def test_methods_and_algorithms_of_a_seed_share_their_levels():
 def test_published_levels_are_for_the_published_protocol(preset, choice, start):
     (config,) = plans(preset=preset, level_sets=choice)
     assert LevelRange.parse(config.level_set).start == start
+
+
+def test_runs_that_share_a_fit_are_planned_to_make_one(monkeypatch):
+    configs = plan_runs(replace(Args(), seeds=(0, 1)), [Row("vae"), Row("vae", ("icm",))])
+    parts = SimpleNamespace(representation=None)
+    monkeypatch.setattr(estimate, "unwrapped", lambda representation: representation)
+    monkeypatch.setattr(estimate, "auxiliary_seconds", lambda config, representation: (2.0, 0.0))
+    monkeypatch.setattr(estimate, "run_seconds", lambda config, offline, online: 10 + offline)
+    # four runs of 10 s; a fit of 2 s for each of the two seeds
+    assert estimate.estimate_seconds(configs, lambda config: parts) == 44

@@ -1,0 +1,142 @@
+"""Pre-training of a run's representation: taken from the cache of fits, or made and kept there.
+
+What is fitted is the method's own objective, where it has something to fit offline, and then the scale of its features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from agents import checkpoint
+from agents.policy import Precision
+from agents.runs.build import RunParts, pretraining_worlds
+from agents.runs.context import RunContext
+from agents.runs.fit_cache import FitCache, Outcome, fit_key
+from agents.runs.source import foreign_sources, package_versions, processor
+from envs.rng_streams import Streams
+from envs.steps import Obs
+from representations.pretrain import Pretrainer, collect
+from representations.standardise import standardise
+
+FITTED_BY = ("envs", "representations", "agents.runs.pretraining")
+"""Packages and modules whose code decides the bits of a fit."""
+
+
+def pretrain(context: RunContext) -> None:
+    """Fit the representation offline, or take the same fit from the cache."""
+    facts = fit_facts(context.parts, context.device, context.precision)
+    fits = FitCache(context.cache)
+    with fits.locked(facts, context.stop.check):
+        outcome = fits.restore(facts, context.parts.representation)
+        if outcome is not None:
+            take_over(context, outcome)
+        else:
+            fit(context)
+            outcome = Outcome(facts, context.run.records(), context.clock.seconds["pretrain"])
+            fits.keep(outcome, context.parts.representation)
+    context.run.write_source(fit=fit_key(facts))
+
+
+def take_over(context: RunContext, outcome: Outcome) -> None:
+    """Write the records of a fit made elsewhere, and charge its seconds."""
+    context.run.start_afresh()
+    for record in outcome.records:
+        context.records.log(record)
+    context.clock.seconds["pretrain"] = outcome.seconds
+    seconds = f"{outcome.seconds:,.0f} s"
+    print(f"{context.run.id}: pre-training taken from {context.cache}/{fit_key(outcome.facts)} ({seconds}, charged)")
+
+
+def fit(context: RunContext) -> None:
+    """Fit the representation offline, where it has something to fit, and then the scale of its features.
+
+    Frames come again from their seed and the scale from the frames; only weights and draws are stored.
+    """
+    config, task, representation = context.config, context.task, context.parts.representation
+    worlds = pretraining_worlds(config, task)
+    with context.clock.measure("pretrain"):
+        frames = collect(
+            worlds,
+            config.pretrain_frames,
+            context.seed("pretraining frames"),
+            window=representation.window,
+            views=representation.views,
+        )
+    if config.pretrain_samples:
+        fit_offline(context, frames)
+    else:
+        context.run.start_afresh()
+    with context.clock.measure("pretrain"):
+        scale = standardise(representation, frames, len(worlds))
+    context.records.log({"global_step": 0, **scale})
+
+
+def fit_offline(context: RunContext, frames: Obs) -> None:
+    """Minimise the representation's own objective on ``frames``, from wherever its checkpoint stands."""
+    config, representation = context.config, context.parts.representation
+    generator = Streams(config.seed, context.device)["pretraining"]
+    pretrainer = Pretrainer(
+        representation, frames, config.pretrain_samples, generator=generator, precision=context.precision
+    )
+    components = {**pretrainer.components(), **context.shared_components()}
+    if checkpoint.load(context.pretrain_checkpoints, components) is None:
+        context.run.start_afresh()
+    context.progress.stage("pretrain", pretrainer.total, pretrainer.drawn)
+    while not pretrainer.done:
+        with context.clock.measure("pretrain"):
+            metrics = pretrainer.run(max(1, pretrainer.total // 20)) | pretrainer.watch()
+        context.records.log({"global_step": 0, "pretrain/samples": pretrainer.drawn, **metrics})
+        notes = [f"{name.split('/', 1)[-1]}={value:.3g}" for name, value in list(metrics.items())[:3]]
+        context.progress.update(pretrainer.drawn, " ".join(notes))
+        checkpoint.save(context.pretrain_checkpoints, pretrainer.drawn, components)
+        context.stop.check()
+    context.progress.close()
+
+
+def fit_facts(parts: RunParts, device: str, precision: Precision) -> dict[str, Any]:
+    """Everything that decides the bits of a run's fit, as plain data.
+
+    Left out on purpose: the agent, the bonuses and the mode, which begin afterwards. The code counts by the contents of
+    its files and not by the commit, so that a commit elsewhere keeps the fits and an edit that is not committed does
+    not.
+    """
+    config = parts.config
+    foreign = foreign_sources(config)
+    return {
+        "repr": config.repr,
+        "settings": json.loads(json.dumps(config.repr_settings)),
+        "spec": repr(parts.representation.spec),
+        "worlds": [repr(world) for world in pretraining_worlds(config, parts.task)],
+        "frames": config.pretrain_frames,
+        "samples": config.pretrain_samples,
+        "seed": config.seed,
+        "precision": precision,
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "code": code_hash(),
+        "foreign": {name: foreign[name] for name in (config.repr, config.suite) if name in foreign},
+        "versions": package_versions(),
+        "processor": processor(),
+    }
+
+
+@cache
+def code_hash() -> str:
+    """Hash of the sources in ``FITTED_BY``."""
+    digest = hashlib.sha256()
+    for name in FITTED_BY:
+        module = import_module(name)
+        assert module.__file__ is not None
+        file = Path(module.__file__)
+        files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
+        for path in files:
+            digest.update(f"{name}/{path.relative_to(file.parent)}".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
