@@ -16,13 +16,11 @@ from torch import Tensor, nn
 
 from agents.metrics import MetricMeans
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
-from agents.parallel.threads import parallel_map
 from agents.policy import Policy
+from representations.threads import Gradient, parallel_map, sum_gradients
 
 Loss = Callable[[MetricMeans], Tensor]
 """Computes the loss of one micro-batch, times its fraction of the minibatch, and notes its metrics."""
-Gradient = list[Tensor | None]
-"""By parameter; None where no sample reached it."""
 
 
 class GradientStep:
@@ -94,18 +92,6 @@ class GradientStep:
         self.ranks.sum_gradients(parameters)
         metrics.add(f"gradient/{name}_norm", nn.utils.clip_grad_norm_(parameters, self.max_grad_norm))
         gradient[:] = [parameter.grad for parameter in parameters]
-
-
-def sum_gradients(gradients: Sequence[Sequence[Tensor | None]], parameters: int) -> Gradient:
-    """Sum by parameter, in the order given: it rounds alike whichever micro-batch was ready first."""
-    total: Gradient = [None] * parameters
-    for gradient in gradients:
-        for k, term in enumerate(gradient):
-            if term is not None:
-                before = total[k]
-                # What autograd gives may be expanded, and that cannot be added to or clipped in place.
-                total[k] = term.clone() if before is None else before.add_(term)
-    return total
 
 
 def _assign(parameters: Sequence[nn.Parameter], gradient: Gradient) -> None:

@@ -37,7 +37,6 @@ from agents.gradients import GradientStep
 from agents.losses import ActorCriticLoss, AuxiliaryLoss, add_feature_metrics
 from agents.metrics import MetricMeans, explained_variance
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
-from agents.parallel.threads import must_run_serially
 from agents.policy import Policy, Precision
 from agents.rewards import RewardPipeline, Targets, make_first_visits
 from agents.rollout import RolloutCollector, make_history
@@ -49,6 +48,7 @@ from intrinsic.base import IntrinsicBonus
 from representations.base import Mode, Representation, check_mode
 from representations.feature_metrics import warn_if_collapsed, warn_if_few_directions
 from representations.malloc import keep_freed_memory
+from representations.threads import must_run_serially
 
 MICRO_BATCH = 256
 """Samples per forward pass on a CPU, whose caches hold no more."""

@@ -31,12 +31,12 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor, nn
 
 from agents.actions import make_distribution
-from agents.parallel.threads import num_threads
 from agents.runner import PolicyOutput, PolicyRunner
 from envs.registry import UsageError
 from envs.spaces import keyed
 from envs.steps import Obs
 from representations.base import Mode, Representation, State
+from representations.threads import num_threads
 
 Precision = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")

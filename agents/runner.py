@@ -14,9 +14,9 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from agents.actions import ActionDistribution
-from agents.parallel.threads import parallel_map
 from envs.steps import Obs
 from representations.base import State
+from representations.threads import parallel_map
 
 MIN_ROWS_PER_THREAD = 16
 

@@ -35,7 +35,7 @@ FOLDERS = ("agents", "representations", "envs", "intrinsic", "benchmarks")
 def _let_threads_sleep() -> None:
     """Make torch's threads sleep while they wait for each other; read when torch is loaded, so set before.
 
-    Spinning ones would take the cores from the threads of ``agents.parallel.threads``, and lose a factor of four
+    Spinning ones would take the cores from the threads of ``representations.threads``, and lose a factor of four
     where another process needs one.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -68,6 +68,10 @@ class Phase:
     """Frames per optimizer step, a whole number of the method's windows; None takes the caller's."""
     anneal: float = 0.0
     """Last fraction of the phase over which the learning rate falls linearly to 0; 0 keeps it constant."""
+    splits: bool = False
+    """True where parts of a batch may be computed side by side in threads: the loss is a mean over samples (those that
+    compare samples do so by ``threads.gather``), draws nothing for the batch as a whole, and writes nothing to the
+    module (or in ``threads.is_first`` alone)."""
 
 
 class Unfit(UsageError):

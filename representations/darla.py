@@ -18,6 +18,7 @@ random actions gather the frames (see ``pretrain``). Mode online trains both sta
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,12 +26,12 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from envs.spaces import EnvSpec
 from envs.steps import Steps, flatten
 from representations.base import Heads, Loss, Phase
 from representations.nets import Decoder, Shape, make_trunk, orthogonal, pixels
+from representations.threads import gather, is_first
 from representations.vae import Latent, LatentConfig, bernoulli_loss
 
 
@@ -83,7 +84,11 @@ class Denoiser(nn.Module):
         hidden = self.trunk.dense(self.trunk.flat(image))
         norm = self.standardise
         hidden = hidden.to(self.trunk.dense.weight.dtype)
-        return F.batch_norm(hidden, norm.running_mean, norm.running_var, training=learn, momentum=0.01)
+        if not learn:
+            return F.batch_norm(hidden, norm.running_mean, norm.running_var)
+        batch, own = gather(hidden)  # the whole batch, also where threads share it
+        running = (norm.running_mean, norm.running_var) if is_first() else (None, None)
+        return F.batch_norm(batch, *running, training=True, momentum=0.01)[own]
 
 
 class Darla(Latent):
@@ -109,8 +114,12 @@ class Darla(Latent):
 
     def features(self, image: Tensor) -> Float[Tensor, "B D"]:
         """J of images, with a gradient to the images and none to J."""
-        fixed = {name: parameter.detach() for name, parameter in self.denoiser.named_parameters()}
-        features: Tensor = functional_call(self.denoiser, fixed, (image,))
+        # A copy whose parameters are the same memory without gradient; functional_call would swap those of a module
+        # that other threads use, too.
+        fixed = {id(parameter): parameter.detach() for parameter in self.denoiser.parameters()}
+        buffers = {id(buffer): buffer for buffer in self.denoiser.buffers()}
+        denoiser: Denoiser = copy.deepcopy(self.denoiser, {**fixed, **buffers})
+        features: Tensor = denoiser(image)
         return features.float()
 
     def distance(self, logits: Float[Tensor, "B C H W"], image: UInt8[Tensor, "B C H W"]) -> Float[Tensor, ""]:
@@ -129,8 +138,15 @@ class Darla(Latent):
 
         (vae,) = super().phases()
         share = self.config.denoiser_share
-        first = Phase("denoiser", list(self.denoiser.parameters()), denoise, self.config.denoiser_learning_rate, share)
-        return [first, Phase(vae.name, vae.parameters, vae.loss, vae.learning_rate, 1 - share)]
+        first = Phase(
+            "denoiser",
+            list(self.denoiser.parameters()),
+            denoise,
+            self.config.denoiser_learning_rate,
+            share,
+            splits=True,
+        )
+        return [first, Phase(vae.name, vae.parameters, vae.loss, vae.learning_rate, 1 - share, splits=True)]
 
     def show(self, logits: Float[Tensor, "B C H W"]) -> list[Tensor]:
         """Decoded pixels, and the same through the denoiser."""

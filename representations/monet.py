@@ -273,7 +273,15 @@ class Monet(Representation):
         (fit,) = super().phases()
         config = self.config
         return [
-            Phase("monet", fit.parameters, fit.loss, config.learning_rate, batch=config.batch, anneal=config.anneal)
+            Phase(
+                "monet",
+                fit.parameters,
+                fit.loss,
+                config.learning_rate,
+                batch=config.batch,
+                anneal=config.anneal,
+                splits=True,
+            )
         ]
 
     @torch.no_grad()

@@ -16,16 +16,18 @@ import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
+from jaxtyping import Int
 from numpy.typing import NDArray
 from torch import Tensor
 
 from envs.registry import UsageError
-from envs.rng_streams import stream_seed
+from envs.rng_streams import spawn, stream_seed
 from envs.spaces import keyed
 from envs.steps import Obs, Steps
 from representations.base import Representation, Unfit
 from representations.feature_metrics import feature_std, warn_if_collapsed
 from representations.malloc import keep_freed_memory
+from representations.threads import num_threads, side_by_side, sum_gradients
 from representations.wrappers import unwrapped
 
 HOLD = 8
@@ -188,6 +190,8 @@ class Pretrainer:
         generator: gives every draw: batches, noise, occlusions.
         batch_size: frames per optimizer step of a phase that names none; 64 in most papers.
         precision: "bfloat16" runs the networks under autocast; losses sum in float32 either way.
+        threads: parts of a batch computed side by side, a core each, in phases that allow it (``Phase.splits``); None
+            takes torch's number of threads. Each part has draws of its own.
     """
 
     def __init__(
@@ -199,11 +203,13 @@ class Pretrainer:
         generator: torch.Generator,
         batch_size: int = 64,
         precision: Literal["float32", "bfloat16"] = "float32",
+        threads: int | None = None,
     ):
         if generator.device.type == "cpu":
             keep_freed_memory()
         self.representation, self.generator = representation, generator
         self.precision = precision
+        self.threads = num_threads(generator.device) if threads is None else threads
         self._rows = {key: channels_last(value) for key, value in frames.items()}  # gathered in memory order
         self.phases = representation.phases() if representation.needs_pretraining else []
         self._sizes = [max(1, (phase.batch or batch_size) // representation.window) for phase in self.phases]
@@ -269,11 +275,7 @@ class Pretrainer:
 
     def _update(self, index: int) -> dict[str, Tensor]:
         phase, optimizer = self.phases[index], self.optimizers[index]
-        batch = self._draw(self._sizes[index])
-        device = self.generator.device.type
-        with torch.autocast(device, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            loss, metrics = phase.loss(batch, self.generator)
-        gradients = torch.autograd.grad(loss, phase.parameters, allow_unused=True)
+        loss, gradients, metrics = self.differentiate(phase, self._draw(self._sizes[index]))
         for parameter, gradient in zip(phase.parameters, gradients, strict=True):
             parameter.grad = gradient
         if phase.anneal:
@@ -284,11 +286,42 @@ class Pretrainer:
         optimizer.zero_grad()
         self.representation.after_step()
         self._step += 1
-        return {"loss": loss.detach(), **metrics}
+        return {"loss": loss, **metrics}
 
-    def _draw(self, size: int) -> Steps:
+    def differentiate(
+        self, phase: Phase, drawn: Int[Tensor, " B"]
+    ) -> tuple[Tensor, Sequence[Tensor | None], dict[str, Tensor]]:
+        """Loss, gradient by parameter, and metrics of the stored rows ``drawn``, part by part where threads share them.
+
+        Parts are weighed by their sizes, so that means over the batch come out.
+        """
+        parts = drawn.tensor_split(min(self.threads, len(drawn))) if phase.splits else (drawn,)
+        device = self.generator.device.type
+
+        def work(part: tuple[Tensor, torch.Generator]) -> tuple[Tensor, tuple[Tensor | None, ...], dict[str, Tensor]]:
+            rows, generator = part
+            weight = len(rows) / len(drawn)
+            with torch.autocast(device, torch.bfloat16, enabled=self.precision == "bfloat16"):
+                loss, metrics = phase.loss(self._steps_of(rows), generator)
+            loss = loss * weight
+            gradients = torch.autograd.grad(loss, phase.parameters, allow_unused=True)
+            return loss.detach(), gradients, {name: value * weight for name, value in metrics.items()}
+
+        results = side_by_side(work, list(zip(parts, spawn(self.generator, len(parts)), strict=True)))
+        loss, gradients, metrics = results[0]
+        if len(results) > 1:
+            losses, all_gradients, all_metrics = zip(*results, strict=True)
+            loss, gradients = sum(losses), sum_gradients(all_gradients, len(phase.parameters))  # type: ignore[assignment]
+            metrics = {name: sum(part[name] for part in all_metrics) for name in metrics}  # type: ignore[misc]
+        return loss, gradients, metrics
+
+    def _draw(self, size: int) -> Int[Tensor, " B"]:
+        """Indices of ``size`` stored rows, with replacement."""
         count = len(next(iter(self._rows.values())))
-        index = torch.randint(count, (size,), generator=self.generator, device=self.generator.device)
+        return torch.randint(count, (size,), generator=self.generator, device=self.generator.device)
+
+    def _steps_of(self, index: Int[Tensor, " B"]) -> Steps:
+        """The stored rows as Steps."""
         rows = {key: value[index.to(value.device)].to(index.device) for key, value in self._rows.items()}
         if self.representation.window == 1:
             return Steps.frames({key: _channels_first(row) for key, row in rows.items()})

@@ -111,7 +111,7 @@ class Latent(Representation):
             return self.latent_loss(flatten(steps.obs)["image"], generator)
 
         parameters = [*self.encoder.parameters(), *self.decoder.parameters()]
-        return [Phase("vae", parameters, offline_loss, self.config.learning_rate)]
+        return [Phase("vae", parameters, offline_loss, self.config.learning_rate, splits=True)]
 
     def show(self, logits: Float[Tensor, "B C H W"]) -> list[Tensor]:
         """Rows of images in [0, 1] that show decoded frames."""

@@ -1,5 +1,4 @@
-"""Running side by side.
+"""Running side by side: worker threads of one process are in ``representations.threads``.
 
-* ``threads``      micro-batches in worker threads of one process
 * ``distributed``  several processes (ranks) that train one agent
 """

@@ -244,9 +244,16 @@ class Extractor(BaseFeaturesExtractor):
 
 
 def pretraining(
-    seconds: float, device: str, *, world: World, repr: str, samples: int, precision: str = "auto"
+    seconds: float,
+    device: str,
+    *,
+    world: World,
+    repr: str,
+    samples: int,
+    precision: str = "auto",
+    threads: int | None = None,
 ) -> Figures:
-    """All phases of a representation, each with its share of ``samples`` frames drawn."""
+    """All phases of a representation, each with its share of ``samples``; ``threads`` as of ``Pretrainer``."""
     env = Sb3VecEnv(world.make(1, 0))
     torch.manual_seed(0)
     representation = _representation(repr, EnvSpec.of(env)).to(device)
@@ -256,7 +263,7 @@ def pretraining(
 
     def fit() -> None:
         generator = torch.Generator(device).manual_seed(0)
-        pretrainer = Pretrainer(representation, frames, samples, generator=generator, precision=kind)
+        pretrainer = Pretrainer(representation, frames, samples, generator=generator, precision=kind, threads=threads)
         pretrainer.run(pretrainer.total)
 
     return repeated(fit, samples, seconds, device)

@@ -11,6 +11,8 @@ from representations import REPRESENTATIONS
 
 COINRUN = World("procgen", {"game": "coinrun", "num_levels": 200})
 NO_BONUS = "bonuses: none"
+SPLIT = ("vae", "darla", "monet")
+"""Representations whose pre-training is also timed with batches whole, torch splitting each operation."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,10 @@ RATIOS = (
     Ratio("frozen nature / coinrun alone", "frozen: nature, only acting", "environments: coinrun"),
     Ratio("frozen nature / end to end", "frozen: nature, only acting", "agents: nature, ours"),
     Ratio("frozen impala / end to end", "frozen: impala, only acting", "agents: impala, ours"),
+    *(
+        Ratio(f"pretraining {name}: threads / one stream", f"pretraining: {name}", f"pretraining: {name}, one stream")
+        for name in SPLIT
+    ),
 )
 COMPARED = {key for ratio in RATIOS for key in (ratio.numerator, ratio.denominator)}
 
@@ -117,7 +123,10 @@ def _methods() -> list[Row]:
             rows.append(Row("methods", f"ppo over {name} ({cls.default_mode})", "ours", _size(repr=name)))
         if cls.needs_pretraining:
             world = World("rooms", {"camera": "moving"}) if cls.views else COINRUN
-            rows.append(Row("pretraining", name, "pretraining", {"world": world, "repr": name, "samples": 2048}))
+            options = {"world": world, "repr": name, "samples": 512 if name == "monet" else 2048}
+            rows.append(Row("pretraining", name, "pretraining", options))
+            if name in SPLIT:
+                rows.append(Row("pretraining", f"{name}, one stream", "pretraining", {**options, "threads": 1}))
     return rows
 
 

@@ -21,11 +21,3 @@ def compiled(monkeypatch):
     torch._dynamo.reset()
     yield sizes
     torch._dynamo.reset()
-
-
-@pytest.fixture
-def two_cores():
-    """Threads as on a machine with two cores."""
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -15,6 +16,7 @@ from representations.base import Phase, Representation
 from representations.darla import Darla
 from representations.gqn import Gqn, GqnConfig
 from representations.pretrain import FIRST, Pretrainer
+from representations.threads import gather, is_first
 from tests.representations.toys import image_spec, moving_square, with_vector
 
 
@@ -274,3 +276,67 @@ def test_bfloat16_reaches_about_the_same_loss():
         )
         ends[precision] = trainer.run(320)["pretrain/denoiser/loss"]
     assert ends["bfloat16"] == pytest.approx(ends["float32"], rel=0.02)
+
+
+class Centred(TwoPhases):
+    """Loss: mean over the batch of (w red - mean over the batch of w red)^2, noise aside; splits."""
+
+    def phases(self):
+        def spread(steps, generator):
+            red = flatten(steps.obs)["image"][:, 0].double().mean((1, 2)) * self.a
+            whole, own = gather(red)
+            noise = torch.rand(len(red), generator=generator)
+            if is_first():
+                self.order.append(float(noise[0]))
+            return (whole - whole.mean())[own].square().mean(), {"mean": red.detach().mean()}
+
+        return [Phase("spread", [self.a], spread, 0.01, splits=True)]
+
+
+def test_threads_give_one_threads_gradient_and_means(two_cores):
+    data, steps = frames(), []
+    for threads in (1, 2):
+        centred = Centred(image_spec((3, 4, 5))).double()
+        torch.nn.init.constant_(centred.a, 2.0)
+        trainer = pretrainer(centred, data)
+        trainer.threads = threads
+        # 7 rows are 4 and 3: unequal parts are weighed 4/7 and 3/7
+        loss, gradient, metrics = trainer.differentiate(trainer.phases[0], torch.tensor([0, 3, 5, 6, 9, 12, 19]))
+        steps.append((float(loss), float(gradient[0]), float(metrics["mean"])))
+    assert steps[0] == pytest.approx(steps[1], rel=1e-9)
+    # The loss is quadratic in a = 2, so its gradient is 2 loss / a
+    assert steps[0][1] == pytest.approx(steps[0][0])
+
+
+@pytest.mark.parametrize(("splits", "parts"), [(True, 2), (False, 1)])
+def test_only_a_phase_that_allows_it_is_split(two_cores, splits, parts):
+    centred, sizes = Centred(image_spec((3, 4, 5))), []
+
+    def record(steps, generator):
+        sizes.append(len(flatten(steps.obs)["image"]))
+        return centred.a.square().sum(), {}
+
+    centred.phases = lambda: [Phase("record", [centred.a], record, 0.01, splits=splits)]
+    pretrainer(centred, frames(), samples=4).run(4)
+    assert sorted(sizes) == [4 // parts] * parts
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_darlas_stages_in_threads_have_one_threads_gradient(two_cores, index, monkeypatch):
+    """With batch statistics over both threads' rows; nothing is occluded, and noise has deviation e^-40."""
+    monkeypatch.setattr("representations.darla.occlude", lambda image, generator: image)
+    images, _ = moving_square(size=36, side=9, positions=3)
+    darla = Darla(image_spec((1, 36, 36)), Darla.Config(latents=3, bottleneck=4)).double()
+    torch.nn.init.constant_(darla.encoder.log_variance.bias, -80.0)
+    gradients, running = [], []
+    for threads in (1, 2):
+        copied = copy.deepcopy(darla)
+        trainer = pretrainer(copied, {"image": images})
+        trainer.threads = threads
+        _, gradient, _ = trainer.differentiate(trainer.phases[index], torch.tensor([0, 1, 4, 5, 8]))
+        gradients.append(torch.cat([part.flatten() for part in gradient]))
+        running.append(copied.denoiser.standardise.running_var)
+    assert float(gradients[0].norm()) > 1e-3
+    assert float((gradients[1] - gradients[0]).norm() / gradients[0].norm()) < 1e-5
+    torch.testing.assert_close(running[1], running[0], rtol=1e-6, atol=1e-9)
+    assert all(parameter.requires_grad for parameter in copied.denoiser.parameters())

@@ -10,9 +10,9 @@ from torch import nn
 
 from agents.a2c import A2C
 from agents.metrics import MetricMeans
-from agents.parallel.threads import must_run_serially, num_threads, parallel_map
 from agents.ppo import PPO
 from agents.runner import MIN_ROWS_PER_THREAD
+from representations.threads import must_run_serially, num_threads, parallel_map
 from tests.agents.tools import PLAIN, N, build, collect, make_env, make_representation, rl_gradient, weights
 
 CPU = torch.device("cpu")
@@ -32,7 +32,7 @@ def test_items_are_worked_on_at_the_same_time_and_come_back_in_order(two_cores):
 
 
 def test_the_caller_and_threads_to_come_keep_their_cores(two_cores, monkeypatch):
-    monkeypatch.setattr("agents.parallel.threads._pools", {})  # the workers' number could leak when they start
+    monkeypatch.setattr("representations.threads._pools", {})  # the workers' number could leak when they start
     parallel_map(str, [1, 2], 2)
     assert torch.get_num_threads() == 2
     numbers = []
