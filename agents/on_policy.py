@@ -268,6 +268,7 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
         assert self.steps is not None
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
+        self.representation.set_progress(1 - self._current_progress_remaining)
         means, loss = MetricMeans(), self.actor_critic_loss()
         if self.frozen:  # features stay as they are while the heads learn
             add_feature_metrics(self.steps.obs[FEATURES].flatten(0, 1), 1.0, means)

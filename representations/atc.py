@@ -22,7 +22,7 @@ the windows are of the newest steps (a replay for SAC there).
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -130,13 +130,17 @@ class Atc(Representation):
         return torch.where(chosen, changed, image)
 
     def phases(self) -> list[Phase]:
-        (fit,), config = super().phases(), self.config
+        (fit,) = super().phases()
         parameters = [parameter for parameter in fit.parameters if parameter.requires_grad]
-        frames = config.pairs * self.window
-        return [Phase("contrast", parameters, fit.loss, config.learning_rate, batch=frames, anneal=1.0)]
+        batch, rate = self.frames_per_step(self.config), self.config.learning_rate
+        return [replace(fit, name="contrast", parameters=parameters, learning_rate=rate, batch=batch)]
+
+    @classmethod
+    def frames_per_step(cls, config: Any) -> int:
+        return int(config.pairs * (config.delta + 1))
 
     @torch.no_grad()
     def after_step(self) -> None:
-        m = self.config.momentum
+        m = self.momentum(self.config.momentum)
         for target, own in zip(self.target_trunk.parameters(), self.trunk.parameters(), strict=True):
             target.mul_(m).add_(own, alpha=1 - m)

@@ -40,6 +40,10 @@ Loss = tuple[Tensor, dict[str, Tensor]]
 """A scalar with gradient, and detached metrics by name."""
 
 
+MEMORY = 0.01
+"""Fraction of a phase of pre-training that a slow copy remembers at most."""
+
+
 @dataclass(frozen=True)
 class Config:
     """Settings of a representation; subclass it, with a docstring under each field.
@@ -63,11 +67,9 @@ class Phase:
     loss: Callable[[Steps, torch.Generator], Loss]
     learning_rate: float
     share: float = 1.0
-    """Fraction of the pre-training budget (samples) this phase takes, relative to the other phases."""
+    """Fraction of the budget (samples, and of the optimizer steps that it needs) relative to the other phases."""
     batch: int | None = None
     """Frames per optimizer step, a whole number of the method's windows; None takes the caller's."""
-    anneal: float = 0.0
-    """Last fraction of the phase over which the learning rate falls linearly to 0; 0 keeps it constant."""
     splits: bool = False
     """True where parts of a batch may be computed side by side in threads: the loss is a mean over samples (those that
     compare samples do so by ``threads.gather``), draws nothing for the batch as a whole, and writes nothing to the
@@ -105,8 +107,12 @@ class Representation(nn.Module, ABC):
     sees: ClassVar[bool] = True
     """False where features are the same whatever the observation, on purpose (blind): they have no scale to fit, and
     have not collapsed."""
-    pretrain_share: ClassVar[float] = 1.0
-    """Fraction of a preset's pre-training samples this method draws; below 1 for one that is costly per frame."""
+    pretrain_steps: ClassVar[int] = 10_000
+    """Optimizer steps that pre-training needs, all phases together; presets give a part of them."""
+    progress: float = 0.0
+    """Fraction of the phase of pre-training that is done, or of RL in mode online: what schedules follow."""
+    phase_steps: int | None = None
+    """Optimizer steps of the phase; None in RL."""
 
     # Read on an instance: a property where they depend on the config or the environment.
     keys: tuple[str, ...] = ("image",)
@@ -192,6 +198,29 @@ class Representation(nn.Module, ABC):
             return self.loss(steps, _no_heads, generator)
 
         return [Phase("fit", list(self.parameters()), offline_loss, 1e-4)]
+
+    @classmethod
+    def frames_per_step(cls, config: Any) -> int:
+        """Frames of an optimizer step offline under ``config``: its ``batch``, or 64."""
+        return int(getattr(config, "batch", 64))
+
+    @classmethod
+    def needed_samples(cls, config: Any) -> int:
+        """Frames that pre-training draws in all where its budget is full."""
+        return cls.pretrain_steps * cls.frames_per_step(config)
+
+    def set_progress(self, fraction: float, steps: int | None = None) -> None:
+        """Take the position in training, before every optimizer step of pre-training and of RL in mode online."""
+        self.progress, self.phase_steps = fraction, steps
+
+    def momentum(self, momentum: float) -> float:
+        """Momentum of a slow copy, lowered in a short phase: it then remembers ``MEMORY`` of the phase's steps.
+
+        Momentum m remembers 1 / (1 - m) steps; 0.99 is kept from 10,000 steps on, and in RL, and 1 (a fixed copy) ever.
+        """
+        if self.phase_steps is None or momentum == 1:
+            return momentum
+        return min(momentum, max(0.0, 1 - 1 / (MEMORY * self.phase_steps)))
 
     def after_step(self) -> None:
         """Hook after every optimizer step that moved this module (momentum targets, schedules)."""

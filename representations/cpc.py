@@ -19,7 +19,7 @@ Differs from the paper: the GRU serves the loss alone, and the policy takes z, a
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -45,8 +45,8 @@ class CpcConfig(Config):
     """Size of c."""
     negatives: int = 1024
     """Negatives of a pair at most."""
-    learning_rate: float = 2e-4
-    """Adam, offline; the paper's, for speech and images."""
+    learning_rate: float = 1e-3
+    """Adam, offline; 2e-4 in the paper, for speech and images, which left 1.65 nats after 195 steps, 1e-3 2.89."""
     batch: int = 512
     """Frames per optimizer step offline: 16 windows of 32."""
 
@@ -115,7 +115,8 @@ class Cpc(Trunked):
 
     def phases(self) -> list[Phase]:
         (fit,) = super().phases()
-        return [Phase("cpc", fit.parameters, fit.loss, self.config.learning_rate, batch=self.config.batch)]
+        batch = self.frames_per_step(self.config)
+        return [replace(fit, name="cpc", learning_rate=self.config.learning_rate, batch=batch)]
 
 
 def info_nce(

@@ -54,14 +54,16 @@ class CurlConfig(Config):
     pad: int = 12
     """Pixels that the crop pads; 12 at 64x64 is DrAC's. 4 keeps small objects at the border visible."""
     momentum: float = 0.99
-    """m of the key network; 1 never moves it."""
+    """m of the key network; 1 never moves it. Lower in a short pre-training (``Representation.momentum``)."""
     projection: int = 128
     """D, the size of q and k; the code's ``curl_latent_dim``."""
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     """Adam, pre-training."""
+    batch: int = 512
+    """Frames per optimizer step offline; each is compared with the others."""
 
     def __post_init__(self) -> None:
-        self.at_least(pad=0, momentum=0, projection=2, learning_rate=0)
+        self.at_least(pad=0, momentum=0, projection=2, learning_rate=0, batch=2)
         if self.momentum > 1:
             raise ValueError(f"momentum={self.momentum}: give a number of at most 1")
 
@@ -96,11 +98,11 @@ class Curl(Trunked):
             return self.contrast(flatten(steps.obs)["image"], generator)
 
         parameters = [*self.trunk.parameters(), *self.projection.parameters(), self.bilinear]
-        return [Phase("contrast", parameters, offline_loss, self.config.learning_rate)]
+        return [Phase("contrast", parameters, offline_loss, self.config.learning_rate, batch=self.config.batch)]
 
     @torch.no_grad()
     def after_step(self) -> None:
-        m = self.config.momentum
+        m = self.momentum(self.config.momentum)
         for keys, queries in ((self.key_trunk, self.trunk), (self.key_projection, self.projection)):
             for key, query in zip(keys.parameters(), queries.parameters(), strict=True):
                 key.mul_(m).add_(query, alpha=1 - m)

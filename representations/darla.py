@@ -19,7 +19,7 @@ random actions gather the frames (see ``pretrain``). Mode online trains both sta
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -44,7 +44,7 @@ class DarlaConfig(LatentConfig):
     """Size of J(x)."""
     denoiser_learning_rate: float = 1e-3
     """Adam, stage 1; the paper's."""
-    denoiser_share: float = 0.4
+    denoiser_share: float = 1 / 3
     """Fraction of the pre-training samples for stage 1; below a third J's reconstructions were blurred."""
 
     def __post_init__(self) -> None:
@@ -138,15 +138,9 @@ class Darla(Latent):
 
         (vae,) = super().phases()
         share = self.config.denoiser_share
-        first = Phase(
-            "denoiser",
-            list(self.denoiser.parameters()),
-            denoise,
-            self.config.denoiser_learning_rate,
-            share,
-            splits=True,
-        )
-        return [first, Phase(vae.name, vae.parameters, vae.loss, vae.learning_rate, 1 - share, splits=True)]
+        parameters, rate = list(self.denoiser.parameters()), self.config.denoiser_learning_rate
+        first = Phase("denoiser", parameters, denoise, rate, share, vae.batch, splits=True)
+        return [first, replace(vae, share=1 - share)]
 
     def show(self, logits: Float[Tensor, "B C H W"]) -> list[Tensor]:
         """Decoded pixels, and the same through the denoiser."""

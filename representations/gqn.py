@@ -5,7 +5,7 @@
 
 in nats per scene, mean over the batch: the renderer paints an unseen view x_q from its pose v_q and r in L steps. At
 every step a convolutional LSTM takes z_l, and its state adds to the canvas u; another one proposes q while training.
-sigma falls linearly in the number of optimizer steps. Each batch draws how many of its views are context.
+sigma falls linearly over the first part of pre-training. Each batch draws how many of its views are context.
 
 For an agent ``encode`` returns, (B, 2 D + 7): the mean of psi over the newest views of this episode, at most as many as
 a code was summed from in training, psi of the present view, and its pose. The views' codes are the state carried from
@@ -32,7 +32,7 @@ Differs from the paper, whose budget is a thousand times larger:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -76,19 +76,17 @@ class GqnConfig(Config):
     """Standard deviation of a pixel in [0, 1] at the beginning; the paper's."""
     last_sigma: float = 0.2
     """Standard deviation of a pixel at the end; 0.7 in the paper."""
-    sigma_steps: int = 2000
-    """Optimizer steps from one to the other; 200,000 in the paper."""
+    sigma_share: float = 0.4
+    """Fraction of pre-training from one to the other; a tenth in the paper."""
     learning_rate: float = 3e-4
     """Adam; 5e-4 in the paper. At 1e-3 the code loses the hues of floor and walls for good within 200 steps."""
-    anneal: float = 0.3
-    """Last fraction of pre-training over which the learning rate falls to 0."""
     batch: int = 36
     """Scenes per optimizer step; the paper's."""
 
     def __post_init__(self) -> None:
-        self.at_least(
-            code=2, views=2, steps=1, channels=1, latents=1, sigma_steps=1, learning_rate=0, anneal=0, batch=1
-        )
+        self.at_least(code=2, views=2, steps=1, channels=1, latents=1, learning_rate=0, batch=1)
+        if not 0 < self.sigma_share <= 1:
+            raise ValueError(f"sigma_share={self.sigma_share}: give a fraction above 0, at most 1")
         if self.encoder not in ENCODERS:
             raise ValueError(f"encoder='{self.encoder}': known are {', '.join(ENCODERS)}")
         if not 0 <= self.blind <= 1:
@@ -103,6 +101,7 @@ class Gqn(Representation):
     Config = GqnConfig
     keys: tuple[str, ...] = ("image", "pose")
     modes = ("frozen", "finetune")
+    pretrain_steps = 9300  # 2 million views
     views = True
 
     def __init__(self, spec: EnvSpec, config: Any = None):
@@ -126,8 +125,6 @@ class Gqn(Representation):
             shared_cores=config.shared_cores,
             code_map=config.encoder == "tower",
         )
-        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
-        self.updates: Tensor
         self.features_dim = 2 * config.code + self.pose_dim
         orthogonal(self.psi)
         orthogonal(self.renderer.look)
@@ -183,10 +180,11 @@ class Gqn(Representation):
 
     @property
     def sigma(self) -> Float[Tensor, ""]:
-        """Standard deviation of a pixel at this optimizer step."""
+        """Standard deviation of a pixel at this point of pre-training."""
         config: GqnConfig = self.config
-        progress = (self.updates / config.sigma_steps).clamp(max=1)
-        return config.first_sigma + (config.last_sigma - config.first_sigma) * progress
+        fallen = min(1.0, self.progress / config.sigma_share)
+        sigma = config.first_sigma + (config.last_sigma - config.first_sigma) * fallen
+        return torch.tensor(sigma, device=self.standardise.running_mean.device)  # type: ignore[union-attr]
 
     def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> Loss:
         image, pose = steps.obs["image"], steps.obs["pose"]
@@ -224,13 +222,14 @@ class Gqn(Representation):
         painted, divergence = zip(*rendered, strict=True)
         return torch.cat(painted), torch.cat(divergence)
 
-    def after_step(self) -> None:
-        self.updates += 1
+    @classmethod
+    def frames_per_step(cls, config: Any) -> int:
+        return int(config.batch * config.views)
 
     def phases(self) -> list[Phase]:
-        (fit,), config = super().phases(), self.config
-        batch = config.batch * self.window
-        return [Phase("gqn", fit.parameters, fit.loss, config.learning_rate, batch=batch, anneal=config.anneal)]
+        (fit,) = super().phases()
+        batch = self.frames_per_step(self.config)
+        return [replace(fit, name="gqn", learning_rate=self.config.learning_rate, batch=batch)]
 
     @torch.no_grad()
     def predict(

@@ -21,7 +21,7 @@ decoder works at half resolution by default (a pixel shuffle doubles it), a thir
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -68,13 +68,11 @@ class MonetConfig(Config):
     """Way the policy reads the slots: 'flat', side by side, or 'attention'."""
     learning_rate: float = 1e-3
     """Adam."""
-    anneal: float = 0.3
-    """Last fraction of pre-training over which the learning rate falls to 0."""
     batch: int = 16
     """Images per optimizer step offline."""
 
     def __post_init__(self) -> None:
-        self.at_least(slots=1, latents=1, decoder_channels=1, beta=0, gamma=0, learning_rate=0, anneal=0, batch=1)
+        self.at_least(slots=1, latents=1, decoder_channels=1, beta=0, gamma=0, learning_rate=0, batch=1)
         if self.pool not in ("flat", "attention"):
             raise ValueError(f"pool='{self.pool}': known are flat, attention")
         if len(self.channels) < 2 or min(self.channels) < 1:
@@ -210,7 +208,7 @@ class Monet(Representation):
     """See the module docstring."""
 
     Config = MonetConfig
-    pretrain_share = 0.2
+    pretrain_steps = 31_250  # 500,000 images
 
     def __init__(self, spec: EnvSpec, config: Any = None):
         super().__init__(spec, config)
@@ -272,17 +270,7 @@ class Monet(Representation):
     def phases(self) -> list[Phase]:
         (fit,) = super().phases()
         config = self.config
-        return [
-            Phase(
-                "monet",
-                fit.parameters,
-                fit.loss,
-                config.learning_rate,
-                batch=config.batch,
-                anneal=config.anneal,
-                splits=True,
-            )
-        ]
+        return [replace(fit, name="monet", learning_rate=config.learning_rate, batch=config.batch, splits=True)]
 
     @torch.no_grad()
     def pictures(self, obs: Obs, generator: torch.Generator) -> dict[str, NDArray[np.uint8]]:

@@ -36,6 +36,8 @@ STRIDE = 8
 """Steps between two stored frames of one environment."""
 NUM_ENVS = 32
 """Environments per ``World``; many give frames of many episodes sooner."""
+ANNEAL = 0.3
+"""Last fraction of a phase over which its learning rate falls linearly to 0, for every method."""
 FIRST = "first"
 """Key of the marks of which steps of a window open an episode."""
 
@@ -275,13 +277,13 @@ class Pretrainer:
 
     def _update(self, index: int) -> dict[str, Tensor]:
         phase, optimizer = self.phases[index], self.optimizers[index]
+        done = self._step - sum(self._steps[:index])
+        self.representation.set_progress(done / self._steps[index], self._steps[index])
         loss, gradients, metrics = self.differentiate(phase, self._draw(self._sizes[index]))
         for parameter, gradient in zip(phase.parameters, gradients, strict=True):
             parameter.grad = gradient
-        if phase.anneal:
-            steps_left = sum(self._steps[: index + 1]) - self._step
-            fraction = min(1, steps_left / (phase.anneal * self._steps[index]))
-            optimizer.param_groups[0]["lr"] = phase.learning_rate * fraction
+        steps_left = self._steps[index] - done
+        optimizer.param_groups[0]["lr"] = phase.learning_rate * min(1, steps_left / (ANNEAL * self._steps[index]))
         optimizer.step()
         optimizer.zero_grad()
         self.representation.after_step()
@@ -350,11 +352,14 @@ class Pretrainer:
 
 
 def _split(samples: int, shares: list[float], sizes: list[int]) -> list[int]:
-    """Optimizer steps of each phase, of ``sizes`` samples each, by share; rounded so that equal phases add up."""
+    """Optimizer steps of each phase, of ``sizes`` samples each, by share; rounded so that equal phases add up.
+
+    A budget of less than a step gives one.
+    """
     if not shares:
         return []
     edges = [sum(shares[:i]) / sum(shares) for i in range(len(shares) + 1)]
     return [
-        round(samples // size * after) - round(samples // size * before)
+        max(1, round(samples // size * after) - round(samples // size * before))
         for (before, after), size in zip(pairwise(edges), sizes, strict=True)
     ]

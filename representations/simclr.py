@@ -55,11 +55,13 @@ class SimClrConfig(Config):
     """t; 0.1 in the paper at 4096 frames, 0.5 for small batches and small sets."""
     projection: int = 128
     """Size of g(h), the paper's."""
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     """Adam, pre-training."""
+    batch: int = 512
+    """Frames per optimizer step offline; each is compared with the others."""
 
     def __post_init__(self) -> None:
-        self.at_least(pad=0, temperature=1e-3, projection=1, learning_rate=0)
+        self.at_least(pad=0, temperature=1e-3, projection=1, learning_rate=0, batch=2)
         check_names(self.augmentations)
 
 
@@ -90,4 +92,5 @@ class SimClr(Trunked):
         def offline_loss(steps: Steps, generator: torch.Generator) -> Loss:
             return self.contrast(flatten(steps.obs)["image"], generator)
 
-        return [Phase("contrast", list(self.parameters()), offline_loss, self.config.learning_rate)]
+        parameters, config = list(self.parameters()), self.config
+        return [Phase("contrast", parameters, offline_loss, config.learning_rate, batch=config.batch)]

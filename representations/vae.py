@@ -3,7 +3,7 @@
 Objective (minimised, nats per frame):  E_q[-log p(x|z)] + beta KL(q(z|x) || N(0, I)),
 KL = 0.5 sum_latents (mu^2 + s^2 - log s^2 - 1); the likelihood is Bernoulli with logits, SUMMED over pixels and
 channels, then averaged over the batch: beta means nothing otherwise. beta = 1 is the VAE. With a capacity C_max the
-KL term is gamma |KL - C|, C rising linearly from 0 to C_max nats over ``capacity_steps`` optimizer steps.
+KL term is gamma |KL - C|, C rising linearly from 0 to C_max nats over the first ``capacity_share`` of training.
 
 ``encode`` returns mu (B, latents); a latent that the KL has shut gives about 0.
 
@@ -60,15 +60,18 @@ class LatentConfig(Config):
     """Size of z. 10 in the study of Locatello et al. 2019 on sprites; Procgen frames hold more."""
     learning_rate: float = 5e-4
     """Adam. Papers: 1e-4 for 300k steps; measured for budgets of some thousand steps."""
+    batch: int = 64
+    """Frames per optimizer step offline."""
 
     def __post_init__(self) -> None:
-        self.at_least(latents=1, learning_rate=0)
+        self.at_least(latents=1, learning_rate=0, batch=1)
 
 
 class Latent(Representation):
     """Gaussian encoder whose mean is the feature, decoder, and pictures: the base of VAE, beta-VAE and DARLA."""
 
     Config = LatentConfig
+    pretrain_steps = 30_000
 
     def __init__(self, spec: EnvSpec, config: Any = None):
         super().__init__(spec, config)
@@ -111,7 +114,8 @@ class Latent(Representation):
             return self.latent_loss(flatten(steps.obs)["image"], generator)
 
         parameters = [*self.encoder.parameters(), *self.decoder.parameters()]
-        return [Phase("vae", parameters, offline_loss, self.config.learning_rate, splits=True)]
+        batch = self.frames_per_step(self.config)
+        return [Phase("vae", parameters, offline_loss, self.config.learning_rate, batch=batch, splits=True)]
 
     def show(self, logits: Float[Tensor, "B C H W"]) -> list[Tensor]:
         """Rows of images in [0, 1] that show decoded frames."""
@@ -153,12 +157,14 @@ class BetaVaeConfig(LatentConfig):
     """C_max in nats; 0 switches controlled capacity off, then ``beta`` holds. Burgess et al.: 25 on dSprites."""
     gamma: float = 1000.0
     """Weight of |KL - C|, Burgess et al."""
-    capacity_steps: int = 2000
-    """Optimizer steps until C = C_max. Burgess et al.: 100 000, of some 300 000."""
+    capacity_share: float = 1 / 3
+    """Fraction of training after which C = C_max. Burgess et al.: 100,000 of some 300,000 steps."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.at_least(beta=0, capacity=0, gamma=0, capacity_steps=1)
+        self.at_least(beta=0, capacity=0, gamma=0)
+        if not 0 < self.capacity_share <= 1:
+            raise ValueError(f"capacity_share={self.capacity_share}: give a fraction above 0, at most 1")
 
 
 class BetaVae(Latent):
@@ -166,17 +172,9 @@ class BetaVae(Latent):
 
     Config = BetaVaeConfig
 
-    def __init__(self, spec: EnvSpec, config: Any = None):
-        super().__init__(spec, config)
-        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
-        self.updates: Tensor
-
     def penalty(self, divergence: Float[Tensor, ""]) -> Float[Tensor, ""]:
         config: BetaVaeConfig = self.config
         if not config.capacity:
             return config.beta * divergence
-        capacity = config.capacity * (self.updates / config.capacity_steps).clamp(max=1)
+        capacity = config.capacity * min(1.0, self.progress / config.capacity_share)
         return config.gamma * (divergence - capacity).abs()
-
-    def after_step(self) -> None:
-        self.updates += 1

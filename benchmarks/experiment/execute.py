@@ -173,10 +173,24 @@ def announce(configs: Sequence[RunConfig], out: Path, device: str, store: PartsS
         [
             f"{len(configs)} run{'s' * (len(configs) > 1)}, suite {first.suite}, preset {first.preset}:",
             *rows,
+            *short_budgets(configs),
             f"evaluated on {evaluation} of: {', '.join(first.splits)}",
             f"{duration} if none is finished yet; results in {out}",
         ]
     )
+
+
+def short_budgets(configs: Sequence[RunConfig]) -> list[str]:
+    """A line for each representation that is pre-trained on fewer optimizer steps than it needs."""
+    from representations import REPRESENTATIONS
+
+    lines = {}
+    for config in configs:
+        cls = REPRESENTATIONS.resolve(config.repr)
+        steps = config.pretrain_samples // cls.frames_per_step(cls.Config(**config.repr_settings))
+        if 0 < steps < cls.pretrain_steps:
+            lines[f"{config.repr}: {steps:,} of {cls.pretrain_steps:,} optimizer steps that its pre-training needs"] = 0
+    return list(lines)
 
 
 def in_words(seconds: float) -> str:

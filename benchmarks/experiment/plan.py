@@ -116,7 +116,7 @@ def configure(args: ExperimentArgs, preset: Preset, task: Task, row: Row, seed: 
         level_set=str(level_set(args, preset, task, seed)),
         pretrain_on=args.pretrain_on if frames else "none",
         pretrain_frames=frames,
-        pretrain_samples=round(preset.pretrain_samples * cls.pretrain_share) if pretrained else 0,
+        pretrain_samples=round(preset.pretrain_share * cls.needed_samples(cls.Config(**settings))) if pretrained else 0,
         seed=seed,
         steps=steps,
         num_envs=num_envs,
@@ -151,9 +151,10 @@ def level_set(args: ExperimentArgs, preset: Preset, task: Task, seed: int) -> Le
 def representation_settings(task: Task, preset: Preset, name: str, overrides: Overrides) -> dict[str, Any]:
     """All fields of a representation's Config."""
     config = REPRESENTATIONS.resolve(name).Config
-    has_trunk = any(field.name == "trunk" for field in dataclasses.fields(config))
-    trunk = {"trunk": preset.trunk} if has_trunk else {}
-    settings = {**trunk, **tuned.representation_settings(task.kind, name, config)}
+    fields = {field.name for field in dataclasses.fields(config)}
+    trunk = {"trunk": preset.trunk} if "trunk" in fields else {}
+    sized = preset.representation_settings(name, fields)
+    settings = {**trunk, **sized, **tuned.representation_settings(task.kind, name, config)}
     return apply_settings(name, config, settings, overrides.get(name, {}))
 
 

@@ -25,8 +25,8 @@ class Preset:
     num_envs: int
     pretrain_frames: int
     """Distinct frames a random policy gathers for the unsupervised stage."""
-    pretrain_samples: int
-    """Frames drawn from them in all."""
+    pretrain_share: float
+    """Part of the optimizer steps that each method's pre-training needs."""
     eval_envs: int
     """Episodes of a split at least; each of its levels is played equally often."""
     periodic_evals: int
@@ -41,6 +41,8 @@ class Preset:
     checkpoint_frames: int
     published_levels: bool = False
     """Train on levels 0 to K-1 and test on all, as published; False draws a set for each task and seed."""
+    representations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Representation -> changes to the defaults of its Config."""
     algo: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Algorithm, or ``DEFAULT`` -> changes to the defaults of its Config."""
 
@@ -49,6 +51,19 @@ class Preset:
         settings = self.algo.get(name, self.algo.get(DEFAULT, {}))
         return {field: value for field, value in settings.items() if field in fields}
 
+    def representation_settings(self, name: str, fields: Collection[str]) -> dict[str, Any]:
+        """Changes for the representation ``name``, whose Config has ``fields``."""
+        return {field: value for field, value in self.representations.get(name, {}).items() if field in fields}
+
+
+FULL: dict[str, dict[str, Any]] = {
+    "vae": {"batch": 128},
+    "beta_vae": {"batch": 128},
+    "darla": {"batch": 128},
+    "gqn": {"steps": 8, "encoder": "tower"},
+    "monet": {"slots": 7, "pool": "attention", "centroids": True},
+}
+"""Sizes of methods nearer to their papers, for presets that give all the steps they need."""
 
 PRESETS = {
     "smoke": Preset(
@@ -58,7 +73,7 @@ PRESETS = {
         trunk="nature",
         num_envs=16,
         pretrain_frames=512,
-        pretrain_samples=2048,
+        pretrain_share=0.001,
         eval_envs=8,
         periodic_evals=1,
         periodic_envs=4,
@@ -76,7 +91,7 @@ PRESETS = {
         trunk="nature",
         num_envs=64,
         pretrain_frames=16_384,
-        pretrain_samples=100_000,
+        pretrain_share=0.05,
         eval_envs=128,
         periodic_evals=3,
         periodic_envs=32,
@@ -93,7 +108,7 @@ PRESETS = {
         trunk="nature",
         num_envs=64,
         pretrain_frames=32_768,
-        pretrain_samples=300_000,
+        pretrain_share=0.15,
         eval_envs=256,
         periodic_evals=6,
         periodic_envs=64,
@@ -110,7 +125,8 @@ PRESETS = {
         trunk="nature",
         num_envs=64,
         pretrain_frames=65_536,
-        pretrain_samples=1_000_000,
+        pretrain_share=1.0,
+        representations=FULL,
         eval_envs=256,
         periodic_evals=10,
         periodic_envs=64,
@@ -127,7 +143,8 @@ PRESETS = {
         trunk="impala",
         num_envs=64,
         pretrain_frames=131_072,
-        pretrain_samples=10_000_000,
+        pretrain_share=3.0,
+        representations=FULL,
         eval_envs=512,
         periodic_evals=25,
         periodic_envs=64,

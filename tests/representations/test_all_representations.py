@@ -161,6 +161,8 @@ def test_phases_cover_every_trained_parameter_once(name):
     covered = [id(p) for phase in phases for p in phase.parameters]
     assert sorted(covered) == sorted(id(p) for p in model.parameters() if p.requires_grad)
     assert all(phase.learning_rate > 0 and phase.share > 0 for phase in phases)
+    # what presets count with
+    assert {phase.batch or 64 for phase in phases} == {type(model).frames_per_step(model.config)}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -23,3 +23,17 @@ def test_the_default_phase_takes_all_parameters():
     (phase,) = Representation.phases(vae)
     assert [id(p) for p in phase.parameters] == [id(p) for p in vae.parameters()]
     assert phase.learning_rate == 1e-4
+
+
+def test_a_slow_copy_remembers_a_hundredth_of_its_phase():
+    vae = REPRESENTATIONS.resolve("vae")(image_spec((3, 64, 64)))
+    assert vae.momentum(0.99) == 0.99
+    momenta = []
+    for steps in (20_000, 10_000, 500, 50):
+        vae.set_progress(0.0, steps)
+        momenta.append(vae.momentum(0.99))
+    # memories of 200, 100, 5 and 0.5 steps; 1 / (1 - 0.99) = 100 is kept where the first would be longer
+    assert momenta == pytest.approx([0.99, 0.99, 0.8, 0.0])
+    assert vae.momentum(1) == 1
+    vae.set_progress(0.5)
+    assert vae.momentum(0.99) == 0.99

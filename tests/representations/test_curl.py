@@ -81,7 +81,7 @@ def test_keys_start_as_queries_and_follow_slowly():
 def test_learning_lowers_the_loss_and_reads_shapes_better_than_before():
     images, shape = shapes_anywhere()
     torch.manual_seed(0)
-    curl = Curl(image_spec((1, 40, 40)), CurlConfig(pad=12, projection=16, momentum=0.95, learning_rate=1e-3))
+    curl = Curl(image_spec((1, 40, 40)), CurlConfig(pad=12, projection=16, momentum=0.95, learning_rate=1e-3, batch=64))
     before = curl.encode({"image": images})[0].detach()
     draws = torch.Generator().manual_seed(0)
     trainer = Pretrainer(curl, {"image": images}, 64 * 150, generator=draws, precision="bfloat16")

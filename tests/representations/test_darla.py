@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -99,8 +101,8 @@ def test_each_stage_moves_its_own_parameters_and_no_others(generator):
 
 
 def test_stage_two_leaves_j_unchanged_even_in_train_mode(generator):
-    darla = Darla(image_spec((3, 64, 64)), SMALL).train()
-    trainer = Pretrainer(darla, {"image": noise(batch=20)}, 10 * 5, generator=generator, batch_size=5)
+    darla = Darla(image_spec((3, 64, 64)), replace(SMALL, batch=5, denoiser_share=0.4)).train()
+    trainer = Pretrainer(darla, {"image": noise(batch=20)}, 10 * 5, generator=generator)
     start = darla.denoiser.standardise.running_var.clone()
     trainer.run(4 * 5)  # a share of 0.4: 4 steps of stage 1
     assert not torch.equal(darla.denoiser.standardise.running_var, start)

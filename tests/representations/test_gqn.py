@@ -19,7 +19,7 @@ from tests.representations.toys import image_spec, with_vector
 
 V, B, P = 3, 2, 5
 SHAPE = (3, 16, 8)
-SMALL = GqnConfig(code=16, channels=6, steps=2, latents=2, views=4, sigma_steps=4, batch=4)
+SMALL = GqnConfig(code=16, channels=6, steps=2, latents=2, views=4, sigma_share=0.4, batch=4)
 
 
 def spec(shape=SHAPE, pose=P) -> EnvSpec:
@@ -55,14 +55,13 @@ def test_gaussian_loss_by_hand():
     assert float(found[0]) == pytest.approx(float(exact))
 
 
-def test_sigma_falls_with_optimizer_steps_and_stays():
+def test_sigma_falls_over_its_share_of_training_and_stays():
     model = Gqn(spec(), SMALL)
     sigmas = []
-    for _ in range(6):
+    for tenth in range(6):
+        model.set_progress(tenth / 10)
         sigmas.append(float(model.sigma))
-        model.codes(*scenes())  # only after_step counts
-        model.after_step()
-    # 2 - 1.8 t / 4
+    # 2 - 1.8 t / 4 at t tenths
     assert sigmas == pytest.approx([2, 1.55, 1.1, 0.65, 0.2, 0.2])
 
 
@@ -77,14 +76,14 @@ class Painter(torch.nn.Module):
 def test_the_loss_is_likelihood_plus_divergence(generator):
     model, steps = Gqn(spec(), replace(SMALL, blind=0.0)), windows(*scenes())
     model.renderer = Painter()
-    for sigma in (2.0, 1.55):
+    for sigma, progress in ((2.0, 0.0), (1.55, 0.1)):
+        model.set_progress(progress)
         loss, metrics = model.loss(steps, None, generator)
         # 3 * 16 * 8 = 384 pixels, each 0.5 off: 96 / (2 sigma^2) + 384 (log sigma + 0.5 log 2 pi); KL (1 + 4) / 2
         likelihood = 96 / (2 * sigma**2) + 384 * (math.log(sigma) + 0.5 * math.log(2 * math.pi))
         assert float(loss.detach()) == pytest.approx(likelihood + 2.5, rel=1e-5)
         assert float(metrics["likelihood"]) == pytest.approx(likelihood, rel=1e-5)
         assert (float(metrics["kl"]), float(metrics["mse"])) == pytest.approx((2.5, 0.25))
-        model.after_step()
 
 
 def test_blind_scenes_are_painted_from_the_prior_without_divergence(generator):
@@ -214,9 +213,8 @@ def test_codes_are_standardised_by_running_statistics():
 # the method as a whole ------------------------------------------------------------------------------------------------
 
 
-def test_save_and_load_give_equal_features_and_sigma():
+def test_save_and_load_give_equal_features():
     one, other = settled(), Gqn(spec(), SMALL).eval()
-    one.after_step()
     image, pose = scenes(1)
     obs, opens = {"image": image[0], "pose": pose[0]}, torch.ones(B, dtype=torch.bool)
     assert not torch.equal(
@@ -226,14 +224,14 @@ def test_save_and_load_give_equal_features_and_sigma():
     assert torch.equal(
         one.encode(obs, one.initial_state(B), opens)[0], other.encode(obs, one.initial_state(B), opens)[0]
     )
-    assert torch.equal(one.sigma, other.sigma)
     assert torch.equal(one.predict(image, pose, pose[0]), other.predict(image, pose, pose[0]))
 
 
 def test_phase_and_pictures(generator):
-    model = Gqn(spec(), GqnConfig(code=16, channels=6, views=5, batch=7, learning_rate=2e-3, anneal=0.25))
+    model = Gqn(spec(), GqnConfig(code=16, channels=6, views=5, batch=7, learning_rate=2e-3))
     (phase,) = model.phases()
-    assert (phase.batch, phase.learning_rate, phase.anneal) == (35, 2e-3, 0.25)  # 7 scenes of 5 views
+    assert (phase.batch, phase.learning_rate) == (35, 2e-3)  # 7 scenes of 5 views
+    assert Gqn.needed_samples(GqnConfig()) == 9300 * 36 * 6  # 2 million views
     assert len(phase.parameters) == len(list(model.parameters()))
     assert (model.window, model.context) == (5, 4)
     image, pose = scenes(1, 4)
@@ -258,7 +256,7 @@ def test_mistakes_are_named():
         ({"code": 1}, "code=1: give a number of at least 2"),
         ({"views": 1}, "views=1"),
         ({"steps": 0}, "steps=0"),
-        ({"sigma_steps": 0}, "sigma_steps=0"),
+        ({"sigma_share": 0}, "sigma_share=0"),
         ({"encoder": "piramid"}, "encoder='piramid': known are pool, tower, pyramid"),
         ({"last_sigma": 0.0}, "last_sigma=0.0: give > 0"),
     ],
@@ -291,7 +289,7 @@ def test_an_unseen_view_is_painted_from_two_others():
     steps, batch = 400, 12
     config = GqnConfig(
         **dict(code=16, channels=16, steps=2, latents=2, views=3, batch=batch),
-        **dict(first_sigma=0.5, last_sigma=0.25, sigma_steps=steps // 2, learning_rate=6e-3, anneal=0.5),
+        **dict(first_sigma=0.5, last_sigma=0.25, sigma_share=0.5, learning_rate=6e-3),
     )
     model, frames = Gqn(spec((3, SIDE, SIDE), 4), config), dots(2000, 0)
     trainer = Pretrainer(model, frames, steps * batch * 3, generator=torch.Generator().manual_seed(0))

@@ -188,7 +188,7 @@ def test_the_gradient_reaches_every_parameter(generator, full):
     assert dead == []
     (phase,) = model.phases()
     assert {id(p) for p in phase.parameters} == {id(p) for p in model.parameters()}
-    assert (phase.learning_rate, phase.batch, phase.anneal) == (1e-3, 16, 0.3)
+    assert (phase.learning_rate, phase.batch, phase.splits) == (1e-3, 16, True)
 
 
 def test_kl_is_of_both_mean_and_variance(generator):

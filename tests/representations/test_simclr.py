@@ -59,7 +59,7 @@ def test_features_do_not_depend_on_the_projection(generator):
 def test_learning_lowers_the_loss_and_reads_shapes_better_than_before():
     images, shape = shapes_anywhere()
     torch.manual_seed(0)
-    config = SimClrConfig(pad=12, projection=16, temperature=0.5, augmentations=("crop",), learning_rate=1e-3)
+    config = SimClrConfig(pad=12, projection=16, temperature=0.5, augmentations=("crop",), learning_rate=1e-3, batch=64)
     simclr = SimClr(image_spec((1, 40, 40)), config)
     before = simclr.encode({"image": images})[0].detach()
     draws = torch.Generator().manual_seed(0)

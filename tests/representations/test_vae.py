@@ -71,16 +71,14 @@ def test_the_loss_is_the_arithmetic_of_its_formula(cls, config, weight, generato
     assert float(metrics["feature_std"]) == pytest.approx((math.sqrt(14 / 9) + math.sqrt(8 / 9)) / 2)
 
 
-def test_the_capacity_rises_with_steps_and_holds_the_kl_on_both_sides(generator):
-    config = BetaVaeConfig(capacity=8.0, gamma=10.0, capacity_steps=4)
+def test_the_capacity_rises_and_holds_the_kl_on_both_sides(generator):
+    config = BetaVaeConfig(capacity=8.0, gamma=10.0, capacity_share=0.4)
     model, steps = hand_made(BetaVae, config)
-    # |KL - C| with KL = 7/3 and C = 0, 2, 4, 6, 8, 8: the counter moves by after_step alone
-    for capacity in (0, 2, 4, 6, 8, 8):
-        for _ in range(2):
-            loss, _ = model.loss(steps, lambda f: (f, f), generator)
-            assert float(loss) == pytest.approx(1296 * math.log(2) + 10 * abs(7 / 3 - capacity))
-        model.after_step()
-    assert model.state_dict()["updates"] == 6
+    # |KL - C| with KL = 7/3 and C = 0, 2, 4, 6, 8, 8: four tenths of training lead to 8
+    for tenth, capacity in enumerate((0, 2, 4, 6, 8, 8)):
+        model.set_progress(tenth / 10)
+        loss, _ = model.loss(steps, lambda f: (f, f), generator)
+        assert float(loss) == pytest.approx(1296 * math.log(2) + 10 * abs(7 / 3 - capacity))
 
 
 def test_autocast_changes_the_loss_by_rounding_only(generator):
@@ -154,7 +152,7 @@ def test_50_times_that_beta_shuts_all_latents():
 
 
 def test_kl_tracks_the_capacity():
-    model, images, positions = fit(400, capacity=6.0, gamma=1000.0, capacity_steps=100)
+    model, images, positions = fit(400, capacity=6.0, gamma=1000.0, capacity_share=0.25)
     divergences, _ = measure(model, images, positions)
     assert float(divergences.sum()) == pytest.approx(6.0, rel=0.1)
 

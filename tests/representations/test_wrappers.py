@@ -72,8 +72,8 @@ def test_phases_and_hooks_are_the_inner_method_s():
     assert motion.features_dim == 4 * inner.features_dim
     assert [p.data_ptr() for p in motion.phases()[0].parameters] == [p.data_ptr() for p in inner.phases()[0].parameters]
     assert (motion.needs_pretraining, motion.hidden, motion.keys) == (True, inner.hidden, inner.keys)
-    motion.after_step()
-    assert inner.updates == 1
+    motion.set_progress(0.25, 8)
+    assert (inner.progress, inner.phase_steps, motion.progress) == (0.25, 8, 0.25)
 
 
 def test_vectors_follow_the_features_and_a_hidden_layer_reads_both():
@@ -204,7 +204,9 @@ class Extended(Mean):
     default_mode = "online"
     needs_pretraining = False
     sees = False
-    pretrain_share = 0.25
+    pretrain_steps = 25
+    progress = 0.5
+    phase_steps = 9
     has_loss = False
     hidden = (7,)
     aux_coef = 0.75

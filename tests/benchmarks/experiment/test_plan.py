@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks.experiment import estimate
+from benchmarks.experiment.execute import short_budgets
 from benchmarks.experiment.plan import Row, plan_runs
 from benchmarks.transfer import Args
 from envs.level_sets import LevelRange, training_levels
@@ -59,3 +60,37 @@ def test_runs_that_share_a_fit_are_planned_to_make_one(monkeypatch):
     monkeypatch.setattr(estimate, "run_seconds", lambda config, offline, online: 10 + offline)
     # four runs of 10 s; a fit of 2 s for each of the two seeds
     assert estimate.estimate_seconds(configs, lambda config: parts) == 44
+
+
+@pytest.mark.parametrize(
+    ("preset", "samples"),
+    [
+        # optimizer steps that each needs, times frames of a step
+        ("quick", {"darla": 0.15 * 30_000 * 64, "cpc": 0.15 * 10_000 * 512, "monet": 0.15 * 31_250 * 16}),
+        ("standard", {"darla": 30_000 * 128, "vae": 30_000 * 128, "cpc": 10_000 * 512, "curl": 10_000 * 512}),
+        ("standard", {"simclr": 10_000 * 512, "atc": 10_000 * 512, "monet": 500_000, "random": 0}),
+    ],
+)
+def test_presets_give_a_part_of_the_steps_that_a_method_needs(preset, samples):
+    configs = plans(*samples, preset=preset, mode="frozen", seeds=(0,))
+    assert {config.repr: config.pretrain_samples for config in configs} == samples
+
+
+def test_the_standard_preset_gives_methods_their_size():
+    darla, monet = plans("darla", "monet", preset="standard", seeds=(0,))
+    (gqn,) = plans("gqn", suite="rooms", preset="standard", seeds=(0,))
+    assert darla.repr_settings["batch"] == 128
+    assert (monet.repr_settings["slots"], monet.repr_settings["pool"]) == (7, "attention")
+    assert (gqn.repr_settings["steps"], gqn.repr_settings["encoder"]) == (8, "tower")
+    assert gqn.pretrain_samples == 9300 * 36 * 6  # 2 million views
+    (small,) = plans("gqn", suite="rooms", set=("gqn.steps=3",), preset="standard", seeds=(0,))
+    assert small.repr_settings["steps"] == 3
+
+
+def test_a_budget_below_what_a_method_needs_is_said():
+    lines = short_budgets(plans("cpc", "darla", "random", seeds=(0, 1), mode="frozen"))
+    assert lines == [
+        "cpc: 1,500 of 10,000 optimizer steps that its pre-training needs",
+        "darla: 4,500 of 30,000 optimizer steps that its pre-training needs",
+    ]
+    assert short_budgets(plans("darla", preset="standard", seeds=(0,))) == []
