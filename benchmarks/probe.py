@@ -174,7 +174,7 @@ def features_and_factors(
     import torch
 
     from envs.steps import Obs
-    from representations.pretrain import collect
+    from representations.collect import collect
 
     columns = collect((world,), frames, seed, also=ground_truth)
     names = [key for key in columns if key.startswith(FACTOR)]

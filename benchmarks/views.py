@@ -133,7 +133,7 @@ def record(seeds: np.ndarray, views: int, camera: str) -> dict[str, Tensor]:
     import torch
 
     from envs.rooms.scenes import scenes
-    from representations.pretrain import FIRST
+    from representations.collect import FIRST
 
     images, poses = [], []
     for start in range(0, len(seeds), 256):

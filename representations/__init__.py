@@ -5,9 +5,10 @@ decoders that two or more methods use), ``cnn`` (the end-to-end baseline), the c
 network), ``blind`` (a constant) and ``oracle`` (the true factors), ``vae`` (VAE and beta-VAE), ``darla``, ``monet``
 (slots), ``gqn`` (scenes from several views) and its ``gqn_networks``, ``cpc`` (contrastive prediction), ``unreal``
 (auxiliary tasks of the agent), ``augment`` (random changes of images) and the methods that learn from them, ``simclr``,
-``curl``, ``atc`` and ``drac``; then ``pretrain`` (offline fit), ``threads`` (parts of a batch side by side), ``malloc``
-(settings of malloc for training), ``wrappers`` (stacked features, appended vectors), ``standardise`` (one scale for all
-methods) and ``frozen`` (a frozen representation in front of any stable-baselines3 algorithm).
+``curl``, ``atc`` and ``drac``; then ``collect`` (frames to fit on), ``pretrain`` (offline fit), ``threads`` (parts of a
+batch side by side), ``malloc`` (settings of malloc for training), ``wrappers`` (stacked features, appended vectors),
+``standardise`` (one scale for all methods) and ``frozen`` (a frozen representation in front of any stable-baselines3
+algorithm).
 
 ``REPRESENTATIONS`` maps names to classes; third parties add to it through the entry-point group
 ``rl_transfer.representations``, or name a class as ``--repr mypkg.mine:Mine``.

@@ -18,8 +18,8 @@ from torch import Tensor
 from envs.history import History
 from envs.steps import Obs, Steps
 from representations.base import Heads, Loss, Representation, State
+from representations.collect import FIRST
 from representations.feature_metrics import effective_rank, feature_std, warn_if_collapsed
-from representations.pretrain import FIRST
 from representations.wrappers import RepresentationWrapper
 
 FRAMES = 4096
@@ -82,7 +82,7 @@ def standardise(representation: Representation, frames: Obs, worlds: int = 1) ->
 
     Args:
         representation: outermost wrapper of a method that is pre-trained already.
-        frames: as ``pretrain.collect`` gives them for this method.
+        frames: as ``collect`` gives them for this method.
         worlds: number of environments they come from; equally many are taken of each.
 
     Returns:

@@ -20,7 +20,7 @@ from envs.contact_sheet import moments, strip
 from envs.rng_streams import Streams
 from envs.spaces import Array
 from representations.base import Representation
-from representations.pretrain import collection_steps
+from representations.collect import collection_steps
 
 PAIRED_STEPS, PAIRED_LEVELS = 128, 32
 """Steps, and levels at most, on which actions are compared state by state."""

@@ -22,7 +22,8 @@ from agents.runs.fit_cache import FitCache, Outcome, fit_key
 from agents.runs.source import foreign_sources, package_versions, processor
 from envs.rng_streams import Streams
 from envs.steps import Obs
-from representations.pretrain import Pretrainer, collect
+from representations.collect import collect
+from representations.pretrain import Pretrainer
 from representations.standardise import standardise
 
 FITTED_BY = ("envs", "representations", "agents.runs.pretraining")

@@ -11,7 +11,7 @@ from agents.runs.build import EnvSpecs, RunParts, build_parts, encoder_world, fi
 from agents.runs.config import RunConfig, run_id
 from envs.registry import UsageError
 from representations.base import Unfit
-from representations.pretrain import check_views
+from representations.collect import check_views
 
 
 class PartsStore:

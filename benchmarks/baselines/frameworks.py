@@ -35,9 +35,10 @@ from envs.wrappers.sb3 import Sb3VecEnv
 from intrinsic import BONUSES
 from representations import REPRESENTATIONS
 from representations.base import Representation
+from representations.collect import collect
 from representations.malloc import keep_freed_memory
 from representations.nets import Nature
-from representations.pretrain import Pretrainer, collect
+from representations.pretrain import Pretrainer
 
 MINIBATCH = 2048
 WIDTHS = {"nature": 512, "impala": 256}

@@ -45,7 +45,7 @@ def whole_rollouts(steps: int, config: RunConfig) -> int:
 def pretraining_steps_of(config: RunConfig, store: PartsStore) -> int:
     """Environment steps that gather the frames of a run's pre-training."""
     from agents.runs.build import pretraining_worlds
-    from representations.pretrain import collection_steps
+    from representations.collect import collection_steps
 
     parts = store.representative(config)
     worlds = len(pretraining_worlds(config, parts.task))

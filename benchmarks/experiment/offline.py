@@ -67,7 +67,7 @@ def fit(
     The last row is of the last step: nothing is chosen by what it scores.
 
     Args:
-        frames: the training frames, as ``representations.pretrain.collect`` gives them; asked for only if needed.
+        frames: the training frames, as ``representations.collect.collect`` gives them; asked for only if needed.
         samples: frames drawn from them in all.
         settings: everything else that decides the outcome, plain data by name; kept with the weights.
 

@@ -11,7 +11,7 @@ from envs.registry import UsageError
 from envs.suites import build
 from envs.tasks import World
 from representations.base import Unfit
-from representations.pretrain import FIRST, NUM_ENVS, STRIDE, collect, collection_steps
+from representations.collect import FIRST, NUM_ENVS, STRIDE, collect, collection_steps
 
 PLAIN = World("counting", {"num_levels": 3})
 

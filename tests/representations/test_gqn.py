@@ -12,9 +12,10 @@ import torch
 from envs.registry import UsageError
 from envs.spaces import EnvSpec
 from envs.steps import Steps
+from representations.collect import FIRST
 from representations.gqn import ENCODERS, Gqn, GqnConfig, gaussian_loss
 from representations.gqn_networks import opponent
-from representations.pretrain import FIRST, Pretrainer
+from representations.pretrain import Pretrainer
 from tests.representations.toys import image_spec, with_vector
 
 V, B, P = 3, 2, 5

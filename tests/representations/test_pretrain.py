@@ -13,9 +13,10 @@ from agents import checkpoint
 from envs.registry import UsageError
 from envs.steps import flatten
 from representations.base import Phase, Representation
+from representations.collect import FIRST
 from representations.darla import Darla
 from representations.gqn import Gqn, GqnConfig
-from representations.pretrain import FIRST, Pretrainer
+from representations.pretrain import Pretrainer
 from representations.threads import gather, is_first
 from tests.representations.toys import image_spec, moving_square, with_vector
 

@@ -11,8 +11,8 @@ from envs.steps import Steps
 from envs.tasks import World
 from representations import standardise as module
 from representations.base import Representation
+from representations.collect import FIRST, collect
 from representations.monet import Monet, MonetConfig
-from representations.pretrain import FIRST, collect
 from representations.random import Random
 from representations.standardise import FRAMES, Standardised, find_standardised, standardise
 from representations.wrappers import AppendVectors, FeatureStack

@@ -132,7 +132,7 @@ def test_a_finished_agent_plays_the_other_seeds_sets(tmp_path):
 
 @pytest.mark.parametrize(("repr", "steps"), [("cnn", 0), ("vae", None)])
 def test_costs_and_the_best_validation_are_recorded(repr, steps, tmp_path):
-    from representations.pretrain import collection_steps
+    from representations.collect import collection_steps
 
     train_here(tmp_path, run_config(repr, level_set=str(DRAWN), periodic_evals=4))
     source = json.loads((the_run(tmp_path) / "source.json").read_text())

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from benchmarks.experiment.equal_budget import equal_budget_runs, whole_rollouts
-from representations.pretrain import collection_steps
+from representations.collect import collection_steps
 from tests.agents.runs.tools import run_config
 
 
