@@ -2,13 +2,13 @@
 
 Read in this order: ``base`` (the contract), ``feature_metrics`` (spread, dead units, rank), ``nets`` (trunks and
 decoders that two or more methods use), ``cnn`` (the end-to-end baseline), the controls ``random`` (a frozen random
-network), ``blind`` (a constant) and ``oracle`` (the true factors), ``vae`` (VAE and beta-VAE), ``darla``, ``monet``
-(slots), ``gqn`` (scenes from several views) and its ``gqn_networks``, ``cpc`` (contrastive prediction), ``unreal``
-(auxiliary tasks of the agent), ``augment`` (random changes of images) and the methods that learn from them, ``simclr``,
-``curl``, ``atc`` and ``drac``; then ``collect`` (frames to fit on), ``pretrain`` (offline fit), ``threads`` (parts of a
-batch side by side), ``malloc`` (settings of malloc for training), ``wrappers`` (stacked features, appended vectors),
-``standardise`` (one scale for all methods) and ``frozen`` (a frozen representation in front of any stable-baselines3
-algorithm).
+network), ``policy_cnn`` (the encoder of the policy that gathers frames), ``blind`` (a constant) and ``oracle`` (the
+true factors), ``vae`` (VAE and beta-VAE), ``darla``, ``monet`` (slots), ``gqn`` (scenes from several views) and its
+``gqn_networks``, ``cpc`` (contrastive prediction), ``unreal`` (auxiliary tasks of the agent), ``augment`` (random
+changes of images) and the methods that learn from them, ``simclr``, ``curl``, ``atc`` and ``drac``; then ``collect``
+(frames to fit on), ``pretrain`` (offline fit), ``threads`` (parts of a batch side by side), ``malloc`` (settings of
+malloc for training), ``wrappers`` (stacked features, appended vectors), ``standardise`` (one scale for all methods) and
+``frozen`` (a frozen representation in front of any stable-baselines3 algorithm).
 
 ``REPRESENTATIONS`` maps names to classes; third parties add to it through the entry-point group
 ``rl_transfer.representations``, or name a class as ``--repr mypkg.mine:Mine``.
@@ -22,6 +22,7 @@ REPRESENTATIONS = Registry(
     {
         "cnn": "representations.cnn:Cnn",
         "random": "representations.random:Random",
+        "policy_cnn": "representations.policy_cnn:PolicyCnn",
         "blind": "representations.blind:Blind",
         "oracle": "representations.oracle:Oracle",
         "vae": "representations.vae:Vae",

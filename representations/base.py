@@ -107,6 +107,8 @@ class Representation(nn.Module, ABC):
     sees: ClassVar[bool] = True
     """False where features are the same whatever the observation, on purpose (blind): they have no scale to fit, and
     have not collapsed."""
+    starts_from_policy: ClassVar[bool] = False
+    """True where the weights are those of the data policy's encoder (policy_cnn); it reads frames stacked as that."""
     pretrain_steps: ClassVar[int] = 10_000
     """Optimizer steps that pre-training needs, all phases together; presets give a part of them."""
     progress: float = 0.0

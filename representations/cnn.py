@@ -18,7 +18,7 @@ from torch import Tensor
 
 from envs.spaces import IMAGE, STATE, EnvSpec
 from envs.steps import Obs
-from representations.base import Config, Representation, State
+from representations.base import Config, Mode, Representation, State
 from representations.nets import Trunk, make_trunk
 
 
@@ -49,7 +49,7 @@ class Trunked(Representation):
     """
 
     Config: ClassVar[type[Config]] = CnnConfig
-    default_mode = "online"
+    default_mode: ClassVar[Mode] = "online"
     hidden: tuple[int, ...] = ()
 
     def __init__(self, spec: EnvSpec, config: Any = None):

@@ -35,6 +35,40 @@ FIRST = "first"
 """Key of the marks of which steps of a window open an episode."""
 
 
+class Behaviour(Protocol):
+    """Chooser of the actions of all environments of a ``World``."""
+
+    def act(self, observation: Any, first: NDArray[np.bool_]) -> NDArray[Any]:
+        """Actions (N,) for an observation; ``first`` marks the environments (N,) whose episode it opens."""
+
+
+BehaviourMaker = Callable[[VectorEnv, int], Behaviour]
+"""Makes the behaviour for an environment, from a seed."""
+
+
+class HeldRandom:
+    """Random actions, each held for ``HOLD`` steps on average."""
+
+    def __init__(self, envs: VectorEnv, seed: int):
+        self.choices = discrete_actions(envs)
+        self.rng = np.random.default_rng(seed)
+        self.actions = self.rng.integers(self.choices, size=NUM_ENVS)
+
+    def act(self, observation: Any, first: NDArray[np.bool_]) -> NDArray[Any]:
+        """Actions (N,), whatever the observation."""
+        new_actions = self.rng.integers(self.choices, size=NUM_ENVS)
+        self.actions = np.where(self.rng.random(NUM_ENVS) < 1 / HOLD, new_actions, self.actions)
+        return self.actions
+
+
+def discrete_actions(envs: VectorEnv) -> int:
+    """Number of actions of ``envs``. UsageError where they are not Discrete."""
+    space: Any = envs.single_action_space  # type: ignore[attr-defined]
+    if not isinstance(space, gym.spaces.Discrete):
+        raise UsageError(f"action space {space}: random actions are drawn from Discrete spaces only")
+    return int(space.n)
+
+
 class EnvMaker(Protocol):
     """Maker of vector environments, as ``envs.tasks.World`` is one."""
 
@@ -45,6 +79,45 @@ GroundTruth = Callable[[VectorEnv], Mapping[str, NDArray[Any]]]
 """Reads more of the present moment from an environment, (N, ...) by key: its ground truth, say."""
 
 
+class Reach:
+    """Reach of behaviours, by the factors that an environment names in ``reach_factors``.
+
+    An environment says (factors) -> (name, kind). Kinds: "position", the median, and the largest, of a number; "left",
+    the mean number of true entries; "cells", the number of different places, to a quarter of a unit.
+    """
+
+    EVERY = 8
+    """Rounds between two looks; CoinRun's factors take as long as its steps."""
+
+    def __init__(self) -> None:
+        self.rounds = 0
+        self.values: dict[tuple[str, str], list[NDArray[Any]]] = {}
+
+    def add(self, envs: Any) -> None:
+        """Look at the present moment of all environments."""
+        named = getattr(envs, "reach_factors", {})
+        self.rounds += 1
+        if not named or (self.rounds - 1) % self.EVERY:
+            return
+        factors = envs.factors()
+        for keys, place in named.items():
+            columns = [np.asarray(factors[key], np.float64).reshape(envs.num_envs, -1) for key in keys]
+            self.values.setdefault(place, []).append(np.concatenate(columns, axis=1))
+
+    def metrics(self) -> dict[str, float]:
+        """Metrics by name, "data/..."; none where the environment names nothing."""
+        metrics: dict[str, float] = {}
+        for (name, kind), values in self.values.items():
+            rows = np.concatenate(values)
+            if kind == "position":
+                metrics |= {f"data/{name}_median": float(np.median(rows)), f"data/{name}_max": float(rows.max())}
+            elif kind == "left":
+                metrics[f"data/{name}"] = float(rows.sum(1).mean())
+            else:
+                metrics[f"data/{name}"] = float(len(np.unique(np.floor(rows * 4), axis=0)))
+        return metrics
+
+
 def collect(
     worlds: Sequence[EnvMaker],
     frames: int,
@@ -52,8 +125,10 @@ def collect(
     also: GroundTruth | None = None,
     window: int = 1,
     views: bool = False,
+    behaviours: Sequence[BehaviourMaker] = (HeldRandom,),
+    reach: Reach | None = None,
 ) -> Obs:
-    """Frames of a random policy, equally many from each of ``worlds``.
+    """Frames of one or several behaviours, equally many from each of ``worlds`` and, there, of each behaviour.
 
     Args:
         worlds: makers of the environments.
@@ -62,71 +137,75 @@ def collect(
         also: reads what else to store of each moment.
         window: W > 1 stores frames // W windows of W consecutive steps, and ``FIRST``.
         views: the W frames of a window are views of one moment, which the environment's ``views(W)`` gives.
+        behaviours: make what acts.
+        reach: gathers how far the behaviours got.
 
     Returns:
         key -> (frames, ...), or (frames // W, W, ...); images uint8 (..., C, H, W), channels-last in memory. The order
-        is that of ``worlds``.
+        is that of ``worlds``, and of ``behaviours`` in each.
 
     Raises:
         UsageError: fewer frames or windows than worlds; actions that are not Discrete.
         Unfit: an environment without ``views`` where they are asked for.
     """
     count = frames // window
-    if count < len(worlds):
+    sources = [(world, behaviour) for world in worlds for behaviour in behaviours]
+    if count < len(sources):
         raise UsageError(
-            f"{frames} pre-training frames for {len(worlds)} environments"
+            f"{frames} pre-training frames for {len(sources)} environments"
             + (f" in windows of {window}" if window > 1 else "")
             + "; ask for at least one each"
         )
     stored = [
-        _collect(world, rows, stream_seed(seed, "world", i), also, window, views)
-        for i, (world, rows) in enumerate(zip(worlds, _rows_by_world(count, len(worlds)), strict=True))
+        _collect(world, behaviour, rows, stream_seed(seed, "world", i), also, window, views, reach)
+        for i, ((world, behaviour), rows) in enumerate(zip(sources, _rows_by_source(count, len(sources)), strict=True))
     ]
     joined = {key: np.concatenate([frames[key] for frames in stored]) for key in stored[0]}
-    return {key: _channels_first(torch.from_numpy(value)) for key, value in joined.items()}
+    return {key: channels_first(torch.from_numpy(value)) for key, value in joined.items()}
 
 
-def collection_steps(frames: int, window: int = 1, views: bool = False, num_worlds: int = 1) -> int:
+def collection_steps(frames: int, window: int = 1, views: bool = False, num_sources: int = 1) -> int:
     """Environment steps that ``collect`` takes, those of all environments counted.
 
     Args:
         frames, window, views: as given to ``collect``.
-        num_worlds: number of environment makers; each has ``NUM_ENVS`` environments.
+        num_sources: number of environment makers times behaviours; each has ``NUM_ENVS`` environments.
     """
     steps = 0
-    for rows in _rows_by_world(frames // window, num_worlds):
+    for rows in _rows_by_source(frames // window, num_sources):
         rounds = -(-rows // NUM_ENVS)
         steps += max(rounds - 1, 0) * STRIDE + (0 if views else rounds * (window - 1))
     return steps * NUM_ENVS
 
 
-def _rows_by_world(count: int, worlds: int) -> list[int]:
-    """``count`` rows shared out equally among the worlds."""
-    edges = [count * i // worlds for i in range(worlds + 1)]
+def _rows_by_source(count: int, sources: int) -> list[int]:
+    """``count`` rows shared out equally among the sources."""
+    edges = [count * i // sources for i in range(sources + 1)]
     return [after - before for before, after in pairwise(edges)]
 
 
 def _collect(
-    world: EnvMaker, count: int, seed: int, also: GroundTruth | None, window: int, views: bool
+    world: EnvMaker,
+    make_behaviour: BehaviourMaker,
+    count: int,
+    seed: int,
+    also: GroundTruth | None,
+    window: int,
+    views: bool,
+    reach: Reach | None,
 ) -> dict[str, NDArray[Any]]:
-    """``count`` frames, or windows, of one ``World``."""
+    """``count`` frames, or windows, of one behaviour in one ``World``."""
     if views:
         check_views(world)
     envs: Any = world.make(NUM_ENVS, stream_seed(seed, "envs"))
-    if not isinstance(envs.single_action_space, gym.spaces.Discrete):
-        raise UsageError(f"action space {envs.single_action_space}: random actions are drawn from Discrete spaces only")
-    choices = int(envs.single_action_space.n)
-    rng = np.random.default_rng(stream_seed(seed, "actions"))
-    actions = rng.integers(choices, size=NUM_ENVS)
+    behaviour = make_behaviour(envs, stream_seed(seed, "actions"))
     observation, _ = envs.reset(seed=stream_seed(seed, "reset") % 2**31)
     ended = np.ones(NUM_ENVS, dtype=bool)
     stored: dict[str, NDArray[Any]] = {}
 
     def step() -> None:
-        nonlocal actions, observation, ended
-        new_actions = rng.integers(choices, size=NUM_ENVS)
-        actions = np.where(rng.random(NUM_ENVS) < 1 / HOLD, new_actions, actions)
-        observation, _, terminated, truncated, _ = envs.step(actions)
+        nonlocal observation, ended
+        observation, _, terminated, truncated, _ = envs.step(behaviour.act(observation, ended))
         ended = terminated | truncated
 
     def store(
@@ -141,6 +220,8 @@ def _collect(
         if start:
             for _ in range(STRIDE):
                 step()
+        if reach is not None:
+            reach.add(envs)
         if views:
             opens = np.zeros((NUM_ENVS, window), dtype=bool)
             store({**envs.views(window), FIRST: opens}, start)

@@ -7,6 +7,7 @@ In reading order:
 * ``validate``       planned runs checked, and their parts kept until their training
 * ``train``          the stages: pre-training, training, final evaluation
 * ``pretraining``    the representation fitted, or the same fit taken from the cache
+* ``data_policy``    the policy that gathers frames, where random actions do not
 * ``fit_cache``      finished fits, shared by runs
 * ``context``        what these stages share
 * ``callback``       work between two rollouts: records, evaluations, checkpoints, a stop

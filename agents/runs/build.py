@@ -10,11 +10,12 @@ import torch
 from agents.config import with_features
 from agents.policy import PRECISIONS, Precision
 from agents.runs.config import RunConfig, parse_bonuses, training_set
+from envs.level_sets import LevelRange
 from envs.registry import UsageError
 from envs.rng_streams import stream_seed
 from envs.spaces import FACTORS, EnvSpec, keyed_space
 from envs.suites import build
-from envs.tasks import Task, World
+from envs.tasks import Task, World, levels_of
 from envs.wrappers.sb3 import Sb3VecEnv
 from intrinsic import BONUSES
 from intrinsic.base import IntrinsicBonus
@@ -93,17 +94,37 @@ def _reads_factors(name: str) -> bool:
 
 def encoder_world(config: RunConfig, task: Task) -> World:
     """The training environment as the representation sees it: single frames where it is pre-trained."""
-    return task.source.stacked(task.motion if config.mode == "online" else 1)
+    return task.source.stacked(task.motion if reads_stacks(config) else 1)
+
+
+def reads_stacks(config: RunConfig) -> bool:
+    """True where the encoder reads frames stacked in the channels, as an agent's own does."""
+    return config.mode == "online" or _takes_encoder(config)
 
 
 def policy_world(config: RunConfig, task: Task, world: World | None = None) -> World:
     """``world`` (the training environment by default) as the policy sees it: single frames where features are kept."""
-    return (world or task.source).stacked(1 if config.mode == "frozen" else task.motion)
+    single = config.mode == "frozen" and not reads_stacks(config)
+    return (world or task.source).stacked(1 if single else task.motion)
 
 
 def pretraining_worlds(config: RunConfig, task: Task) -> tuple[World, ...]:
-    """Environments that give the frames of pre-training."""
-    return task.visual_variants if config.pretrain_on == "all" else (task.source,)
+    """Environments that give the frames of pre-training, stacked as the encoder takes them.
+
+    Raises:
+        UsageError: other levels are asked for, and an environment names none.
+    """
+    worlds = task.visual_variants if config.pretrain_on == "all" else (task.source,)
+    if config.pretrain_levels:
+        if any(levels_of(world) is None for world in worlds):
+            raise UsageError(f"{task.env} names no levels to pre-train on; leave --pretrain-levels at same")
+        options = LevelRange.parse(config.pretrain_levels).options
+        worlds = tuple(world.with_options(**options) for world in worlds)
+    return tuple(world.stacked(task.motion) for world in worlds) if _takes_encoder(config) else worlds
+
+
+def _takes_encoder(config: RunConfig) -> bool:
+    return REPRESENTATIONS.resolve(config.repr).starts_from_policy
 
 
 def build_parts(config: RunConfig, specs: EnvSpecs | None = None) -> RunParts:
@@ -137,7 +158,7 @@ def build_representation(config: RunConfig, task: Task, spec: EnvSpec) -> Repres
     vectors = [key for key, box in spaces.items() if len(box.shape or ()) == 1 and key not in used]
     if config.mode != "online" and config.pretrain_frames:
         representation = Standardised(representation)
-    if config.mode != "online" and task.motion > 1:
+    if not reads_stacks(config) and task.motion > 1:
         representation = FeatureStack(representation, task.motion, stacked=config.mode == "finetune")
     return AppendVectors(representation, vectors) if vectors else representation
 

@@ -70,6 +70,16 @@ class RunConfig:
     """Also evaluate the likeliest actions, each level once."""
     kept_policies: int = 0
     """Fractions of training at whose end the policy is kept, to compare methods at equal source return; 0: none."""
+    pretrain_data: str = "random"
+    """Behaviour that gathers frames: held random actions; "mixed", half of them by a short PPO; "policy:RUN", all by
+    the policy of a finished run's folder."""
+    pretrain_levels: str = ""
+    """Levels that frames, and the short PPO's training, come from, as START+COUNT; "" stands for the run's own."""
+    data_policy: dict[str, Any] = field(default_factory=dict)
+    """Settings of the short PPO, where one gathers frames or gives first weights: steps, num_envs, algo_settings,
+    repr_settings; empty where a finished run is named."""
+    start_from_policy: bool = False
+    """Begin with the weights of the whole data policy: a run whose first steps were on the levels of pre-training."""
     compile: bool = False
     """Have torch compile the representation for the batch sizes of the run; it rounds differently."""
 

@@ -13,6 +13,7 @@ from agents.on_policy import OnPolicyAlgorithm
 from agents.runs.agreement import Agreement, compare_actions
 from agents.runs.build import policy_world, pretraining_worlds
 from agents.runs.context import RunContext
+from agents.runs.data_policy import num_behaviours
 from agents.runs.evaluate import SEED, Episodes, equal_visits
 from agents.runs.kept_policies import matched_rows
 from agents.runs.splits import VALIDATION, evaluate_split, played_levels
@@ -95,12 +96,13 @@ def evaluate_splits(context: RunContext, agent: OnPolicyAlgorithm) -> tuple[list
 
 
 def pretraining_steps(context: RunContext) -> int:
-    """Environment steps that gathered the frames of pre-training."""
+    """Environment steps that gathered the frames of pre-training, and those of the data policy."""
     config, representation = context.config, context.parts.representation
+    steps: int = context.run.source.get("data_policy", {}).get("env_steps", 0)
     if not config.pretrain_frames:
-        return 0
-    worlds = len(pretraining_worlds(config, context.task))
-    return collection_steps(config.pretrain_frames, representation.window, representation.views, worlds)
+        return steps
+    sources = len(pretraining_worlds(config, context.task)) * num_behaviours(config)
+    return steps + collection_steps(config.pretrain_frames, representation.window, representation.views, sources)
 
 
 def validation_summary(records: Iterable[Mapping[str, float]]) -> dict[str, dict[str, float]]:

@@ -18,31 +18,39 @@ from agents import checkpoint
 from agents.policy import Precision
 from agents.runs.build import RunParts, pretraining_worlds
 from agents.runs.context import RunContext
+from agents.runs.data_policy import DataPolicy, behaviours, num_behaviours, take_encoder
 from agents.runs.fit_cache import FitCache, Outcome, fit_key
 from agents.runs.source import foreign_sources, package_versions, processor
 from envs.rng_streams import Streams
 from envs.steps import Obs
-from representations.collect import collect
+from representations.collect import Reach, collect
 from representations.pretrain import Pretrainer
 from representations.standardise import standardise
 
-FITTED_BY = ("envs", "representations", "agents.runs.pretraining")
+FITTED_BY = ("envs", "representations", "agents.runs.pretraining", "agents.runs.data_policy")
 """Packages and modules whose code decides the bits of a fit."""
 
 
-def pretrain(context: RunContext) -> None:
-    """Fit the representation offline, or take the same fit from the cache."""
-    facts = fit_facts(context.parts, context.device, context.precision)
+def pretrain(context: RunContext, data_policy: DataPolicy | None = None) -> None:
+    """Fit the representation offline, or take the same fit from the cache.
+
+    Args:
+        data_policy: gathers the frames, or gives the encoder, where the configuration asks for one.
+    """
+    facts = fit_facts(context.parts, context.device, context.precision, data_policy)
     fits = FitCache(context.cache)
     with fits.locked(facts, context.stop.check):
         outcome = fits.restore(facts, context.parts.representation)
         if outcome is not None:
             take_over(context, outcome)
         else:
-            fit(context)
+            fit(context, data_policy)
             outcome = Outcome(facts, context.run.records(), context.clock.seconds["pretrain"])
             fits.keep(outcome, context.parts.representation)
     context.run.write_source(fit=fit_key(facts))
+    if reached := [record for record in outcome.records if any(name.startswith("data/") for name in record)]:
+        values = [f"{name.removeprefix('data/')} {value:.3g}" for name, value in reached[-1].items() if "data/" in name]
+        print(f"{context.run.id}: frames of {context.config.pretrain_data} behaviour reached {', '.join(values)}")
 
 
 def take_over(context: RunContext, outcome: Outcome) -> None:
@@ -55,13 +63,16 @@ def take_over(context: RunContext, outcome: Outcome) -> None:
     print(f"{context.run.id}: pre-training taken from {context.cache}/{fit_key(outcome.facts)} ({seconds}, charged)")
 
 
-def fit(context: RunContext) -> None:
+def fit(context: RunContext, data_policy: DataPolicy | None = None) -> None:
     """Fit the representation offline, where it has something to fit, and then the scale of its features.
 
     Frames come again from their seed and the scale from the frames; only weights and draws are stored.
     """
     config, task, representation = context.config, context.task, context.parts.representation
-    worlds = pretraining_worlds(config, task)
+    worlds, reach = pretraining_worlds(config, task), Reach()
+    if representation.starts_from_policy:
+        assert data_policy is not None
+        take_encoder(representation, data_policy)
     with context.clock.measure("pretrain"):
         frames = collect(
             worlds,
@@ -69,14 +80,16 @@ def fit(context: RunContext) -> None:
             context.seed("pretraining frames"),
             window=representation.window,
             views=representation.views,
+            behaviours=behaviours(config, data_policy),
+            reach=reach,
         )
     if config.pretrain_samples:
         fit_offline(context, frames)
     else:
         context.run.start_afresh()
     with context.clock.measure("pretrain"):
-        scale = standardise(representation, frames, len(worlds))
-    context.records.log({"global_step": 0, **scale})
+        scale = standardise(representation, frames, len(worlds) * num_behaviours(config))
+    context.records.log({"global_step": 0, **reach.metrics(), **scale})
 
 
 def fit_offline(context: RunContext, frames: Obs) -> None:
@@ -101,7 +114,9 @@ def fit_offline(context: RunContext, frames: Obs) -> None:
     context.progress.close()
 
 
-def fit_facts(parts: RunParts, device: str, precision: Precision) -> dict[str, Any]:
+def fit_facts(
+    parts: RunParts, device: str, precision: Precision, data_policy: DataPolicy | None = None
+) -> dict[str, Any]:
     """Everything that decides the bits of a run's fit, as plain data.
 
     Left out on purpose: the agent, the bonuses and the mode, which begin afterwards. The code counts by the contents of
@@ -114,6 +129,8 @@ def fit_facts(parts: RunParts, device: str, precision: Precision) -> dict[str, A
         "repr": config.repr,
         "settings": json.loads(json.dumps(config.repr_settings)),
         "spec": repr(parts.representation.spec),
+        "data": config.pretrain_data.partition(":")[0],
+        "data_policy": data_policy.digest if data_policy else "",
         "worlds": [repr(world) for world in pretraining_worlds(config, parts.task)],
         "frames": config.pretrain_frames,
         "samples": config.pretrain_samples,

@@ -9,6 +9,7 @@ Several processes may train one run (``agents.parallel.distributed``). The first
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -17,14 +18,17 @@ from agents import ALGORITHMS, checkpoint
 from agents.on_policy import OnPolicyAlgorithm
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
 from agents.policy import Precision
-from agents.runs.build import RunParts, resolve_device, resolve_precision
+from agents.runs.build import RunParts, build_parts, resolve_device, resolve_precision
 from agents.runs.callback import Clock, Progress, Records, StopRequest, TrainingCallback
+from agents.runs.config import RunConfig, as_json
 from agents.runs.context import RunContext
+from agents.runs.data_policy import DataPolicy, data_policy_config, load_data_policy, named_run, uses_data_policy
 from agents.runs.env_metrics import EnvMetrics, NewestEpisodes
 from agents.runs.final import final_evaluation, periodic_evaluation
+from agents.runs.fit_cache import FitCache
 from agents.runs.kept_policies import save_policy
 from agents.runs.pretraining import pretrain
-from agents.runs.run_dir import RunDir
+from agents.runs.run_dir import RunDir, open_experiment
 from agents.runs.trackers import Tracker
 from envs.wrappers.sb3 import Sb3VecEnv
 
@@ -49,6 +53,12 @@ def train(
     Raises:
         Preempted: SIGTERM or SIGINT came; the checkpoint was written first.
     """
+    cache = cache or run.experiment / "fits"
+    checkpoints = run.checkpoints / "train"
+    resumed = ranks.on_rank_zero(lambda: checkpoints.exists() and checkpoint.read(checkpoints) is not None)
+    policy_run = None
+    if uses_data_policy(parts.config) and not resumed:
+        policy_run = finished_data_policy(parts.config, cache, progress, device, ranks)
 
     def begin() -> tuple[str, Precision]:
         begun = run.source
@@ -65,26 +75,60 @@ def train(
 
     device, precision = ranks.on_rank_zero(begin)
     records, clock, stop = Records(run, tracker), Clock(), StopRequest()
-    context = RunContext(
-        parts, run, records, progress, clock, stop, device, precision, cache or run.experiment / "fits", ranks
-    )
+    context = RunContext(parts, run, records, progress, clock, stop, device, precision, cache, ranks)
+    data_policy = None if policy_run is None else load_data_policy(policy_run, device)
     with stop.listening():
-        checkpoints = context.train_checkpoints
-        resumed = ranks.on_rank_zero(lambda: checkpoints.exists() and checkpoint.read(checkpoints) is not None)
         parts.representation.to(device)
         if not resumed:
-            ranks.on_rank_zero(lambda: pretrain(context) if parts.config.pretrain_frames else run.start_afresh())
-        agent = train_agent(context, resumed)
+            ranks.on_rank_zero(lambda: prepare(context, data_policy))
+        agent = train_agent(context, resumed, data_policy)
     ranks.on_rank_zero(lambda: final_evaluation(context, agent))
     assert agent.env is not None
     agent.env.close()
     return agent
 
 
-def train_agent(context: RunContext, resumed: bool) -> OnPolicyAlgorithm:
-    """Train the agent to the last frame."""
+def finished_data_policy(
+    config: RunConfig, cache: Path, progress: Progress, device: str, ranks: Ranks = SINGLE_PROCESS
+) -> Path:
+    """Folder of the run whose policy ``config`` needs: the one it names, or a short PPO, trained now if need be."""
+    if (named := named_run(config)) is not None:
+        return named
+    wanted, stop = data_policy_config(config), StopRequest()
+    with stop.listening():
+        experiment = ranks.on_rank_zero(lambda: open_experiment(cache / "policies"))
+        lock = FitCache(cache).locked({"repr": "policy", "config": as_json(wanted)}, stop.check)
+        with lock if ranks.index == 0 else nullcontext():
+            run = RunDir(experiment, wanted, ranks)
+            try:
+                if not ranks.on_rank_zero(lambda: run.done):
+                    train(build_parts(wanted), run, Tracker(), progress, device, ranks, cache)
+            finally:
+                run.close()
+    return run.path
+
+
+def prepare(context: RunContext, data_policy: DataPolicy | None) -> None:
+    """Everything before the first step of RL: the representation fitted, and the data policy charged."""
+    if context.config.pretrain_frames:
+        pretrain(context, data_policy)
+    else:
+        context.run.start_afresh()
+    if data_policy is not None:
+        context.run.write_source(data_policy=data_policy.facts)
+        context.clock.seconds["pretrain"] += data_policy.seconds
+
+
+def train_agent(context: RunContext, resumed: bool, data_policy: DataPolicy | None = None) -> OnPolicyAlgorithm:
+    """Train the agent to the last frame.
+
+    Args:
+        data_policy: first weights of a run that starts from it.
+    """
     config, ranks = context.config, context.ranks
     agent = build_agent(context)
+    if config.start_from_policy and data_policy is not None:
+        agent.policy.load_state_dict(data_policy.policy.state_dict())
     if not agent.exact_env:
         print(f"{config.env} cannot save its state: a resumed run begins new episodes and is not exact")
     env_metrics = EnvMetrics(getattr(agent.env, "metric_infos", {}), ranks)

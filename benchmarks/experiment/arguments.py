@@ -33,6 +33,12 @@ class ExperimentArgs:
     pretrain_on: Literal["source", "all"] = "source"
     """Visual variants the unsupervised frames come from; 'all' is DARLA's protocol (training levels only, reward from
     source)."""
+    pretrain_data: str = "random"
+    """Behaviour that gathers the unsupervised frames: random; mixed, half of them by a short PPO, trained once a task
+    and seed; or policy:DIR, the policy of a finished run's folder."""
+    pretrain_levels: Literal["same", "more"] = "same"
+    """Levels the unsupervised frames come from: the training levels, or 10,000 others (rooms: 100,000). more and mixed
+    add three control rows."""
     baseline: bool = True
     """Add the end-to-end 'cnn', without bonuses, as the row to compare with."""
     equal_budget: bool = False

@@ -24,7 +24,11 @@ def equal_budget_runs(configs: Sequence[RunConfig], store: PartsStore) -> list[R
         configs: the planned runs, the baseline's own among them.
         store: gives the parts of a run, which know how its frames are gathered.
     """
-    baselines = {_setting(config): config for config in configs if config.repr == BASELINE and config.bonus == "none"}
+    baselines = {
+        _setting(config): config
+        for config in configs
+        if config.repr == BASELINE and config.bonus == "none" and not config.start_from_policy
+    }
     added = {}
     for config in configs:
         baseline = baselines.get(_setting(config))
@@ -45,11 +49,42 @@ def whole_rollouts(steps: int, config: RunConfig) -> int:
 def pretraining_steps_of(config: RunConfig, store: PartsStore) -> int:
     """Environment steps that gather the frames of a run's pre-training."""
     from agents.runs.build import pretraining_worlds
+    from agents.runs.data_policy import num_behaviours, uses_data_policy
     from representations.collect import collection_steps
 
     parts = store.representative(config)
-    worlds = len(pretraining_worlds(config, parts.task))
-    return collection_steps(config.pretrain_frames, parts.representation.window, parts.representation.views, worlds)
+    sources = len(pretraining_worlds(config, parts.task)) * num_behaviours(config)
+    window, views = parts.representation.window, parts.representation.views
+    gathered = collection_steps(config.pretrain_frames, window, views, sources) if config.pretrain_frames else 0
+    return gathered + (data_policy_steps(config) if uses_data_policy(config) else 0)
+
+
+def data_policy_steps(config: RunConfig) -> int:
+    """Environment steps of the data policy of a run."""
+    from agents.runs.data_policy import data_policy_config, named_run, total_env_steps
+
+    named = named_run(config)
+    if named is not None:
+        return total_env_steps(named)
+    short = data_policy_config(config)
+    return whole_rollouts(short.steps, short)
+
+
+def with_level_switch_steps(configs: Sequence[RunConfig], store: PartsStore) -> list[RunConfig]:
+    """The runs, those that start from a data policy as long in all as each row with pre-training beside them.
+
+    Their first steps are the data policy's, on the levels of pre-training.
+    """
+    planned: dict[str, RunConfig] = {}
+    for config in configs:
+        rows = [config]
+        if config.start_from_policy:
+            others = [other for other in configs if other.pretrain_frames and _setting(other) == _setting(config)]
+            totals = {whole_rollouts(other.steps, other) + pretraining_steps_of(other, store) for other in others}
+            lengths = {max(whole_rollouts(total - data_policy_steps(config), config), 1) for total in sorted(totals)}
+            rows = [dataclasses.replace(config, steps=steps) for steps in sorted(lengths)]
+        planned |= {repr(row): row for row in rows}
+    return list(planned.values())
 
 
 def _setting(config: RunConfig) -> tuple[object, ...]:

@@ -112,7 +112,8 @@ def estimate_seconds(configs: Iterable[RunConfig], parts_like: Callable[[RunConf
 def fit_of(config: RunConfig) -> str:
     """Values of a run that decide its fit; runs in which they are equal share one."""
     task = config.suite, config.env, config.train_levels, config.level_set, config.algo_settings.get("gamma")
-    data = config.pretrain_on, config.pretrain_frames, config.pretrain_samples
+    frames = config.pretrain_on, config.pretrain_frames, config.pretrain_samples
+    data = (*frames, config.pretrain_data, config.pretrain_levels)
     return repr((config.repr, config.repr_settings, task, data, config.seed, config.precision))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.experiment.arguments import ExperimentArgs
-from benchmarks.experiment.equal_budget import equal_budget_runs
+from benchmarks.experiment.equal_budget import equal_budget_runs, with_level_switch_steps
 from benchmarks.experiment.presets import BASELINE
 from benchmarks.experiment.references import measure_references
 from envs.registry import UsageError
@@ -54,6 +54,7 @@ def execute(
         configs = ranks.on_rank_zero(lambda: runnable(configs, store.validate(configs, ranks), named))
         if args.equal_budget:
             configs = ranks.on_rank_zero(lambda: [*configs, *equal_budget_runs(configs, store)])
+        configs = ranks.on_rank_zero(lambda: with_level_switch_steps(configs, store))
         print(ranks.on_rank_zero(lambda: announce(configs, out, device, store)), flush=True)
         if args.dry_run:
             return 0
@@ -160,6 +161,7 @@ def announce(configs: Sequence[RunConfig], out: Path, device: str, store: PartsS
         + f" with {config.bonus}" * (config.bonus != "none")
         + f", {config.env}, {config.train_levels:,} levels ({config.level_set}), seed {config.seed}: "
         + (f"pre-train on {config.pretrain_samples:,} samples, then " if config.pretrain_samples else "")
+        + "begin with the data policy's weights, then " * config.start_from_policy
         + f"{config.steps:,} frames of {short_name(config.algo).upper()}"
         for config in configs
     ]

@@ -15,8 +15,8 @@ from benchmarks.cli import check_seeds
 from benchmarks.experiment import tuned
 from benchmarks.experiment.arguments import ExperimentArgs
 from benchmarks.experiment.overrides import apply_settings, own_settings
-from benchmarks.experiment.presets import PRESETS, Preset
-from envs.level_sets import LevelRange, published_levels, training_levels
+from benchmarks.experiment.presets import BASELINE, CONTROL, PRESETS, Preset
+from envs.level_sets import PRETRAINING, LevelRange, published_levels, training_levels
 from envs.registry import UsageError
 from envs.suites import build, find_suite
 from envs.tasks import Task
@@ -40,6 +40,19 @@ class Row:
     named: bool = True
     """True for a representation that the user named. One added for comparison falls back to its own mode where it lacks
     the mode asked for."""
+    mode: str = ""
+    """Mode of a control row; "" takes the command's."""
+    start_from_policy: bool = False
+    """Begin with the weights of the whole data policy."""
+
+
+CONTROLS = (
+    Row(CONTROL, named=False, mode="frozen"),
+    Row(CONTROL, named=False, mode="finetune"),
+    Row(BASELINE, named=False, mode="online", start_from_policy=True),
+)
+"""Rows that a method must beat where its frames are of other levels or of a policy: the encoder that this policy has
+anyway, frozen; fine-tuned; and an agent that spent the same steps on those levels by RL."""
 
 
 def plan_runs(args: ExperimentArgs, rows: Iterable[Row], presets: Mapping[str, Preset] = PRESETS) -> list[RunConfig]:
@@ -52,6 +65,9 @@ def plan_runs(args: ExperimentArgs, rows: Iterable[Row], presets: Mapping[str, P
     from agents.runs.config import parse_bonuses
 
     preset, rows = presets[args.preset], list(rows)
+    if args.pretrain_levels == "more" or args.pretrain_data == "mixed":
+        rows += CONTROLS
+    check_pretrain_data(args.pretrain_data)
     names = list(dict.fromkeys(row.repr for row in rows))
     bonuses = {name for row in rows for name in parse_bonuses(row.bonus)}
     if args.extrinsic == 0 and not bonuses:
@@ -78,6 +94,13 @@ def plan_runs(args: ExperimentArgs, rows: Iterable[Row], presets: Mapping[str, P
     return list({repr(config): config for config in configs}.values())
 
 
+def check_pretrain_data(data: str) -> None:
+    """UsageError for a behaviour that is not known."""
+    kind, _, run = data.partition(":")
+    if data not in ("random", "mixed") and not (kind == "policy" and run):
+        raise UsageError(f"--pretrain-data {data}: give random, mixed, or policy:DIR with a finished run's folder")
+
+
 def check_sizes(args: ExperimentArgs, seeds: Sequence[int]) -> None:
     """UsageError for a seed or a size out of range."""
     check_seeds(seeds)
@@ -93,13 +116,19 @@ def configure(args: ExperimentArgs, preset: Preset, task: Task, row: Row, seed: 
     from representations.standardise import FRAMES
 
     cls = REPRESENTATIONS.resolve(row.repr)
-    mode = check_mode(row.repr, cls, args.mode if row.named or args.mode in cls.modes else "auto")
+    wanted = row.mode or args.mode
+    mode = check_mode(row.repr, cls, wanted if row.named or wanted in cls.modes else "auto")
     settings = representation_settings(task, preset, row.repr, overrides)
     bonus, bonus_settings = chosen_bonuses(task, row, overrides)
     num_envs, steps = args.num_envs or preset.num_envs, args.steps or round(preset.steps * task.share)
     pretrained = cls.needs_pretraining and mode != "online"
     frames = preset.pretrain_frames if pretrained else min(preset.pretrain_frames, FRAMES)  # the latter for their scale
     frames = frames if mode != "online" and cls.sees else 0
+    from_policy = cls.starts_from_policy or row.start_from_policy
+    data_policy, data = {}, args.pretrain_data if frames or from_policy else "random"
+    if (data == "mixed" or from_policy) and not data.startswith("policy:"):
+        data_policy = data_policy_settings(args, preset, task, overrides)
+    other_levels = args.pretrain_levels == "more" and (frames or from_policy)
     window = max(1, round(task.window * preset.window_share)) if task.window else 0
     return RunConfig(
         suite=args.suite,
@@ -117,6 +146,12 @@ def configure(args: ExperimentArgs, preset: Preset, task: Task, row: Row, seed: 
         pretrain_on=args.pretrain_on if frames else "none",
         pretrain_frames=frames,
         pretrain_samples=round(preset.pretrain_share * cls.needed_samples(cls.Config(**settings))) if pretrained else 0,
+        pretrain_data=data,
+        pretrain_levels=str(LevelRange(PRETRAINING.start, find_suite(args.suite).pretrain_levels))
+        if other_levels
+        else "",
+        data_policy=data_policy,
+        start_from_policy=row.start_from_policy,
         seed=seed,
         steps=steps,
         num_envs=num_envs,
@@ -133,6 +168,17 @@ def configure(args: ExperimentArgs, preset: Preset, task: Task, row: Row, seed: 
         normalise=task.normalise,
         splits=tuple(task.splits()),
     )
+
+
+def data_policy_settings(args: ExperimentArgs, preset: Preset, task: Task, overrides: Overrides) -> dict[str, Any]:
+    """Settings of the short PPO that gathers frames, the same whatever the rows' own agents."""
+    ppo = dataclasses.replace(args, algo="ppo")
+    return {
+        "steps": preset.data_policy_steps,
+        "num_envs": preset.num_envs,
+        "algo_settings": algorithm_settings(ppo, preset, task, Row(BASELINE), preset.num_envs, {}),
+        "repr_settings": representation_settings(task, preset, BASELINE, overrides),
+    }
 
 
 def default_levels(suite: str, preset: Preset) -> int | None:

@@ -8,6 +8,8 @@ from typing import Any
 
 BASELINE = "cnn"
 """The representation that every other row is compared with."""
+CONTROL = "policy_cnn"
+"""The representation whose weights are those of the policy that gathers frames."""
 DEFAULT = "default"
 """Key of the settings that every algorithm gets that is not named, as far as its Config has such fields."""
 
@@ -25,6 +27,8 @@ class Preset:
     num_envs: int
     pretrain_frames: int
     """Distinct frames a random policy gathers for the unsupervised stage."""
+    data_policy_steps: int
+    """Frames of the short PPO that gathers frames under ``--pretrain-data mixed``."""
     pretrain_share: float
     """Part of the optimizer steps that each method's pre-training needs."""
     eval_envs: int
@@ -73,6 +77,7 @@ PRESETS = {
         trunk="nature",
         num_envs=16,
         pretrain_frames=512,
+        data_policy_steps=2048,
         pretrain_share=0.001,
         eval_envs=8,
         periodic_evals=1,
@@ -91,6 +96,7 @@ PRESETS = {
         trunk="nature",
         num_envs=64,
         pretrain_frames=16_384,
+        data_policy_steps=250_000,
         pretrain_share=0.05,
         eval_envs=128,
         periodic_evals=3,
@@ -108,6 +114,7 @@ PRESETS = {
         trunk="nature",
         num_envs=64,
         pretrain_frames=32_768,
+        data_policy_steps=250_000,
         pretrain_share=0.15,
         eval_envs=256,
         periodic_evals=6,
@@ -125,6 +132,7 @@ PRESETS = {
         trunk="nature",
         num_envs=64,
         pretrain_frames=65_536,
+        data_policy_steps=250_000,
         pretrain_share=1.0,
         representations=FULL,
         eval_envs=256,
@@ -143,6 +151,7 @@ PRESETS = {
         trunk="impala",
         num_envs=64,
         pretrain_frames=131_072,
+        data_policy_steps=250_000,
         pretrain_share=3.0,
         representations=FULL,
         eval_envs=512,

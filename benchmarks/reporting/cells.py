@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from benchmarks.experiment.presets import BASELINE
+from benchmarks.experiment.presets import BASELINE, CONTROL
 from benchmarks.reporting import intervals
 from benchmarks.reporting.episodes import Returns
 from benchmarks.reporting.intervals import Scores
@@ -299,7 +299,13 @@ def without_ends(interval: Interval) -> Interval:
 
 def is_baseline(cell: Cell) -> bool:
     """True for the end-to-end network without bonuses, which the other rows are compared with."""
-    return cell.config["repr"] == BASELINE and cell.config.get("bonus", "none") == "none"
+    plain = cell.config.get("bonus", "none") == "none" and not cell.config.get("start_from_policy", False)
+    return bool(cell.config["repr"] == BASELINE and plain)
+
+
+def is_control(cell: Cell) -> bool:
+    """True for a row that shows what the data policy alone is worth, see ``experiment.plan.CONTROLS``."""
+    return cell.config["repr"] == CONTROL or bool(cell.config.get("start_from_policy", False))
 
 
 def _share_levels(first: Scores, second: Scores) -> bool:

@@ -6,6 +6,7 @@ training set and by level. A difference is marked where all of this holds:
 * the task declares that it can decide the outcome at this size (``benchmarks.experiment.outcomes``)
 * its p-value, corrected for the declared rows of the same table (Holm), is below 0.05, so that 0 is outside
 * both cells have at least 3 seeds, one commit, and no run that fell
+* where frames are of other levels or of a policy, and the row is better: it beats all three controls, too
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from benchmarks.experiment.outcomes import Outcome
+from benchmarks.experiment.plan import CONTROLS
 from benchmarks.experiment.presets import BASELINE
-from benchmarks.reporting.cells import Cell
+from benchmarks.reporting.cells import Cell, is_control
+from benchmarks.reporting.labels import protocol
 from benchmarks.reporting.matching import SOURCE
 from benchmarks.reporting.several_tasks import holm
 from benchmarks.reporting.stats import Interval
@@ -42,11 +45,16 @@ class Comparison:
     """True where the task can decide this outcome at this size."""
     corrected_p: float = math.nan
     """After Holm over the declared rows of a table; nan where it is not declared or not known."""
+    beats_controls: bool = True
+    """False where the row needs controls (``Summary.controls``) and one is absent or not beaten."""
 
     @property
     def marked(self) -> bool:
         """True where the row may be said to differ from its baseline."""
         claimable = self.cell.claimable and self.reference.cell.claimable
+        better = self.difference.estimate < 0 if self.outcome == "gap" else self.difference.estimate > 0
+        if better and not self.beats_controls:
+            return False
         return claimable and self.corrected_p < 0.05  # nan where the outcome is not declared
 
     @property
@@ -70,18 +78,19 @@ def main_comparisons(summary: Summary) -> list[Comparison]:
     for cell, reference in _with_reference(summary):
         split = cell.target
         outcome: Outcome = "held-out return" if split.endswith("heldout") else "looks"
-        rows.append(_compared(cell, reference, outcome, split))
+        rows.append(_compared(summary, cell, reference, outcome, split))
         if SOURCE in cell.splits and split != SOURCE:
             difference = cell.gap_difference(reference.cell, split)
             declared = decides([cell, reference.cell], "gap")
-            rows.append(Comparison(cell, reference, "gap", split, difference, declared))
+            beats = beats_controls(summary, cell, "gap", split)
+            rows.append(Comparison(cell, reference, "gap", split, difference, declared, beats_controls=beats))
     return corrected(rows)
 
 
 def look_comparisons(summary: Summary) -> list[Comparison]:
     """For each row with a baseline its return in every visual variant, corrected together."""
     rows = [
-        _compared(cell, reference, "looks", split)
+        _compared(summary, cell, reference, "looks", split)
         for cell, reference in _with_reference(summary)
         for split in cell.splits
         if split not in (SOURCE, cell.target) and split in reference.cell.splits
@@ -95,9 +104,23 @@ def corrected(rows: Sequence[Comparison]) -> list[Comparison]:
     return [replace(row, corrected_p=p) for row, p in zip(rows, p_values, strict=True)]
 
 
-def _compared(cell: Cell, reference: Reference, outcome: Outcome, split: str) -> Comparison:
+def beats_controls(summary: Summary, cell: Cell, outcome: Outcome, split: str) -> bool:
+    """True where a row needs no controls, or is better than each of the three, 0 outside every interval."""
+    if not protocol(cell.config) or is_control(cell):
+        return True
+    controls = summary.controls(cell)
+    if outcome == "gap":
+        beaten = [cell.gap_difference(other, split).high < 0 for other in controls]
+    else:
+        beaten = [split in other.splits and cell.difference(other, split).low > 0 for other in controls]
+    kinds = {(other.config["repr"], other.config["mode"]) for other in controls}
+    return len(kinds) == len(CONTROLS) and all(beaten)
+
+
+def _compared(summary: Summary, cell: Cell, reference: Reference, outcome: Outcome, split: str) -> Comparison:
     declared = decides([cell, reference.cell], outcome)
-    return Comparison(cell, reference, outcome, split, cell.difference(reference.cell, split), declared)
+    difference, beats = cell.difference(reference.cell, split), beats_controls(summary, cell, outcome, split)
+    return Comparison(cell, reference, outcome, split, difference, declared, beats_controls=beats)
 
 
 def _with_reference(summary: Summary) -> list[tuple[Cell, Reference]]:

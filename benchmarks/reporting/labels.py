@@ -10,7 +10,10 @@ from benchmarks.reporting.runs import Run
 
 _SHARED_BY_LABEL = frozenset({"seed", "env", "train_levels", "level_set", "normalise", "splits"})
 # The settings that a label names first, where one method was run in several ways.
-_NAMED_FIRST = ("suite", "mode", "algo", "bonus", "trunk", "level_set", "pretrain_on", "preset", "steps")
+_NAMED_FIRST = (
+    *("suite", "start_from_policy", "mode", "algo", "bonus", "trunk", "level_set"),
+    *("pretrain_on", "pretrain_levels", "pretrain_data", "preset", "steps"),
+)
 
 
 def labels_of(runs: Sequence[Run]) -> dict[str, str]:
@@ -42,6 +45,17 @@ def distinguishing_settings(runs: Sequence[Run]) -> dict[str, dict[str, str]]:
                 chosen.append(name)
         settings |= {run_id: {name: flat.get(name, "null") for name in chosen} for run_id, flat in flat_configs.items()}
     return settings
+
+
+def protocol(config: dict[str, Any]) -> str:
+    """Data that a row was pre-trained on, where they are not random frames of its training levels; "" where they are.
+
+    Rows without pre-training belong to every protocol.
+    """
+    behaviour = str(config.get("pretrain_data", "random")).partition(":")[0]
+    words = ["more levels"] * bool(config.get("pretrain_levels"))
+    words += [f"frames of {behaviour} behaviour"] * (behaviour != "random")
+    return ", ".join(words)
 
 
 def training_set(config: dict[str, Any]) -> str:

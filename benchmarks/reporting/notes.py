@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks.reporting import published
 from benchmarks.reporting.cells import Cell
 from benchmarks.reporting.context_tables import is_comparable
+from benchmarks.reporting.labels import protocol
 from benchmarks.reporting.layout import frames, listed
 from benchmarks.reporting.published import Conditions
 from benchmarks.reporting.summary import Summary, decides, declaration
@@ -130,18 +131,25 @@ def outcome_notes(summary: Summary) -> list[str]:
 
 def pretraining_notes(summary: Summary) -> list[str]:
     """The frames that representations were pre-trained on, methods with the same ones together."""
-    methods: dict[tuple[int, str], list[str]] = {}
+    methods: dict[tuple[int, str, str], list[str]] = {}
     for cell in summary.cells:
         count, source = cell.config.get("pretrain_frames", 0), cell.config.get("pretrain_on", "none")
         # without samples the frames only gave the features their scale
         fitted = count and cell.config.get("pretrain_samples", count)
-        if fitted and cell.label not in (labels := methods.setdefault((count, source), [])):
+        if fitted and cell.label not in (labels := methods.setdefault((count, source, protocol(cell.config)), [])):
             labels.append(cell.label)
-    return [
+    sentences = [
         f"{listed(labels)}: pre-trained on {count:,} frames, without reward, from "
-        f"{'every visual variant' if source == 'all' else 'the source variant'}."
-        for (count, source), labels in methods.items()
+        f"{'every visual variant' if source == 'all' else 'the source variant'}{f' ({data})' if data else ''}."
+        for (count, source, data), labels in methods.items()
     ]
+    if any(data for _, _, data in methods):
+        sentences.append(
+            "Rows with other data are ranked among themselves, and marked as better only where they beat three "
+            "controls: the data policy's encoder frozen (policy_cnn), fine-tuned from it, and a cnn that started from "
+            "it."
+        )
+    return sentences
 
 
 def published_note(summary: Summary, env: str) -> str:

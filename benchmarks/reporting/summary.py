@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from benchmarks.experiment.outcomes import Declaration, Outcome, declared
-from benchmarks.reporting.cells import Cell, is_baseline
-from benchmarks.reporting.labels import flat_settings, labels_of
+from benchmarks.reporting.cells import Cell, is_baseline, is_control
+from benchmarks.reporting.labels import flat_settings, labels_of, protocol
 from benchmarks.reporting.runs import Run
 
 Budget = Literal["equal budget", "equal RL steps"]
@@ -77,6 +77,20 @@ class Summary:
             if cells:
                 return Reference(_likest(cell, cells), budget)
         return None
+
+    def controls(self, cell: Cell) -> list[Cell]:
+        """Controls of a row whose frames are of other levels or of a policy: see ``experiment.plan.CONTROLS``.
+
+        On its task and levels, under its protocol and algorithm: the data policy's encoder frozen and fine-tuned, and
+        the agent that started from it. Empty for the other rows, and for these.
+        """
+
+        def setting(other: Cell) -> tuple[object, ...]:
+            return other.task, other.level_set_kind, other.config["algo"], protocol(other.config)
+
+        if not protocol(cell.config) or is_control(cell):
+            return []
+        return [other for other in self.cells if is_control(other) and setting(other) == setting(cell)]
 
     def cost_reference(self, cell: Cell) -> Cell | None:
         """The baseline whose seconds a row's are divided by: as many frames of RL; for a baseline the shortest one."""
@@ -177,12 +191,17 @@ def _absent_seeds(runs: Sequence[Run], labels: dict[str, str]) -> Iterable[str]:
 
 
 def _ordered(cells: Sequence[Cell]) -> list[Cell]:
-    """By task; inside by held-out return where every cell of the task can decide it, else by label."""
+    """By task and protocol; inside by held-out return where every cell of the task can decide it, else by label."""
     tasks = {cell.task for cell in cells}
     ranked = {task for task in tasks if decides([cell for cell in cells if cell.task == task], "held-out return")}
 
     def place(cell: Cell) -> tuple[Any, ...]:
-        return (*cell.task, -float(cell.means(cell.target).mean()) if cell.task in ranked else 0.0, cell.label)
+        return (
+            *cell.task,
+            protocol(cell.config),
+            -float(cell.means(cell.target).mean()) if cell.task in ranked else 0.0,
+            cell.label,
+        )
 
     return sorted(cells, key=place)
 

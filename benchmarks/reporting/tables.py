@@ -13,6 +13,7 @@ from benchmarks.experiment.presets import BASELINE
 from benchmarks.reporting import layout, stats
 from benchmarks.reporting.cells import Cell
 from benchmarks.reporting.comparisons import MARK, Comparison, look_comparisons, main_comparisons
+from benchmarks.reporting.labels import protocol
 from benchmarks.reporting.layout import ABSENT, Table, interval, number
 from benchmarks.reporting.matching import GRID
 from benchmarks.reporting.several_tasks import aggregate, aggregate_difference, holm, improvement
@@ -49,12 +50,21 @@ def minus_header() -> str:
 
 
 def task_header(summary: Summary) -> list[str]:
-    return ["task"] * (len(summary.envs) > 1) + ["levels"] * (len(summary.levels) > 1)
+    return ["task"] * (len(summary.envs) > 1) + ["levels"] * (len(summary.levels) > 1) + ["data"] * _protocols(summary)
+
+
+def _protocols(summary: Summary) -> bool:
+    """True where rows were pre-trained by another protocol than on random frames of their training levels."""
+    return any(protocol(cell.config) for cell in summary.cells)
 
 
 def task_columns(summary: Summary, cell: Cell) -> list[str]:
-    """The cell's task and number of levels, as far as ``task_header`` has columns for them."""
-    return [cell.env] * (len(summary.envs) > 1) + [f"{cell.train_levels:,}"] * (len(summary.levels) > 1)
+    """The cell's task, number of levels and protocol, as far as ``task_header`` has columns for them.
+
+    Rows stand by protocol, and are ranked inside one alone.
+    """
+    columns = [cell.env] * (len(summary.envs) > 1) + [f"{cell.train_levels:,}"] * (len(summary.levels) > 1)
+    return columns + [protocol(cell.config)] * _protocols(summary)
 
 
 def seeds(cell: Cell) -> str:

@@ -259,6 +259,12 @@ class ProcgenVectorEnv(VectorEnv):
         return factors(self.blobs())
 
     @property
+    def reach_factors(self) -> dict[tuple[str, ...], tuple[str, str]]:
+        """Factors that show how far a policy gets, see ``envs.vector_env.BatchedEnv``; none outside CoinRun."""
+        readable = self.options.game == "coinrun" and self.exact_state
+        return {("agent_x",): ("column", "position")} if readable else {}
+
+    @property
     def factor_size(self) -> int:
         """Numbers of ``factor_vector``."""
         self._check_factors()

@@ -45,6 +45,10 @@ def _rooms_moving(levels: int) -> tuple[Task, ...]:
 LEVELS = 100_000
 """Training levels: so many that no room is learnt by heart."""
 ROOMS = Suite(
-    "walk to a named colour, fixed camera: unseen rooms, more distractors, pairs and cameras", LEVELS, _rooms, True
+    "walk to a named colour, fixed camera: unseen rooms, more distractors, pairs and cameras",
+    LEVELS,
+    _rooms,
+    True,
+    LEVELS,
 )
-ROOMS_MOVING = Suite("the same under a moving camera", LEVELS, _rooms_moving, True)
+ROOMS_MOVING = Suite("the same under a moving camera", LEVELS, _rooms_moving, True, LEVELS)

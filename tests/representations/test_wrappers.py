@@ -205,6 +205,7 @@ class Extended(Mean):
     needs_pretraining = False
     sees = False
     pretrain_steps = 25
+    starts_from_policy = True
     progress = 0.5
     phase_steps = 9
     has_loss = False

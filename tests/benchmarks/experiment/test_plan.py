@@ -10,6 +10,7 @@ from benchmarks.experiment.execute import short_budgets
 from benchmarks.experiment.plan import Row, plan_runs
 from benchmarks.transfer import Args
 from envs.level_sets import LevelRange, training_levels
+from envs.registry import UsageError
 
 
 def plans(*reprs, **options):
@@ -94,3 +95,44 @@ def test_a_budget_below_what_a_method_needs_is_said():
         "darla: 4,500 of 30,000 optimizer steps that its pre-training needs",
     ]
     assert short_budgets(plans("darla", preset="standard", seeds=(0,))) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "data", "levels"),
+    [
+        ({"pretrain_data": "mixed"}, "mixed", ""),
+        ({"pretrain_levels": "more"}, "random", "3000000+10000"),
+        ({"pretrain_levels": "more", "pretrain_data": "mixed", "suite": "rooms"}, "mixed", "3000000+100000"),
+    ],
+)
+def test_other_data_brings_three_controls(options, data, levels):
+    configs = plans("vae", "cnn", seeds=(0,), **options)
+    rows = [(config.repr, config.mode, config.start_from_policy) for config in configs]
+    assert rows == [
+        ("vae", "frozen", False),
+        ("cnn", "online", False),
+        ("policy_cnn", "frozen", False),
+        ("policy_cnn", "finetune", False),
+        ("cnn", "online", True),
+    ]
+    vae, cnn, frozen, _, start = configs
+    assert (cnn.pretrain_data, cnn.pretrain_levels, cnn.data_policy) == ("random", "", {})
+    for config in (vae, frozen, start):
+        assert (config.pretrain_data, config.pretrain_levels) == (data, levels)
+    assert frozen.data_policy["steps"] == start.data_policy["steps"] == 250_000
+    assert bool(vae.data_policy) == (data == "mixed")
+    (a2c,) = plans("vae", seeds=(0,), algo="a2c", pretrain_data="mixed", baseline=False)[:1]
+    if options == {"pretrain_data": "mixed"}:
+        assert a2c.data_policy == vae.data_policy  # which does not depend on the row's own agent
+
+
+def test_random_frames_of_the_training_levels_need_no_controls():
+    configs = plans("vae", "random", seeds=(0,))
+    assert [config.repr for config in configs] == ["vae", "random"]
+    assert all((c.pretrain_data, c.pretrain_levels, c.data_policy) == ("random", "", {}) for c in configs)
+
+
+@pytest.mark.parametrize("data", ["mixture", "policy:", "policy"])
+def test_an_unknown_behaviour_is_refused(data):
+    with pytest.raises(UsageError, match="give random, mixed, or policy:DIR"):
+        plans("vae", pretrain_data=data)

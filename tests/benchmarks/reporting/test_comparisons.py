@@ -9,6 +9,7 @@ from benchmarks.experiment.outcomes import UNDECLARED, declared
 from benchmarks.reporting.comparisons import main_comparisons
 from benchmarks.reporting.runs import load
 from benchmarks.reporting.summary import summarise
+from benchmarks.reporting.tables import headline
 from tests.benchmarks.reporting.test_summary import allow
 from tests.benchmarks.tools import make_run
 
@@ -83,3 +84,73 @@ def test_a_declaration_holds_for_its_size_alone():
     assert declared("coinrun-easy", "quick", 1_000_000, 500) is UNDECLARED
     assert declared("coinrun-easy", "smoke", 1_000_000, 20) is UNDECLARED
     assert declared("mine", "quick", 1_000_000, 20).outcomes == frozenset()
+
+
+def other_data(experiment, controls, darla=6.0):
+    """cnn, a darla on mixed data, and controls by their returns on unseen levels."""
+    rng = np.random.default_rng(0)
+    rows = {
+        "policy_cnn frozen": {},
+        "policy_cnn finetune": {},
+        "cnn online": {"start_from_policy": True, "steps": 1_200_000},
+    }
+    for seed in range(3):
+        make_run(experiment, "cnn", seed, {"train": [8.0] * 6, "heldout": (4 + 0.2 * rng.random(6)).tolist()})
+        better = {"train": [8.0] * 6, "heldout": (darla + 0.2 * rng.random(6)).tolist()}
+        make_run(experiment, "darla", seed, better, pretrain_data="mixed")
+        for name, height in controls.items():
+            values = {"train": [8.0] * 6, "heldout": (height + 0.2 * rng.random(6)).tolist()}
+            method, mode = name.split()
+            make_run(experiment, method, seed, values, mode=mode, pretrain_data="mixed", **rows[name])
+
+
+BEATEN = {"policy_cnn frozen": 5.0, "policy_cnn finetune": 5.5, "cnn online": 4.5}
+
+
+@pytest.mark.parametrize(
+    ("controls", "marked"),
+    [
+        (BEATEN, True),
+        ({**BEATEN, "policy_cnn frozen": 6.5}, False),
+        ({**BEATEN, "policy_cnn finetune": 6.5}, False),
+        ({**BEATEN, "cnn online": 6.5}, False),
+        ({name: height for name, height in BEATEN.items() if name != "cnn online"}, False),
+    ],
+    ids=["all beaten", "frozen not", "fine-tuned not", "level switch not", "one absent"],
+)
+def test_on_other_data_a_row_helps_only_beyond_three_controls(tmp_path, monkeypatch, controls, marked):
+    other_data(tmp_path, controls)
+    for outcome in ("held-out return", "gap"):
+        allow(monkeypatch, outcome)
+        rows = main_comparisons(summarise(load(tmp_path)))
+        (row,) = (row for row in rows if row.cell.config["repr"] == "darla" and row.outcome == outcome)
+        assert row.marked == marked
+
+
+def test_a_row_on_other_data_may_be_worse_without_controls(tmp_path, monkeypatch):
+    other_data(tmp_path, {}, darla=2.0)
+    allow(monkeypatch, "held-out return")
+    (row,) = (row for row in main_comparisons(summarise(load(tmp_path))) if row.outcome == "held-out return")
+    assert row.marked
+    assert row.difference.estimate < -1
+
+
+def test_rows_of_one_protocol_are_ranked_alone(tmp_path, monkeypatch):
+    other_data(tmp_path, BEATEN)
+    for seed in range(3):
+        make_run(tmp_path, "vae", seed, {"train": [8.0] * 6, "heldout": [3.0] * 6})
+    allow(monkeypatch, "held-out return")
+    summary = summarise(load(tmp_path))
+    # random frames first, then mixed ones, each by held-out return: 4, 3 | 6, 5.5, 5, 4.5
+    assert [(cell.config["repr"], cell.config["mode"]) for cell in summary.cells] == [
+        ("cnn", "online"),
+        ("vae", "frozen"),
+        ("darla", "frozen"),
+        ("policy_cnn", "finetune"),
+        ("policy_cnn", "frozen"),
+        ("cnn", "online"),
+    ]
+    assert summary.baselines == [summary.cells[0].label]
+    header, rows = headline(summary)
+    data = [row[header.index("data")] for row in rows if row[0]]
+    assert data == ["", "", *["frames of mixed behaviour"] * 4]

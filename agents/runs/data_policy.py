@@ -1,0 +1,205 @@
+"""The policy that gathers frames for pre-training: a short PPO of this task, levels and seed, or a finished run's.
+
+Held random actions hardly leave the start of a level, so what an encoder must tell apart later is rare in their frames.
+A short PPO gets further. It is a run of its own in DIR/policies of the cache of fits, trained once and shared by all
+runs that ask for it; each of them is charged its frames and seconds in full.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+from torch import Tensor
+
+from agents import checkpoint
+from agents.policy import Policy
+from agents.runner import PolicyRunner
+from agents.runs.config import RunConfig, from_json
+from agents.runs.load import load_policy_of
+from envs.level_sets import LevelRange
+from envs.registry import UsageError
+from envs.rng_streams import stream_seed
+from envs.spaces import IMAGE, keyed, keyed_space
+from representations import REPRESENTATIONS
+from representations.base import Representation
+from representations.collect import BehaviourMaker, HeldRandom, discrete_actions
+from representations.wrappers import unwrapped
+
+EPSILON = 0.3
+"""Chance of a uniformly random action in place of the policy's, at each step and in each environment."""
+RUN_PREFIX = "policy:"
+"""Prefix of ``RunConfig.pretrain_data`` that names a finished run's folder."""
+EPISODES = 4
+"""Episodes, or windows, that a short PPO is evaluated on, for its record."""
+
+
+@dataclass(frozen=True)
+class DataPolicy:
+    """A trained policy and what it cost."""
+
+    run: Path
+    policy: Policy
+    digest: str
+    """Hash of its weights."""
+    env_steps: int
+    seconds: float
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Facts for ``source.json`` of a run that uses it."""
+        return {"run": str(self.run), "weights": self.digest, "env_steps": self.env_steps, "seconds": self.seconds}
+
+    @property
+    def encoder(self) -> dict[str, Tensor]:
+        """Weights of its representation, without wrappers."""
+        weights: dict[str, Tensor] = unwrapped(self.policy.representation).state_dict()
+        return weights
+
+
+def uses_data_policy(config: RunConfig) -> bool:
+    """True for a run that takes frames or weights from a data policy."""
+    starts = config.start_from_policy or REPRESENTATIONS.resolve(config.repr).starts_from_policy
+    return config.pretrain_data != "random" or starts
+
+
+def behaviours(config: RunConfig, data_policy: DataPolicy | None) -> tuple[BehaviourMaker, ...]:
+    """Behaviours that gather a run's frames, each an equal number."""
+    if config.pretrain_data == "random":
+        return (HeldRandom,)
+    assert data_policy is not None
+    policy = data_policy.policy
+
+    def act_by_policy(envs: VectorEnv, seed: int) -> EpsilonGreedy:
+        return EpsilonGreedy(policy, envs, seed)
+
+    return (HeldRandom, act_by_policy) if config.pretrain_data == "mixed" else (act_by_policy,)
+
+
+def num_behaviours(config: RunConfig) -> int:
+    """Number of behaviours that gather a run's frames."""
+    return 2 if config.pretrain_data == "mixed" else 1
+
+
+def data_policy_config(config: RunConfig) -> RunConfig:
+    """The short PPO of a run's task, seed, and levels of pre-training."""
+    settings, levels = config.data_policy, LevelRange.parse(config.pretrain_levels or config.level_set)
+    return RunConfig(
+        suite=config.suite,
+        env=config.env,
+        repr="cnn",
+        repr_settings=settings["repr_settings"],
+        mode="online",
+        algo="ppo",
+        algo_settings=settings["algo_settings"],
+        bonus="none",
+        trunk=str(settings["repr_settings"].get("trunk", "own")),
+        train_levels=levels.count,
+        level_set=str(levels),
+        pretrain_on="none",
+        pretrain_frames=0,
+        pretrain_samples=0,
+        seed=config.seed,
+        steps=settings["steps"],
+        num_envs=settings["num_envs"],
+        precision=config.precision,
+        eval_envs=EPISODES,
+        window=config.window,
+        periodic_evals=0,
+        periodic_envs=0,
+        checkpoint_frames=config.checkpoint_frames,
+        preset=config.preset,
+        normalise=config.normalise,
+        splits=("train",),
+    )
+
+
+def named_run(config: RunConfig) -> Path | None:
+    """Folder of the finished run whose policy the command names; None for a short PPO.
+
+    Raises:
+        UsageError: no finished run of this task is there.
+    """
+    if not config.pretrain_data.startswith(RUN_PREFIX):
+        return None
+    run = Path(config.pretrain_data.removeprefix(RUN_PREFIX))
+    if not (run / "done").exists():
+        raise UsageError(f"--pretrain-data {config.pretrain_data}: no finished run there; name a folder DIR/runs/<id>")
+    env = read_config(run).env
+    if env != config.env:
+        raise UsageError(f"--pretrain-data {config.pretrain_data}: that run plays {env}, and this one {config.env}")
+    return run
+
+
+def read_config(run: Path) -> RunConfig:
+    """Configuration of a run's folder."""
+    return from_json(json.loads((run / "config.json").read_text()))
+
+
+def load_data_policy(run: Path, device: str) -> DataPolicy:
+    """The policy of a finished run, in eval mode, and its whole cost."""
+    config = read_config(run)
+    _, policy = load_policy_of(run, dataclasses.replace(config, splits=tuple(config.splits)))
+    newest = max((run / "checkpoint" / "train").glob("*.safetensors"))
+    source = json.loads((run / "source.json").read_text())
+    seconds = source["pretrain_seconds"] + source["train_seconds"]
+    return DataPolicy(run, policy.to(device), checkpoint.sha256(newest)[:16], total_env_steps(run), seconds)
+
+
+def total_env_steps(run: Path) -> int:
+    """Environment steps of a finished run, pre-training included."""
+    return sum(json.loads((run / "source.json").read_text())["env_steps"].values())
+
+
+def take_encoder(representation: Representation, data_policy: DataPolicy) -> None:
+    """Give a representation that ``starts_from_policy`` the encoder's weights. UsageError where they do not fit."""
+    try:
+        unwrapped(representation).load_state_dict(data_policy.encoder)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(f"the encoder of {data_policy.run} is another network ({reason}); use a run of cnn") from None
+
+
+class EpsilonGreedy:
+    """Behaviour of a policy that samples its actions, but for uniformly random ones with chance ``EPSILON``.
+
+    Args:
+        envs: environments of single frames, or of as many stacked ones as the policy takes.
+    """
+
+    def __init__(self, policy: Policy, envs: VectorEnv, seed: int):
+        self.policy, self.choices, self.space = policy, discrete_actions(envs), envs.single_observation_space  # type: ignore[attr-defined]
+        self.rng = np.random.default_rng(stream_seed(seed, "random actions"))
+        generator = torch.Generator(policy.device).manual_seed(stream_seed(seed, "policy"))
+        self.runner = PolicyRunner(policy, envs.num_envs, generator)
+        self.stack: NDArray[np.uint8] | None = None
+
+    def act(self, observation: Any, first: NDArray[np.bool_]) -> NDArray[Any]:
+        """Actions (N,); ``first`` marks the environments whose episode the observation opens."""
+        obs = keyed(observation, self.space)
+        if IMAGE in obs:
+            obs[IMAGE] = self._stacked(obs[IMAGE], first)
+        device = self.policy.device
+        tensors = {key: torch.from_numpy(np.ascontiguousarray(value)).to(device) for key, value in obs.items()}
+        images_first = {key: value.movedim(-1, 1) if value.dim() == 4 else value for key, value in tensors.items()}
+        self.runner.episode_start = torch.from_numpy(first).to(device)
+        chosen = self.runner.act(images_first).action.cpu().numpy()
+        random = self.rng.integers(self.choices, size=len(chosen))
+        return np.where(self.rng.random(len(chosen)) < EPSILON, random, chosen)
+
+    def _stacked(self, image: NDArray[np.uint8], first: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        """The newest frames side by side in the channels, as many as the policy takes, oldest first."""
+        frames = keyed_space(self.policy.observation_space)[IMAGE].shape[0] // image.shape[-1]  # type: ignore[index]
+        repeated = np.tile(image, frames)
+        if self.stack is None:
+            self.stack = repeated
+        pushed = np.concatenate([self.stack[..., image.shape[-1] :], image], axis=-1)
+        self.stack = np.where(first[:, None, None, None], repeated, pushed)
+        return self.stack
