@@ -7,8 +7,10 @@ J(x) is its bottleneck. (2) A beta-VAE whose reconstruction is compared in J's s
 
 J fixed, its gradient flowing through J into x_hat. (3) The encoder is frozen; RL reads mu(x), on unseen targets, too.
 
-``encode`` returns mu (B, latents). The pixels x_hat resemble noise, since only J measures them: pictures show them
-through the denoiser, too.
+``encode`` returns mu (B, latents). Its own protocol is ``--pretrain-on all`` where a task's variants recombine factors
+of the source (sprites, coinrun-themes). Two controls are settings: ``beta`` near 0 leaves z entangled; ``features``
+"denoiser" gives the policy J(x) (B, bottleneck) and leaves out stage 2. The pixels x_hat resemble noise, since only J
+measures them: pictures show them through the denoiser, too.
 
 Differs from the paper: J's features are standardised by running statistics of stage 1, so that one beta serves every
 game (raw, their scale drifts with the length of stage 1) and a J that shrinks cannot pass for a good one. The trunk is
@@ -22,15 +24,17 @@ import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from envs.spaces import EnvSpec
-from envs.steps import Steps, flatten
-from representations.base import Heads, Loss, Phase
-from representations.nets import Decoder, Shape, make_trunk, orthogonal, pixels
+from envs.steps import Obs, Steps, flatten
+from representations.base import Heads, Loss, Phase, State
+from representations.nets import Decoder, Shape, make_trunk, orthogonal, pixels, tile
 from representations.threads import gather, is_first
 from representations.vae import Latent, LatentConfig, bernoulli_loss
 
@@ -46,24 +50,32 @@ class DarlaConfig(LatentConfig):
     """Adam, stage 1; the paper's."""
     denoiser_share: float = 1 / 3
     """Fraction of the pre-training samples for stage 1; below a third J's reconstructions were blurred."""
+    features: str = "vae"
+    """Features of the policy: 'vae', mu of stage 2, or 'denoiser', J of stage 1, the paper's control."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.at_least(beta=0, bottleneck=2, denoiser_learning_rate=0, denoiser_share=0)
         if self.denoiser_share >= 1:
             raise ValueError(f"denoiser_share={self.denoiser_share}: stage 2 needs samples too; give less than 1")
+        if self.features not in ("vae", "denoiser"):
+            raise ValueError(f"features='{self.features}': known are vae, denoiser")
 
 
 def occlude(image: UInt8[Tensor, "B C H W"], generator: torch.Generator) -> UInt8[Tensor, "B C H W"]:
-    """Frames with a black rectangle in each, both its corners uniform over the frame."""
-    B, _, H, W = image.shape
+    """Frames with a rectangle of one random colour in each, both its corners uniform over the frame.
+
+    A black one could not be seen on a black background, and there would be nothing to undo.
+    """
+    B, C, H, W = image.shape
     device = image.device
     ys = torch.randint(0, H + 1, (B, 2, 1, 1), generator=generator, device=device)
     xs = torch.randint(0, W + 1, (B, 2, 1, 1), generator=generator, device=device)
     row = torch.arange(H, device=device).view(1, H, 1)
     column = torch.arange(W, device=device).view(1, 1, W)
     inside = (row >= ys.amin(1)) & (row < ys.amax(1)) & (column >= xs.amin(1)) & (column < xs.amax(1))
-    return image.masked_fill(inside.unsqueeze(1), 0)
+    colour = torch.randint(0, 256, (B, C, 1, 1), generator=generator, device=device).to(torch.uint8)
+    return torch.where(inside.unsqueeze(1), colour, image).contiguous(memory_format=torch.channels_last)
 
 
 class Denoiser(nn.Module):
@@ -97,11 +109,23 @@ class Darla(Latent):
     def __init__(self, spec: EnvSpec, config: Any = None):
         super().__init__(spec, config)
         self.denoiser = Denoiser(self.config.trunk, spec.image_shape, self.config.bottleneck)
+        self.denoiser_only = self.config.features == "denoiser"
+        if self.denoiser_only:
+            self.features_dim = self.config.bottleneck
+
+    def encode(
+        self, obs: Obs, state: State = (), first: Bool[Tensor, " B"] | None = None
+    ) -> tuple[Float[Tensor, "B D"], State]:
+        if self.denoiser_only:
+            return self.denoiser(obs["image"]).float(), state
+        return super().encode(obs, state, first)
 
     def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> Loss:
         """Sum of both stages: neither's gradient reaches the other's parameters."""
         image = flatten(steps.obs)["image"]
         denoising, denoising_metrics = self.denoising_loss(image, generator)
+        if self.denoiser_only:
+            return denoising, denoising_metrics
         latent, metrics = self.latent_loss(image, generator)
         return denoising + latent, {"denoising": denoising_metrics["reconstruction"], **metrics}
 
@@ -140,7 +164,17 @@ class Darla(Latent):
         share = self.config.denoiser_share
         parameters, rate = list(self.denoiser.parameters()), self.config.denoiser_learning_rate
         first = Phase("denoiser", parameters, denoise, rate, share, vae.batch, splits=True)
+        if self.denoiser_only:
+            return [first]
         return [first, replace(vae, share=1 - share)]
+
+    @torch.no_grad()
+    def pictures(self, obs: Obs, generator: torch.Generator) -> dict[str, NDArray[np.uint8]]:
+        """Those of a VAE, or with the denoiser alone ``reconstructions``: frames, and below each its denoised one."""
+        if not self.denoiser_only:
+            return super().pictures(obs, generator)
+        decoded = self.denoiser.decoder(self.denoiser(obs["image"])).float().sigmoid()
+        return {"reconstructions": tile([pixels(obs["image"]).float(), decoded], self.spec.channels)}
 
     def show(self, logits: Float[Tensor, "B C H W"]) -> list[Tensor]:
         """Decoded pixels, and the same through the denoiser."""

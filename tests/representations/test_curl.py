@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from envs.steps import Steps
-from representations.curl import Curl, CurlConfig, info_nce
+from representations.augment import shift
+from representations.curl import Curl, CurlConfig, crop_by_counter, info_nce
 from representations.pretrain import Pretrainer
 from tests.representations.toys import image_spec, read_out, shapes_anywhere, strongest
 
@@ -70,12 +71,48 @@ def test_keys_start_as_queries_and_follow_slowly():
         names = [name.removeprefix(query) for name in state if name.startswith(f"{query}.")]
         assert names
         assert all(torch.equal(state[query + name], state[key + name]) for name in names)
-    old = curl.key_trunk.dense.weight.clone()
+    followers = (*curl.key_trunk.parameters(), *curl.key_projection.parameters())
+    old = [parameter.clone() for parameter in followers]
     with torch.no_grad():
-        curl.trunk.dense.weight.add_(1)
+        for parameter in (*curl.trunk.parameters(), *curl.projection.parameters()):
+            parameter.add_(1)
     curl.after_step()
     # 0.9 old + 0.1 (old + 1)
-    assert torch.allclose(curl.key_trunk.dense.weight, old + 0.1, atol=1e-6)
+    assert len(old) == 8 + 4
+    assert all(torch.allclose(new, before + 0.1, atol=1e-6) for new, before in zip(followers, old, strict=True))
+
+
+def test_crops_by_counter_are_shifts_that_frame_and_step_decide():
+    image = torch.randint(0, 256, (500, 1, 9, 11), dtype=torch.uint8)
+    crops = crop_by_counter(image, 2, torch.tensor(3))
+    every = {
+        (dy, dx): shift(image, torch.full((500,), dy), torch.full((500,), dx))
+        for dy in range(-2, 3)
+        for dx in range(-2, 3)
+    }
+    hits = {offset: int((crops == moved).flatten(1).all(1).sum()) for offset, moved in every.items()}
+    # 500 over 25 offsets: 20 each, standard deviation 4.4
+    assert sum(hits.values()) == 500
+    assert min(hits.values()) > 4
+    assert max(hits.values()) < 40
+    assert torch.equal(crop_by_counter(image[7:8], 2, torch.tensor(3)), crops[7:8])
+    same = (crop_by_counter(image, 2, torch.tensor(4)) == crops).flatten(1).all(1).sum()
+    assert int(same) < 50  # 1 of 25 by chance
+
+
+def test_rl_reads_crops_in_updates_alone():
+    image = torch.randint(0, 256, (5, 6, 40, 40), dtype=torch.uint8)
+    plain, cropping = Curl(SPEC, SMALL), Curl(SPEC, CurlConfig(pad=4, projection=8, rl_on_crops=True))
+    cropping.load_state_dict(plain.state_dict())
+    whole = plain.train().encode({"image": image})[0]
+    assert torch.equal(cropping.eval().encode({"image": image})[0], whole)
+    cropping.train()
+    expected = plain.trunk(crop_by_counter(image, 4, cropping.updates))
+    before = cropping.encode({"image": image})[0]
+    assert torch.equal(before, expected)
+    assert not torch.equal(before, whole)
+    cropping.after_step()
+    assert not torch.equal(cropping.encode({"image": image})[0], before)
 
 
 def test_learning_lowers_the_loss_and_reads_shapes_better_than_before():

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from envs.steps import Steps
 from representations.darla import Darla, DarlaConfig, occlude
+from representations.nets import pixels
 from representations.pretrain import Pretrainer
+from representations.vae import bernoulli_loss
 from tests.representations.toys import image_spec, moving_square, read_out
 
 SMALL = DarlaConfig(latents=6, bottleneck=16, learning_rate=1e-3)
@@ -20,11 +23,17 @@ def noise(channels: int = 3, batch: int = 3) -> torch.Tensor:
     return torch.randint(0, 256, (batch, 64, 64, channels), dtype=torch.uint8).permute(0, 3, 1, 2)
 
 
-def test_occlusion_is_one_black_rectangle_in_every_frame(generator):
-    image = torch.full((200, 3, 40, 50), 9, dtype=torch.uint8)
-    hidden = occlude(image, generator) == 0
-    assert torch.equal(hidden.all(1), hidden.any(1))  # all channels alike
-    mask = hidden.all(1)
+@pytest.mark.parametrize("shade", [0, 9, 255])
+def test_occlusion_is_one_rectangle_of_one_colour_in_every_frame(generator, shade):
+    image = torch.full((200, 3, 40, 50), shade, dtype=torch.uint8)
+    occluded = occlude(image, generator)
+    mask = (occluded != image).any(1)  # all three channels have the frame's own shade once in 16 million
+    colours = occluded.permute(0, 2, 3, 1)
+    for frame, hidden in zip(colours, mask, strict=True):
+        assert len(frame[hidden].unique(dim=0)) <= 1
+    boxes = [frame[hidden][0].tolist() for frame, hidden in zip(colours, mask, strict=True) if hidden.any()]
+    assert len(boxes) > 180  # corners on one line hide nothing: 1 / 41 + 1 / 51 of 200 frames, 9
+    assert np.mean(boxes) == pytest.approx(127.5, abs=12)  # uniform: 74 / sqrt(580) is 3
     rows, columns = mask.any(2), mask.any(1)
     assert torch.equal(mask, rows[:, :, None] & columns[:, None, :])  # the product of its rows and columns
     for line in (rows, columns):  # and both are one stretch: at most one step up and one down
@@ -33,10 +42,37 @@ def test_occlusion_is_one_black_rectangle_in_every_frame(generator):
     assert float(rows.float().mean()) == pytest.approx(1 / 3, abs=0.06)
     assert float(columns.float().mean()) == pytest.approx(1 / 3, abs=0.06)
     assert len({int(m.sum()) for m in mask}) > 50  # another one in each frame
-    assert int((image == 9).sum()) == image.numel()
+    assert int((image == shade).sum()) == image.numel()
     assert torch.equal(
         occlude(image, torch.Generator().manual_seed(3)), occlude(image, torch.Generator().manual_seed(3))
     )
+
+
+def test_the_denoiser_sees_occluded_frames_and_shall_paint_whole_ones(generator):
+    darla, image = Darla(image_spec((3, 64, 64)), SMALL), noise(batch=5)
+    seen = []
+    darla.denoiser.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    loss, _ = darla.denoising_loss(image, generator)
+    assert torch.equal(seen[0], occlude(image, torch.Generator().manual_seed(0)))
+    features = darla.denoiser(seen[0], learn=True)
+    expected = bernoulli_loss(darla.denoiser.decoder(features), pixels(image))
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
+
+
+def test_the_denoiser_alone_is_a_control(generator):
+    darla = Darla(image_spec((3, 64, 64)), DarlaConfig(latents=6, bottleneck=16, features="denoiser"))
+    image = noise(batch=5)
+    features = darla.eval().encode({"image": image})[0]
+    assert torch.equal(features, darla.denoiser(image))
+    assert features.shape[1] == darla.features_dim == 16
+    (stage,) = darla.phases()
+    assert stage.name == "denoiser"
+    darla.loss(Steps.frames({"image": image}), None, generator)[0].backward()
+    assert all(gradients(darla.denoiser))
+    assert not any(gradients(darla.encoder))
+    assert set(darla.pictures({"image": image}, generator)) == {"reconstructions"}
+    with pytest.raises(ValueError, match="features='j': known are vae, denoiser"):
+        DarlaConfig(features="j")
 
 
 class Sums(nn.Module):
