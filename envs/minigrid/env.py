@@ -4,7 +4,7 @@ Levels are minigrid's own (``reset(seed=level)``). Steps, visibility and frames 
 equal to minigrid's step for step and pixel for pixel (the tests compare them on every level family).
 
 Actions: 0 left, 1 right, 2 forward, 3 pickup, 4 drop, 5 toggle, 6 done, or those that ``actions`` names. Reward:
-1 - 0.9 * t / max_steps at success, else 0. Lava ends the episode without reward. An episode is truncated after
+1 - 0.9 * t / max_steps at success, else 0. Lava and, in Memory, the wrong object end it without reward. An episode is truncated after
 ``max_steps``; one that succeeds in that very step is terminated.
 Differs from minigrid: no mission in the observation (it never says more than the frame in these families). The object
 of the task is known by identity, as in minigrid.
@@ -13,6 +13,7 @@ of the task is known by identity, as in minigrid.
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -24,7 +25,7 @@ from envs.counter_rng import counter_hash, mix
 from envs.level_map import LevelTransitions
 from envs.minigrid.factor_vector import factor_vector
 from envs.minigrid.level_map import TILE, level_map
-from envs.minigrid.levels import FAMILIES, LADDER
+from envs.minigrid.levels import FAMILIES, LADDER, PICKUP_TOGGLES
 from envs.minigrid.renderer import AGENT, FRAME, LIT, PALETTES, frame_shape, paint, tile_table
 from envs.minigrid.rules import DROP, EMPTY, FORWARD, LEFT, PAD, PICKUP, RIGHT, TOGGLE, VIEW, Layout
 from envs.registry import UsageError, check_int, did_you_mean
@@ -39,7 +40,7 @@ def family(env_id: str) -> str:
     """The family of a minigrid id. UsageError where it is unknown or its rules are not written here."""
     importlib.import_module("minigrid")  # registers its ids
     name = env_id.removeprefix("MiniGrid-").partition("-")[0]
-    family_name = name.rstrip("0123456789SRN")
+    family_name = re.sub("[0-9SRN]*(Random)?$", "", name)
     if not env_id.startswith("MiniGrid-") or family_name not in FAMILIES:
         raise UsageError(
             f"minigrid: env_id='{env_id}' is not of a family whose rules are known here ({', '.join(FAMILIES)}); "
@@ -138,6 +139,8 @@ class MiniGridVectorEnv(BatchedEnv):
         """minigrid's own env, which draws the levels."""
         self.env_id, self.view, self.full_view, self.highlight = env_id, view, full_view, highlight
         self.palette, self.action_set = palette, _action_set(actions)
+        as_pickup = TOGGLE if self.family in PICKUP_TOGGLES else PICKUP
+        self._performed = np.where(self.action_set == PICKUP, as_pickup, self.action_set)
         self.max_steps = check_int(
             "minigrid", "max_steps", self.maker.max_steps if max_steps is None else max_steps, 1, 10**6
         )
@@ -214,7 +217,7 @@ class MiniGridVectorEnv(BatchedEnv):
         self._rooms[:] = ((in_rooms[:, None] >> np.arange(63)) & 1).sum(axis=1)
 
     def _advance(self, actions: Array) -> tuple[Array, Array, Array]:
-        action = self.action_set[actions]
+        action = self._performed[actions]
         front = self.cell + self._ahead[self.direction]
         ahead = self.grid[self.rows, front]
         self.direction = (self.direction + (action == RIGHT) - (action == LEFT)) % 4

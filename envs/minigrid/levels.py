@@ -12,6 +12,7 @@ FAMILIES = {
     "MultiRoom": "doors",
     "KeyCorridor": "doors",
     "ObstructedMaze": "doors",
+    "Memory": "gaps",
 }
 """Level families whose rules are written here -> the borders between their rooms."""
 LADDER = {
@@ -35,5 +36,11 @@ LADDER = {
     "obstructedmaze-1dlh": "ObstructedMaze-1Dlh-v0",
     "obstructedmaze-2dlhb": "ObstructedMaze-2Dlhb-v1",
     "obstructedmaze-full": "ObstructedMaze-Full-v1",
+    "memory-s7": "MemoryS7-v0",
+    "memory-s11": "MemoryS11-v0",
+    "memory-s13-random": "MemoryS13Random-v0",
 }
-"""Tasks from easy to hard for a policy without a bonus: name -> minigrid's id without its prefix."""
+"""Tasks from easy to hard for a policy without a bonus: name -> minigrid's id without its prefix. Those of memory come
+last: a policy without one gets no further than a guess."""
+PICKUP_TOGGLES = ("Memory",)
+"""Families in which the action pickup does what toggle does, and nothing is ever carried."""

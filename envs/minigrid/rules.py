@@ -2,7 +2,8 @@
 
 A cell is one uint16:  ((object * 6 + colour) * 3 + state) + 256 * mark,  object, colour and state as minigrid encodes
 them (``minigrid.core.constants``). The mark adds what the encoding leaves out: 0 nothing, 1 + colour a box with a key
-of that colour in it, 7 the object or door whose picking up or opening is the task.
+of that colour in it, 7 the object or door whose picking up or opening is the task. On an empty cell a mark is a place
+that ends the episode, seen by nobody: 7 with success, 1 without.
 
 Grids are padded by six walls on each side, which is what minigrid shows outside of them, and flattened with x first:
 cell (x, y) of a level of height H stands at (x + 6) * (H + 12) + y + 6.
@@ -31,7 +32,7 @@ STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))
 """(dx, dy) of directions 0 right, 1 down, 2 left, 3 up; y grows downward."""
 ACTIONS = ("left", "right", "forward", "pickup", "drop", "toggle", "done")
 LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE, DONE = range(7)
-TARGET = 7
+WRONG, TARGET = 1, 7
 
 
 def code(kind: str, colour: int = 0, state: int = 0) -> int:
@@ -57,7 +58,9 @@ LOCKED = _is("door") & (STATE == 2)
 SEE_BEHIND = ~(_is("wall") | (_is("door") & ~OPEN))
 WALKABLE = _is("empty", "floor", "goal", "lava") | OPEN
 PICKABLE = _is("key", "ball", "box")
-GOAL, LAVA, DOOR = _is("goal"), _is("lava"), _is("door")
+GOAL, LAVA = _is("goal") | _is("empty") & (MARK == TARGET), _is("lava") | _is("empty") & (MARK == WRONG)
+"""Cells that end the episode of who steps on them, with success and without."""
+DOOR = _is("door")
 KEY_COLOUR = np.where(_is("key"), COLOUR, -1)
 """Colour of a key, -1 of anything else."""
 OPENED = np.where(DOOR, _CODES - STATE, _CODES).astype(np.uint16)
@@ -153,7 +156,10 @@ def draw_layout(env: Any, level: int, borders: str, goal: int) -> Layout:
     cells = [EMPTY if item is None else _encode(item, target) for item in env.grid.grid]
     grid[PAD:-PAD, PAD:-PAD] = np.array(cells).reshape(env.height, env.width).T
     flat = grid.ravel()
-    flat[GOAL[flat]] = goal
+    flat[_is("goal")[flat]] = goal
+    for mark, name in ((TARGET, "success_pos"), (WRONG, "failure_pos")):
+        if (place := getattr(env, name, None)) is not None:
+            grid[place[0] + PAD, place[1] + PAD] = EMPTY + 256 * mark
     cell = (int(env.agent_pos[0]) + PAD) * height + int(env.agent_pos[1]) + PAD
     free = np.zeros(len(flat), bool)
     free[_reachable(~_is("wall", "lava", "agent")[flat], cell, height)] = True

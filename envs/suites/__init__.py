@@ -35,6 +35,7 @@ SUITES = Registry(
         "atari-breakout": "envs.suites.atari:ATARI_BREAKOUT",
         "minigrid": "envs.suites.minigrid:MINIGRID",
         "minigrid-ladder": "envs.suites.minigrid:MINIGRID_LADDER",
+        "minigrid-memory": "envs.suites.minigrid:MINIGRID_MEMORY",
         "noisy-tv": "envs.suites.minigrid:NOISY_TV",
         "rooms": "envs.suites.rooms:ROOMS",
         "rooms-moving": "envs.suites.rooms:ROOMS_MOVING",

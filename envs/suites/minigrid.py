@@ -1,6 +1,8 @@
-"""Suites of MiniGrid: mazes as frames, a ladder of sparse rewards as symbols, and four rooms with a noisy TV."""
+"""Suites of MiniGrid: mazes as frames, a ladder of sparse rewards as symbols, memory, and four rooms with a noisy TV."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from envs.tasks import HELDOUT, Suite, Task, World, only_heldout, with_heldout
 
@@ -55,6 +57,18 @@ def _minigrid_ladder(levels: int) -> tuple[Task, ...]:
     )
 
 
+def _minigrid_memory(levels: int) -> tuple[Task, ...]:
+    """An object at the start says which of two ends of a hallway is right: the small level, and a larger one from whose
+    fork the object is out of view."""
+    tasks = []
+    for size, larger in (("S7", "S11"), ("S11", "S13Random")):
+        world = World("minigrid", {"env_id": f"MiniGrid-Memory{size}-v0", "actions": "navigate"})
+        task = _symbols(f"memory-{size.lower()}", world, levels, (0, 1), "minigrid-symbolic")
+        wider = task.source.with_options(env_id=f"MiniGrid-Memory{larger}-v0")
+        tasks.append(replace(task, targets={**task.targets, **only_heldout({"larger": wider})}))
+    return tuple(tasks)
+
+
 def _noisy_tv(levels: int) -> tuple[Task, ...]:
     """No reward at all: where a bonus leads an agent, by what the TV shows."""
     shows = {"noisy-tv": "noise", "still-tv": "still", "remote-tv": "remote"}
@@ -63,4 +77,5 @@ def _noisy_tv(levels: int) -> tuple[Task, ...]:
 
 MINIGRID = Suite("MiniGrid's ladder of sparse rewards: unseen mazes, other colours", 200, _minigrid)
 MINIGRID_LADDER = Suite("MiniGrid as symbols, for bonuses: four rungs of rare reward", 10_000, _minigrid_ladder)
+MINIGRID_MEMORY = Suite("MiniGrid as symbols: remember an object to choose at a fork", 10_000, _minigrid_memory)
 NOISY_TV = Suite("four rooms without reward and a TV, for bonuses: noise, still, remote", 10_000, _noisy_tv)

@@ -19,6 +19,7 @@ SHORT = {
     "atari-breakout",
     "minigrid",
     "minigrid-ladder",
+    "minigrid-memory",
     "noisy-tv",
     "rooms",
     "rooms-moving",
@@ -37,7 +38,7 @@ def test_every_suite_keeps_its_algorithm_settings(suite, algo, own_steps, short_
             expected |= {"gamma": 0.99, "n_steps": short_steps}
         if task.kind == "rooms":
             expected |= {"gamma": 0.95, "n_steps": 64 if algo == "ppo" else 20}
-        if suite == "minigrid-ladder":
+        if suite in ("minigrid-ladder", "minigrid-memory"):
             expected |= {"bonus_once": True}
         if task.kind == "procgen":
             expected |= {"timeout_is_terminal": True}
@@ -47,7 +48,7 @@ def test_every_suite_keeps_its_algorithm_settings(suite, algo, own_steps, short_
 
 @pytest.mark.parametrize("suite", sorted(SUITES))
 def test_every_suite_keeps_its_representation_settings(suite):
-    symbolic = suite in ("minigrid-ladder", "noisy-tv")
+    symbolic = suite in ("minigrid-ladder", "minigrid-memory", "noisy-tv")
     for task in build(suite):
         for name in REPRESENTATIONS:
             config = REPRESENTATIONS.resolve(name).Config

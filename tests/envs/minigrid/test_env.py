@@ -35,7 +35,7 @@ def test_views_rewards_and_ends_are_minigrids(name):
     for step in range(160):
         for i, other in enumerate(others):
             np.testing.assert_array_equal(seen[i], other.gen_obs()["image"], err_msg=f"step {step}, env {i}")
-        actions = env.scripted() if name.startswith(("empty", "doorkey", "multiroom")) and step % 2 else tilt(rng, 6)
+        actions = env.scripted() if name.startswith(("empty", "doorkey", "multiroom", "memory")) and step % 2 else tilt(rng, 6)
         seen, reward, terminated, truncated, infos = env.step(actions)
         for i, other in enumerate(others):
             last, points, over, cut, _ = other.step(int(actions[i]))
@@ -50,12 +50,12 @@ def test_views_rewards_and_ends_are_minigrids(name):
                 assert tuple(infos["agent_pos"][i]) == tuple(other.agent_pos)
                 assert infos["agent_dir"][i] == other.agent_dir
                 assert (infos["carrying"][i] > 0) == (other.carrying is not None)
-    if name.startswith(("empty", "multiroom", "doorkey-5x5", "lava")):
+    if name.startswith(("empty", "multiroom", "doorkey-5x5", "lava", "memory")):
         assert ended > 0
 
 
 @pytest.mark.parametrize(
-    "name", ["doorkey-6x6", "lavacrossing-s9n2", "keycorridor-s3r2", "obstructedmaze-full", "unlock"]
+    "name", ["doorkey-6x6", "lavacrossing-s9n2", "keycorridor-s3r2", "obstructedmaze-full", "unlock", "memory-s7"]
 )
 @pytest.mark.parametrize("tile", [8, 9])
 def test_pictures_are_minigrids_pixel_for_pixel(name, tile):
@@ -125,7 +125,7 @@ def test_a_palette_changes_pictures_and_nothing_else():
 
 
 @pytest.mark.parametrize(
-    "name", ["empty-8x8", "doorkey-8x8", "multiroom-n4-s5", "fourrooms", "lavacrossing-s9n2", "unlock"]
+    "name", ["empty-8x8", "doorkey-8x8", "multiroom-n4-s5", "fourrooms", "lavacrossing-s9n2", "unlock", "memory-s11"]
 )
 def test_the_planner_succeeds(name):
     env = World("minigrid", {"env_id": f"MiniGrid-{LADDER[name]}"}).make(24, seed=1)

@@ -27,3 +27,12 @@ def test_each_tv_differs_from_the_next_in_its_picture_alone():
     }
     assert len({str(task.source.with_options(tv="")) for task in tasks}) == 1
     assert all((task.kind, task.normalise) == ("noisy-tv", None) for task in tasks)
+
+
+def test_memory_is_walked_alone_and_its_larger_target_is_the_next():
+    tasks = build("minigrid-memory", 60)
+    assert [task.env for task in tasks] == ["memory-s7", "memory-s11"]
+    assert [task.source.options["env_id"] for task in tasks] == ["MiniGrid-MemoryS7-v0", "MiniGrid-MemoryS11-v0"]
+    assert all(task.source.options["actions"] == "navigate" for task in tasks)
+    assert set(tasks[1].targets) == {"heldout", "larger/heldout"}
+    assert tasks[1].targets["larger/heldout"].options["env_id"] == "MiniGrid-MemoryS13Random-v0"
