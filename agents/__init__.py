@@ -4,7 +4,8 @@ In reading order, one batch from acting to the optimizer's step:
 
 * ``config``      settings that the algorithms share, and the environment as bonuses see it
 * ``actions``     what a policy's outputs mean: log-probabilities, entropy, draws
-* ``policy``      a representation with heads on top
+* ``memory``      a GRU between features and heads
+* ``policy``      a representation with heads on top, and memory between them
 * ``runner``      all acting: forward passes, carried state, draws
 * ``rollout``     T steps of all environments, collected and stored
 * ``rewards``     bonuses, advantages and returns of a finished rollout

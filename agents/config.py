@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import gymnasium as gym
 import numpy as np
@@ -61,13 +62,31 @@ class Config:
     """Discount of the bonuses under their own head, and of the sum that scales them in any case."""
     bonus_episodic: bool = False
     """End the bonuses' stream, too, where an episode ends; under their own head only."""
+    memory: Literal["none", "gru"] = "none"
+    """What the policy carries through an episode, between features and heads: nothing, or the state of a GRU."""
+    memory_size: int = 256
+    """Units of the GRU (UNREAL's LSTM)."""
+    memory_steps: int = 32
+    """Steps that a gradient of the GRU goes back at most: minibatches are made of sequences of so many steps, each from
+    the state it was acted from. ``n_steps`` must divide by it, or be less."""
 
     epochs = 1  # not fields: an algorithm that makes one step on each rollout has no such settings
     minibatches = 1
 
+    @property
+    def memory_units(self) -> int:
+        """Units of the GRU; 0 without memory."""
+        return self.memory_size if self.memory == "gru" else 0
+
+    @property
+    def sequence_steps(self) -> int:
+        """Steps of the sequences that minibatches are made of; 1 without memory, where they are single samples."""
+        return min(self.memory_steps, self.n_steps) if self.memory == "gru" else 1
+
     def check(self, num_envs: int) -> None:
         """UsageError naming the field that no agent over ``num_envs`` environments could work with."""
-        for name in ("n_steps", "epochs", "minibatches", "micro_batch", "window_streams"):
+        counts = ("n_steps", "epochs", "minibatches", "micro_batch", "window_streams", "memory_size", "memory_steps")
+        for name in counts:
             if (value := getattr(self, name)) is not None and value < 1:
                 raise UsageError(f"{name}={value}: give a whole number of at least 1")
         for name in ("gamma", "gae_lambda", "bonus_gamma"):
@@ -83,6 +102,21 @@ class Config:
         if (self.n_steps * num_envs) % self.minibatches:
             raise UsageError(
                 f"{self.n_steps} steps x {num_envs} environments do not divide into {self.minibatches} minibatches"
+            )
+        self._check_memory(num_envs)
+
+    def _check_memory(self, num_envs: int) -> None:
+        if self.memory not in ("none", "gru"):
+            raise UsageError(f"memory '{self.memory}'; known: none, gru")
+        steps = self.sequence_steps
+        if self.n_steps % steps:
+            raise UsageError(
+                f"n_steps={self.n_steps} does not divide by memory_steps={steps}; give a divisor, or {self.n_steps}"
+            )
+        if (self.n_steps // steps * num_envs) % self.minibatches:
+            raise UsageError(
+                f"{self.n_steps // steps} sequences of memory_steps={steps} x {num_envs} environments do not divide "
+                f"into {self.minibatches} minibatches; give fewer minibatches, or less memory_steps"
             )
 
 

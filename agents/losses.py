@@ -4,6 +4,9 @@
 
 The policy and value losses are the algorithm's (``agents.ppo``, ``agents.a2c``). The auxiliary loss is the
 representation's own, in mode online: of the same minibatch, or of windows of consecutive steps drawn from History.
+
+A minibatch is made of sequences: single samples, or with memory ``Config.sequence_steps`` steps of one environment
+each, through which the policy runs again from the state it was acted from, reset where an episode begins.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import functools
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from agents.config import Config
@@ -26,6 +29,7 @@ from envs.history import History
 from envs.rng_streams import Streams, spawn
 from envs.spaces import FEATURES
 from envs.steps import Obs, Steps, flatten
+from representations.base import Heads, State
 from representations.feature_metrics import dead_units, effective_rank, feature_std
 
 SampleLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -57,7 +61,7 @@ class ActorCriticLoss:
     ):
         self.policy, self.history, self.data, self.targets, self.config = policy, history, data, targets, config
         self.policy_loss, self.value_loss, self.ranks = policy_loss, value_loss, ranks
-        self.frozen = policy.mode == "frozen"
+        self.frozen, self.steps = policy.mode == "frozen", config.sequence_steps
         self.all_advantages = ranks.gather_streams(targets.advantage).flatten()
         """Advantages in all ranks' environments, by t * N + i."""
 
@@ -65,27 +69,30 @@ class ActorCriticLoss:
         """Losses whose sum over all ranks is that of the minibatch.
 
         Args:
-            indices: the minibatch's samples, t * N + i over all ranks' environments.
+            indices: the first samples of the minibatch's sequences, t * N + i over all ranks' environments.
             chunk_size: micro-batch size for a number of samples (``GradientStep.chunk_size``).
         """
-        local = self.ranks.local_indices(indices, self.history.n_envs)
-        advantage, all_advantages = self.targets.advantage.flatten()[local], self.all_advantages[indices]
+        n_envs = self.history.n_envs
+        local = sequences(self.ranks.local_indices(indices, n_envs), self.steps, n_envs)
+        everything = sequences(indices, self.steps, n_envs * self.ranks.count)
+        advantage, all_advantages = self.targets.advantage.flatten()[local], self.all_advantages[everything].flatten()
         if self.config.normalise_advantage and len(all_advantages) > 1:
             advantage = (advantage - all_advantages.mean()) / (all_advantages.std() + 1e-8)
-        size = chunk_size(len(local))
+        size = max(1, chunk_size(local.numel()) // self.steps)
         return [
-            functools.partial(self.compute, chunk, chunk_advantage, len(chunk) / len(indices))
-            for chunk, chunk_advantage in zip(local.split(size), advantage.split(size), strict=True)
-            if len(chunk)
+            functools.partial(self.compute, chunk, chunk_advantage.flatten(), chunk.shape[1] / len(indices))
+            for chunk, chunk_advantage in zip(local.split(size, 1), advantage.split(size, 1), strict=True)
+            if chunk.numel()
         ]
 
     def compute(
-        self, indices: Int[Tensor, " B"], advantage: Float[Tensor, " B"], weight: float, metrics: MetricMeans
+        self, places: Int[Tensor, "T B"], advantage: Float[Tensor, " TB"], weight: float, metrics: MetricMeans
     ) -> Float[Tensor, ""]:
-        """L_rl of this rank's samples ``indices`` = t * n + i, times ``weight``, their fraction of the minibatch."""
+        """L_rl of this rank's sequences ``places`` = t * n + i, times ``weight``, their fraction of the minibatch."""
         config, data, targets, distribution = self.config, self.data, self.targets, self.policy.distribution
-        steps, features, context = self.encode(indices)
-        heads = self.policy.heads(features, context)
+        steps, features, inputs, context = self.encode(places)
+        indices = places.flatten()
+        heads = self.policy.heads(inputs, context)
         parameters = distribution.parameters(heads.action_outputs)
         log_prob = distribution.log_prob(parameters, steps.action[0])
         old_log_prob = data.log_probs.flatten()[indices]
@@ -106,16 +113,21 @@ class ActorCriticLoss:
                 add_feature_metrics(features, weight, metrics)
         return (policy_loss + config.value_coef * value_loss - config.entropy_coef * entropy) * weight
 
-    def encode(self, indices: Int[Tensor, " B"]) -> tuple[Steps, Float[Tensor, "B D"], Float[Tensor, "B K"] | None]:
-        """This rank's samples ``indices`` = t * n + i: their steps (1, B), their features now, and their contexts."""
-        data = self.data
+    def encode(
+        self, places: Int[Tensor, "T B"]
+    ) -> tuple[Steps, Float[Tensor, "TB D"], Float[Tensor, "TB H"], Float[Tensor, "TB K"] | None]:
+        """This rank's sequences ``places`` = t * n + i, run through from the state they were acted from.
+
+        Returns:
+            Their steps (1, T*B), their features now, the inputs of the heads, and their contexts.
+        """
+        data, indices = self.data, places.flatten()
         steps = self.history.minibatch(indices, (FEATURES,) if self.frozen else self.policy.representation.keys)
         context = None if data.contexts is None else data.contexts.flatten(0, 1)[indices]
-        if self.frozen:
-            return steps, steps.obs[FEATURES][0], context
-        carried = tuple(state.flatten(0, 1)[indices] for state in data.states)
-        state = carried if context is None else (*carried, context)
-        return steps, self.policy.encode(flatten(steps.obs), state, steps.first[0])[0], context
+        state, first = data.states_at(places[0]), steps.first[0].view(places.shape)
+        obs = flatten(steps.obs)
+        features = obs[FEATURES] if self.frozen else self.policy.unroll(obs, state, first)
+        return steps, features, self.policy.recall(features, state, first), context
 
     @torch.no_grad()
     def add_plasticity_metrics(self, metrics: MetricMeans) -> None:
@@ -125,12 +137,12 @@ class ActorCriticLoss:
         caller puts the policy into eval mode.
         """
         policy = self.policy
-        _, features, context = self.encode(spread_indices(*self.targets.advantage.shape))
+        _, features, inputs, context = self.encode(spread_indices(*self.targets.advantage.shape).unsqueeze(0))
         metrics.add("representation/dead_units", dead_units(features))
         metrics.add("representation/effective_rank", effective_rank(features))
         if len(policy.hidden) and isinstance(policy.hidden[-1], nn.ReLU):
             with policy.autocast():
-                hidden = policy.hidden(features if context is None else torch.cat([features, context], 1))
+                hidden = policy.hidden(inputs if context is None else torch.cat([inputs, context], 1))
             metrics.add("policy/dead_units", dead_units(hidden))
 
     def _value_loss(
@@ -146,7 +158,11 @@ class ActorCriticLoss:
 class AuxiliaryLoss:
     """The representation's own loss in mode online.
 
+    A loss that reads the policy gets it as it acted: its memory is the one each sample was acted from, and begins empty
+    in a window from History, which is older.
+
     Args:
+        data: of the newest rollout.
         window_streams: windows per batch over all ranks, for representations that learn from windows.
         streams: random streams; each rank has one of its own here.
     """
@@ -155,11 +171,12 @@ class AuxiliaryLoss:
         self,
         policy: Policy,
         history: History,
+        data: Callable[[], RolloutData],
         window_streams: int,
         streams: Streams,
         ranks: Ranks = SINGLE_PROCESS,
     ):
-        self.policy, self.history, self.window_streams = policy, history, window_streams
+        self.policy, self.history, self.data, self.window_streams = policy, history, data, window_streams
         self.streams, self.ranks = streams, ranks
 
     @property
@@ -191,20 +208,41 @@ class AuxiliaryLoss:
         with self.policy.autocast():
             if indices is None:
                 windows = -(-self.window_streams // self.ranks.count)
-                loss, values = representation.auxiliary(self.history, windows, self._heads, generator)
+                loss, values = representation.auxiliary(self.history, windows, self._heads(), generator)
             else:
-                loss, values = representation.loss(self.history.minibatch(indices), self._heads, generator)
+                steps = self.history.minibatch(indices)
+                heads = self._heads(steps.first, self.data().states_at(indices))
+                loss, values = representation.loss(steps, heads, generator)
         metrics.add("loss/auxiliary", loss, weight)
         for name, value in values.items():
             metrics.add(f"auxiliary/{name}", value, weight)
         return loss * weight
 
-    def _heads(self, features: Float[Tensor, "B D"], obs: Obs) -> tuple[Tensor, Tensor]:
-        """Action outputs (B, M) and values (B,), for losses that read the policy."""
-        # Replayed steps do not remember which skill they followed: none, then, for all of them.
-        width = self.policy.context_dim
-        heads = self.policy.heads(features, features.new_zeros(len(features), width) if width else None)
-        return heads.action_outputs, heads.value
+    def _heads(self, opens: Bool[Tensor, "1 B"] | None = None, state: State | None = None) -> Heads:
+        """The policy for losses that read it: for samples acted from ``state``, or for windows."""
+        policy = self.policy
+
+        def heads(features: Tensor, obs: Obs, first: Tensor | None = None) -> tuple[Tensor, Tensor]:
+            rows, first, carried = len(features), first if opens is None else opens, state
+            first = torch.ones(1, rows, dtype=torch.bool, device=features.device) if first is None else first
+            if carried is None:
+                carried = policy.stored_state(policy.initial_state(first.shape[1]))
+            # Replayed steps do not remember which skill they followed: none, then, for all of them.
+            context = features.new_zeros(rows, policy.context_dim) if policy.context_dim else None
+            outputs = policy.heads(policy.recall(features, carried, first), context)
+            return outputs.action_outputs, outputs.value
+
+        return heads
+
+
+def sequences(first: Int[Tensor, " B"], steps: int, envs: int) -> Int[Tensor, "T B"]:
+    """Places t * envs + i of the steps that follow the samples ``first``, ``steps`` each."""
+    return first + torch.arange(steps, device=first.device).unsqueeze(1) * envs
+
+
+def sequence_starts(n_steps: int, envs: int, steps: int, device: torch.device) -> Int[Tensor, " S"]:
+    """First samples t * envs + i of all sequences of so many steps in a rollout of ``n_steps``."""
+    return torch.arange(n_steps * envs, device=device).view(-1, steps, envs)[:, 0].flatten()
 
 
 def spread_indices(steps: int, envs: int, count: int = WATCHED) -> Int[Tensor, " B"]:

@@ -19,7 +19,7 @@ import sys
 import time
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,7 +34,7 @@ from torch import Tensor
 from agents import checkpoint
 from agents.config import Config, bonus_spec, find_context_source
 from agents.gradients import GradientStep
-from agents.losses import ActorCriticLoss, AuxiliaryLoss, add_feature_metrics
+from agents.losses import ActorCriticLoss, AuxiliaryLoss, add_feature_metrics, sequence_starts
 from agents.metrics import MetricMeans, explained_variance
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
 from agents.policy import Policy, Precision
@@ -174,8 +174,8 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
         auxiliary = self.mode == "online" and self.representation.has_loss and aux_coef > 0
         micro_batch = config.micro_batch or (sys.maxsize if self.device.type == "cuda" else MICRO_BATCH)
         if self.compiled:
-            minibatch = config.n_steps * self.n_envs // config.minibatches
-            self.policy.compile_for(self.n_envs, min(minibatch, micro_batch))
+            minibatch, steps = config.n_steps * self.n_envs // config.minibatches, config.sequence_steps
+            self.policy.compile_for(self.n_envs, max(1, min(minibatch, micro_batch) // steps) * steps)
         bonus_frames = any(key != FEATURES for bonus in self.bonuses.values() for key in bonus.keys)
         self.history = make_history(self.policy, config, self.n_envs, self.total_envs, bonus_frames, auxiliary)
         self.rollout_buffer = self.history  # type: ignore[assignment]  # SB3's learn passes it to collect_rollouts
@@ -189,7 +189,11 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
             visits = make_first_visits(spec, self.history.keys, self.seed or 0).to(self.device)
         self.reward_pipeline = RewardPipeline(config, self.bonuses, self.n_envs, visits, ranks)
         self.auxiliary_loss = (
-            AuxiliaryLoss(self.policy, self.history, config.window_streams, self.streams, ranks) if auxiliary else None
+            AuxiliaryLoss(
+                self.policy, self.history, lambda: self.collector.data, config.window_streams, self.streams, ranks
+            )
+            if auxiliary
+            else None
         )
         self.gradient_step = GradientStep(
             self.policy,
@@ -216,6 +220,7 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
                 self.precision,
                 self.config.bonus_head and bool(self.bonuses),
                 find_context_source(list(self.bonuses.values())),
+                self.config.memory_units,
             )
         return policy.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -272,11 +277,9 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
         means, loss = MetricMeans(), self.actor_critic_loss()
         if self.frozen:  # features stay as they are while the heads learn
             add_feature_metrics(self.steps.obs[FEATURES].flatten(0, 1), 1.0, means)
-        samples = len(loss.all_advantages)
         for _ in range(self.config.epochs):
-            order = torch.randperm(samples, generator=self.streams["minibatches"], device=self.device)
-            for indices in order.split(samples // self.config.minibatches):
-                self.update(indices, loss, means)
+            for indices, samples in self._minibatches():
+                self.update(indices, loss, means, samples)
             self._n_updates += 1
             if self.stops_early(means):
                 break
@@ -310,11 +313,39 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
             self.ranks,
         )
 
-    def update(self, indices: Int[Tensor, " B"], loss: ActorCriticLoss, metrics: MetricMeans) -> None:
-        """One optimizer step on the minibatch ``indices`` = t * N + i of the rollout, over all environments."""
+    def _minibatches(self) -> Iterator[tuple[Int[Tensor, " B"], Int[Tensor, " A"]]]:
+        """Minibatches of one pass: the first samples of its sequences, and the samples of the auxiliary loss.
+
+        Without memory they are the same. With it the latter are drawn by themselves: what compares samples with each
+        other would find a sequence's neighbours, which hardly differ.
+        """
+        config, n_envs = self.config, self.total_envs
+        starts = sequence_starts(config.n_steps, n_envs, config.sequence_steps, self.device)
+        order = starts[torch.randperm(len(starts), generator=self.streams["minibatches"], device=self.device)]
+        samples, count = order, config.n_steps * n_envs
+        if config.sequence_steps > 1:
+            samples = torch.randperm(count, generator=self.streams["auxiliary samples"], device=self.device)
+        return zip(
+            order.split(len(order) // config.minibatches), samples.split(count // config.minibatches), strict=True
+        )
+
+    def update(
+        self,
+        indices: Int[Tensor, " B"],
+        loss: ActorCriticLoss,
+        metrics: MetricMeans,
+        samples: Int[Tensor, " A"] | None = None,
+    ) -> None:
+        """One optimizer step on a minibatch of the rollout, over all environments.
+
+        Args:
+            indices: first samples t * N + i of its sequences.
+            samples: those of the auxiliary loss; None: the same.
+        """
         step, auxiliary = self.gradient_step, None
         if self.auxiliary_loss is not None and self.auxiliary_loss.ready:
-            auxiliary = self.auxiliary_loss.micro_batches(indices, step.micro_batch)
+            samples = indices if samples is None else samples
+            auxiliary = self.auxiliary_loss.micro_batches(samples, step.micro_batch)
         step.step(loss.micro_batches(indices, step.chunk_size), auxiliary, metrics)
         if not self.frozen:
             self.representation.after_step()

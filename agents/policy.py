@@ -3,11 +3,15 @@
     features = representation(obs)                             (B, D)
     h        = hidden(neck(features), context)                 the method's neck, if any (pooling over frames' channels,
                attention over slots), relu layers of sizes ``hidden``
+               hidden(GRU(neck(features)), context)            with memory (``agents.memory``)
     action outputs = action_net(h), value = value_net(h)       (B, M), (B,)
     bonus value    = bonus_net(h)                              (B,), where bonuses have a value head of their own
 
-A context (a bonus's skill) is drawn when an episode begins and stays until it ends. It is the last tensor of the state
-that is carried from step to step, and is appended to the features before the hidden layers.
+A context (a bonus's skill) is drawn when an episode begins and stays until it ends; it is appended to the features, or
+to the memory's output, before the hidden layers.
+
+What is carried from step to step is one tuple, each tensor (B, ...): what the representation carries, then the memory,
+then the context. Whoever keeps it, splits it or writes it down need not know whose it is.
 
 It is a stable-baselines3 ``BasePolicy`` and not an ``ActorCriticPolicy``: that one re-draws every weight below it
 (``ortho_init``) after it was built, and loaded encoder weights would be lost.
@@ -31,6 +35,7 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor, nn
 
 from agents.actions import make_distribution
+from agents.memory import Memory
 from agents.runner import PolicyOutput, PolicyRunner
 from envs.registry import UsageError
 from envs.spaces import keyed
@@ -74,6 +79,7 @@ class Policy(BasePolicy):
         precision: see the module docstring.
         bonus_head: whether bonuses have a value head of their own.
         context: the bonus that draws contexts, where there is one.
+        memory: units of the GRU between features and heads; 0: none.
     """
 
     def __init__(
@@ -85,6 +91,7 @@ class Policy(BasePolicy):
         precision: Precision = "float32",
         bonus_head: bool = False,
         context: ContextSource | None = None,
+        memory: int = 0,
     ):
         distribution = make_distribution(action_space)
         if precision not in PRECISIONS:
@@ -94,7 +101,8 @@ class Policy(BasePolicy):
         self.representation, self.mode, self.precision = representation, mode, precision
         self._draw_context = None if context is None else context.draw_context
         self.context_dim = 0 if context is None else context.context_dim
-        layers, width = self._make_hidden()
+        self._encoder_states = len(representation.initial_state(1))
+        layers, width = self._make_hidden(memory)
         self.hidden = nn.Sequential(*layers)
         self.action_net = _orthogonal(nn.Linear(width, distribution.num_outputs), 0.01)
         self.value_net = _orthogonal(nn.Linear(width, 1), 1.0)
@@ -107,12 +115,15 @@ class Policy(BasePolicy):
             representation.requires_grad_(False)
         self.train(self.training)
 
-    def _make_hidden(self) -> tuple[list[nn.Module], int]:
-        """Layers between features and heads, and the width of their output."""
+    def _make_hidden(self, memory: int) -> tuple[list[nn.Module], int]:
+        """Layers between features, or memory, and heads, and the width of their output; makes the memory."""
         representation = self.representation
         neck = representation.neck()
         layers: list[nn.Module] = [] if neck is None else [neck]
         width: int = representation.features_dim if neck is None else neck.width  # type: ignore[assignment]
+        self.memory = Memory(neck, width, memory) if memory else None
+        if memory:
+            layers, width, neck = [], memory, None
         if self.context_dim:
             layers = [NeckWithContext(neck or nn.Identity(), self.context_dim)]
             width += self.context_dim
@@ -162,23 +173,36 @@ class Policy(BasePolicy):
 
     def forward(self, obs: Obs, state: State, first: Bool[Tensor, " B"]) -> PolicyOutput:
         """Encode observations (B, ...) and apply the heads; ``first`` marks rows that open an episode."""
-        features, state = self.encode(obs, state, first)
-        return PolicyOutput(features, state, *self.heads(features, self.context_of(state)))
+        return self.decide(*self.encode(obs, self.encoder_state(state), first), state, first)
 
     def encode(
         self, obs: Obs, state: State = (), first: Bool[Tensor, " B"] | None = None
     ) -> tuple[Float[Tensor, "B D"], State]:
-        """Features of observations (B, ...) and the state to carry on, its context unchanged."""
-        context = state[-1:] if self.context_dim else ()
+        """Features of observations (B, ...), and what the representation carries on; ``state`` is its own alone."""
         encode = self.representation.encode
         if self._compiled is not None and len(next(iter(obs.values()))) in self._compiled_for:
             encode = self._compiled
         with self.autocast():
-            features, carried = encode(obs, state[: len(state) - len(context)], first)
-        return features.to(self.dtype), (*carried, *context)
+            features, carried = encode(obs, state, first)
+        return features.to(self.dtype), carried
+
+    def decide(
+        self, features: Float[Tensor, "B D"], encoded: State, state: State, first: Bool[Tensor, " B"]
+    ) -> PolicyOutput:
+        """Memory and heads on features.
+
+        Args:
+            encoded: what the representation carries on.
+            state: the policy's, before this step.
+        """
+        inputs = self.recall(features, self.stored_state(state), first.unsqueeze(0))
+        remembered = () if self.memory is None else (inputs,)
+        context = self.context_of(state)
+        contexts = () if context is None else (context,)
+        return PolicyOutput(features, (*encoded, *remembered, *contexts), *self.heads(inputs, context))
 
     def heads(self, features: Float[Tensor, "B D"], context: Float[Tensor, "B K"] | None = None) -> HeadOutputs:
-        """Outputs of the heads; ``context`` where the policy has one."""
+        """Outputs of the heads on features, or on the memory's outputs; ``context`` where the policy has one."""
         with self.autocast():
             hidden = self.hidden(features if context is None else torch.cat([features, context.to(features)], 1))
         with torch.autocast(self.device.type, enabled=False):
@@ -186,20 +210,54 @@ class Policy(BasePolicy):
             bonus = None if self.bonus_net is None else self.bonus_net(hidden).squeeze(-1)
             return HeadOutputs(self.action_net(hidden), self.value_net(hidden).squeeze(-1), bonus)
 
+    # sequences --------------------------------------------------------------------------------------------------------
+
+    def unroll(self, obs: Obs, state: State, first: Bool[Tensor, "T B"]) -> Float[Tensor, "TB D"]:
+        """Features of T steps of B streams, observations (T*B, ...), from the ``stored_state`` of their start.
+
+        A representation that carries nothing encodes all of them at once.
+        """
+        steps, batch = first.shape
+        state = self.encoder_state(state)
+        if steps == 1 or not self._encoder_states:
+            return self.encode(obs, state, first.flatten())[0]
+        collected = []
+        for t in range(steps):
+            rows = slice(t * batch, (t + 1) * batch)
+            features, state = self.encode({key: value[rows] for key, value in obs.items()}, state, first[t])
+            collected.append(features)
+        return torch.cat(collected)
+
+    def recall(
+        self, features: Float[Tensor, "TB D"], state: State, first: Bool[Tensor, "T B"]
+    ) -> Float[Tensor, "TB H"]:
+        """The memory's outputs for T steps of B streams from the ``stored_state`` of their start; else the features."""
+        if self.memory is None:
+            return features
+        with self.autocast():
+            outputs: Tensor = self.memory(features, state[-1], first)
+        return outputs
+
     # state carried from step to step ----------------------------------------------------------------------------------
 
     def initial_state(self, batch: int) -> State:
         """State before any frame, on the policy's device; its context is still to be drawn."""
         state = tuple(tensor.to(self.device) for tensor in self.representation.initial_state(batch))
+        if self.memory is not None:
+            state = (*state, self.memory.initial_state(batch))
         return (*state, torch.zeros(batch, self.context_dim, device=self.device)) if self.context_dim else state
+
+    def encoder_state(self, state: State) -> State:
+        """The part of a state that is the representation's."""
+        return state[: self._encoder_states]
+
+    def stored_state(self, state: State) -> State:
+        """The part of a state that an update begins from: not the context, nor what a frozen representation carries."""
+        return state[self._encoder_states * (self.mode == "frozen") : len(state) - (self.context_dim > 0)]
 
     def context_of(self, state: State) -> Tensor | None:
         """Context (B, K) in a state; None where there is none."""
         return state[-1] if self.context_dim else None
-
-    def with_context(self, state: State, context: Tensor | None) -> State:
-        """The state with another context (B, K); as it is where there is none."""
-        return state if context is None else (*state[:-1], context)
 
     def draw_contexts(self, count: int, generator: torch.Generator | None) -> Tensor | None:
         """New contexts (count, K); None where there are none."""
@@ -217,7 +275,7 @@ class Policy(BasePolicy):
             return state
         context = state[-1]
         new = contexts if isinstance(contexts, Tensor) else self._draw_context(len(first), contexts)
-        return self.with_context(state, torch.where(first.unsqueeze(1), new.to(context), context))
+        return (*state[:-1], torch.where(first.unsqueeze(1), new.to(context), context))
 
     # stable-baselines3's interface ------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from agents.config import Config
@@ -25,7 +25,7 @@ from envs.history import History
 from envs.rng_streams import Streams
 from envs.spaces import FEATURES, keyed, keyed_space
 from envs.steps import Obs, Steps
-from representations.base import Representation
+from representations.base import Representation, State
 
 Observation = np.ndarray | dict[str, np.ndarray]
 """Observations (N, ...) of a VecEnv."""
@@ -46,8 +46,12 @@ class RolloutData:
     contexts: Float[Tensor, "T N K"] | None
     """Context (a skill) that the policy read with each observation."""
     states: tuple[Tensor, ...]
-    """State that the representation carried into each step, (T, N, ...) each: an update encodes from it, one step back.
-    Empty for a frozen representation, which an update does not run."""
+    """State that was carried into each step, (T, N, ...) each, as far as an update begins from it
+    (``Policy.stored_state``): what a representation that is trained carries, and the memory."""
+
+    def states_at(self, indices: Int[Tensor, " B"]) -> State:
+        """``states`` that were carried into the samples ``indices`` = t * N + i, each (B, ...)."""
+        return tuple(state.flatten(0, 1)[indices] for state in self.states)
 
     @classmethod
     def allocate(cls, policy: Policy, n_steps: int, n_envs: int) -> RolloutData:
@@ -56,14 +60,14 @@ class RolloutData:
         def zeros(*shape: int, dtype: torch.dtype = policy.dtype) -> Tensor:
             return torch.zeros(*shape, dtype=dtype, device=policy.device)
 
-        carried = () if policy.mode == "frozen" else policy.representation.initial_state(n_envs)
+        carried = policy.stored_state(policy.initial_state(n_envs))
         return cls(
             log_probs=zeros(n_steps, n_envs),
             values=zeros(n_steps + 1, n_envs),
             bonus_values=None if policy.bonus_net is None else zeros(n_steps + 1, n_envs),
             bootstrap=zeros(n_steps, n_envs),
             contexts=zeros(n_steps, n_envs, policy.context_dim, dtype=torch.float32) if policy.context_dim else None,
-            states=tuple(zeros(n_steps, *tensor.shape, dtype=torch.float32) for tensor in carried),
+            states=tuple(zeros(n_steps, *tensor.shape, dtype=tensor.dtype) for tensor in carried),
         )
 
 
@@ -155,7 +159,7 @@ class RolloutCollector:
             self.ranks.count * n_envs, self.streams["policy"], policy.action_net.weight
         )[first_env : first_env + n_envs]
         contexts = policy.draw_contexts(n_envs, self.streams["context"])
-        for stored, carried in zip(data.states, self.runner.state, strict=False):
+        for stored, carried in zip(data.states, policy.stored_state(self.runner.state), strict=True):
             stored[self._t].copy_(carried)
         action = self.runner.act(self._add_observation(observation), noise=noise, contexts=contexts)
         if data.contexts is not None:

@@ -27,7 +27,7 @@ class PolicyOutput(NamedTuple):
     features: Tensor
     """(B, D)."""
     state: State
-    """Carried to the next step, each (B, ...); the context last."""
+    """Carried to the next step, each (B, ...): the representation's, the memory, the context."""
     action_outputs: Tensor
     """(B, M), for ``Policy.distribution``."""
     value: Tensor
@@ -49,11 +49,10 @@ class ActingPolicy(Protocol):
     @property
     def distribution(self) -> ActionDistribution: ...
     def __call__(self, obs: Obs, state: State, first: Tensor) -> PolicyOutput: ...
-    def heads(self, features: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]: ...
+    def decide(self, features: Tensor, encoded: State, state: State, first: Tensor) -> PolicyOutput: ...
     def initial_state(self, batch: int) -> State: ...
+    def encoder_state(self, state: State) -> State: ...
     def start_episodes(self, state: State, first: Tensor, contexts: Tensor | torch.Generator | None) -> State: ...
-    def context_of(self, state: State) -> Tensor | None: ...
-    def with_context(self, state: State, context: Tensor | None) -> State: ...
 
 
 class Action(NamedTuple):
@@ -130,11 +129,8 @@ class PolicyRunner:
             return output
         if self._encoded is None:
             output = self._compute(obs, state, first)
-        else:  # the heads have learnt since, and contexts were drawn for the episodes that begin
-            features, encoded_state = self._encoded
-            context = self.policy.context_of(state)
-            heads = self.policy.heads(features, context)
-            output = PolicyOutput(features, self.policy.with_context(encoded_state, context), *heads)
+        else:  # memory and heads have learnt since, and contexts were drawn for the episodes that begin
+            output = self.policy.decide(*self._encoded, state, first)
         self.state, self._encoded = output.state, None
         return output
 
@@ -147,7 +143,8 @@ class PolicyRunner:
         output = self._compute(obs, self.state, self.episode_start)
         if self.policy.mode == "frozen":
             # Copied, as where a matrix begins in memory decides how its products round.
-            self._encoded = output.features.clone(), tuple(tensor.clone() for tensor in output.state)
+            encoded = self.policy.encoder_state(output.state)
+            self._encoded = output.features.clone(), tuple(tensor.clone() for tensor in encoded)
         return output
 
     @torch.no_grad()

@@ -49,7 +49,8 @@ SIZES = {
 """The presets of the transfer benchmark, on as many levels as the suite has, and with smaller rollouts: a reward that
 is found once must be learnt from soon. No policy is kept on the way, as nothing is compared at equal return."""
 COLUMNS = (
-    *("suite", "env", "repr", "mode", "algo", "bonus", "extrinsic", "seed", "steps", "success", "heldout_success"),
+    *("suite", "env", "repr", "mode", "algo", "memory", "bonus", "extrinsic", "seed", "steps"),
+    *("success", "heldout_success"),
     *("first_reward", "half_success", "success_area"),
 )
 LAST_COLUMNS = ("frames_per_second", "commit")
@@ -126,6 +127,7 @@ def row(run: Run) -> Values:
     half = np.flatnonzero(success >= 0.5)
     return {
         **{name: run.config.get(name, "") for name in COLUMNS},
+        "memory": run.config["algo_settings"].get("memory", "none"),
         "extrinsic": 1.0 if run.config["bonus"] == "none" else run.config["algo_settings"].get("extrinsic", 1.0),
         "success": success_rate(run.returns["train"]),
         "heldout_success": success_rate(run.returns["heldout"]) if "heldout" in run.returns else math.nan,
@@ -204,7 +206,8 @@ def gain_over_control(cell: Cell, cells: Sequence[Cell]) -> Interval | None:
     from benchmarks.reporting.cells import seed_difference
 
     def setting(other: Cell) -> tuple[Any, ...]:
-        return (*other.task, other.config["repr"], other.config["mode"], other.config["algo"], other.steps)
+        memory = other.config["algo_settings"].get("memory", "none")
+        return (*other.task, other.config["repr"], other.config["mode"], other.config["algo"], memory, other.steps)
 
     controls = [other for other in cells if is_control(other) and setting(other) == setting(cell)]
     if not controls or is_control(cell):

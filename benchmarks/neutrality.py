@@ -142,7 +142,7 @@ def hash_records(run: Path) -> str:
 def hash_episodes(run: Path) -> str:
     """Level, return and length of the final evaluation's episodes, in their order."""
     with open(run / "eval.csv", newline="") as handle:
-        rows = [f"{row['level_seed']} {row['return']} {row['length']}" for row in csv.DictReader(handle)]
+        rows = [f"{row['level']} {row['return']} {row['length']}" for row in csv.DictReader(handle)]
     return _digest("\n".join(rows))
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -33,9 +33,24 @@ Mode = Literal["frozen", "finetune", "online"]
 MODES: tuple[Mode, ...] = ("frozen", "finetune", "online")
 State = tuple[Tensor, ...]
 """What an encoder carries from frame to frame, each (B, ...); empty for most."""
-Heads = Callable[[Tensor, Obs], tuple[Tensor, Tensor]]
-"""Features (B, D) of observations (B, ...) -> policy logits (B, A) and value (B,), for losses that read the policy
-(DrAC, value replay). The observations give what the policy reads besides the features, such as a goal."""
+
+
+@runtime_checkable
+class Heads(Protocol):
+    """The policy's heads, for losses that read the policy (DrAC, value replay)."""
+
+    def __call__(
+        self, features: Tensor, obs: Obs, first: Bool[Tensor, "T B"] | None = None, /
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (T*B, A) and values (T*B,) of features (T*B, D).
+
+        Args:
+            obs: their observations (T*B, ...), which give what the policy reads besides the features, such as a goal.
+            first: where the features are those of windows, time first: the frames that open an episode. A policy with
+                memory runs through windows from an empty one. None: single samples, or a window of one step.
+        """
+
+
 Loss = tuple[Tensor, dict[str, Tensor]]
 """A scalar with gradient, and detached metrics by name."""
 
@@ -232,7 +247,7 @@ class Representation(nn.Module, ABC):
         return {}
 
 
-def _no_heads(features: Tensor, obs: Obs) -> tuple[Tensor, Tensor]:
+def _no_heads(features: Tensor, obs: Obs, first: Tensor | None = None) -> tuple[Tensor, Tensor]:
     raise UsageError("this loss reads the policy's heads, which do not exist during offline pre-training")
 
 

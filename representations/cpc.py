@@ -12,8 +12,8 @@ context begins anew with every episode, and pairs with an episode's end between 
 from windows of a random policy's steps; online, as in the paper's RL section, with PPO or A2C, from windows of the
 agent's newest steps, 30 steps ahead, whatever the length of a rollout.
 
-Differs from the paper: the GRU serves the loss alone, and the policy takes z, as the agents here are feed-forward
-(there it is the agent's LSTM); windows of 32 steps, not 100.
+Differs from the paper: the GRU serves the loss alone, and the policy takes z, with ``--memory gru`` through a GRU of
+its own (there both are the agent's LSTM); windows of 32 steps, not 100.
 """
 
 from __future__ import annotations

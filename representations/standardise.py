@@ -59,7 +59,7 @@ class Standardised(RepresentationWrapper):
 
     def _heads_of_inner(self, heads: Heads) -> Heads:
         """``heads`` as a function of the inner method's features."""
-        return lambda features, obs: heads(self.scaled(features), obs)
+        return lambda features, obs, first=None: heads(self.scaled(features), obs, first)
 
     @torch.no_grad()
     def fit(self, features: Float[Tensor, "B D"]) -> int:

@@ -159,7 +159,7 @@ class AppendVectors(RepresentationWrapper):
 
     def _heads_of_inner(self, heads: Heads) -> Heads:
         """``heads`` as a function of the inner method's features."""
-        return lambda features, obs: heads(self.joined(features, obs), obs)
+        return lambda features, obs, first=None: heads(self.joined(features, obs), obs, first)
 
     def neck(self, frames: int = 1) -> nn.Module | None:
         inner = self.inner.neck(frames)

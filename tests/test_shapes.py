@@ -26,6 +26,7 @@ CASES = {
     "vae": ("a2c", "vae", "online", "bfloat16"),
     "cnn": ("ppo", "cnn", "online", "float32"),
     "bonus": ("ppo", "cnn", "online", "float32"),
+    "memory": ("ppo", "unreal", "online", "bfloat16"),
 }
 
 
@@ -50,7 +51,8 @@ def work() -> None:
             representation = REPRESENTATIONS.resolve(name)(EnvSpec.of(env))
             algorithm = ALGORITHMS.resolve(algo)
             bonuses = [BONUSES.resolve(bonus) for bonus in (("icm", "diayn") if case == "bonus" else ())]
-            config = algorithm.Config(n_steps=8, micro_batch=5, bonus_head=True, **sizes(algo))
+            memory = {"memory": "gru", "memory_steps": 4} if case == "memory" else {}
+            config = algorithm.Config(n_steps=8, micro_batch=5, bonus_head=True, **sizes(algo), **memory)
             agent = algorithm(
                 env,
                 representation,

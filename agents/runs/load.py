@@ -63,7 +63,9 @@ def load_policy_of(run: Path, config: RunConfig) -> tuple[Task, Policy]:
     head = config.algo_settings.get("bonus_head", False) and bool(parts.bonuses)
     source = find_context_source(list(parts.bonuses))
     mode = check_mode(config.repr, parts.representation, config.mode)
-    policy = Policy(env.observation_space, env.action_space, parts.representation, mode, precision, head, source)
+    memory = ALGORITHMS.resolve(config.algo).Config(**parts.config.algo_settings).memory_units
+    spaces = env.observation_space, env.action_space
+    policy = Policy(*spaces, parts.representation, mode, precision, head, source, memory)
     env.close()
     policy.load_state_dict(state["policy"]["module"])
     policy.set_training_mode(False)

@@ -23,6 +23,8 @@ class ExperimentArgs:
     """The learning algorithm: ppo, a2c, or your own as package.module:Class."""
     extrinsic: float | None = None
     """Weight of the environment's reward beside the bonuses; 0 trains without it. Default: 1."""
+    memory: Literal["none", "gru"] = "none"
+    """What the policy carries through an episode: nothing, or the state of a GRU behind the features."""
     mode: Literal["auto", "frozen", "finetune", "online"] = "auto"
     """Training of the representation beside RL; auto takes each method's own default."""
     train_levels: tuple[int, ...] = ()

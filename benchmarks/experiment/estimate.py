@@ -64,8 +64,11 @@ def auxiliary_seconds(run: RunConfig, representation: Representation) -> tuple[f
                 offline += phase.share / shares * _seconds_a_frame(representation, frames, phase.loss)
         elif run.mode == "online" and representation.has_loss and representation.window == 1:
 
+            def heads(features: torch.Tensor, obs: Any, first: Any = None) -> tuple[torch.Tensor, torch.Tensor]:
+                return features, features.sum(1)
+
             def with_heads(steps: Steps, generator: torch.Generator) -> Any:
-                return representation.loss(steps, lambda features, obs: (features, features.sum(1)), generator)
+                return representation.loss(steps, heads, generator)
 
             online = _seconds_a_frame(representation, 256, with_heads)
     return offline, online

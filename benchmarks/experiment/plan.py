@@ -216,6 +216,8 @@ def algorithm_settings(
     settings = {**suited, **preset.algorithm_settings(args.algo, fields)}
     if row.bonus and args.extrinsic is not None:
         settings["extrinsic"] = args.extrinsic
+    if args.memory != "none":
+        settings["memory"] = args.memory
     values = apply_settings(args.algo, config, settings, overrides.get(args.algo, {}))
     config(**values).check(num_envs)
     return values

@@ -4,8 +4,8 @@ Levels are minigrid's own (``reset(seed=level)``). Steps, visibility and frames 
 equal to minigrid's step for step and pixel for pixel (the tests compare them on every level family).
 
 Actions: 0 left, 1 right, 2 forward, 3 pickup, 4 drop, 5 toggle, 6 done, or those that ``actions`` names. Reward:
-1 - 0.9 * t / max_steps at success, else 0. Lava and, in Memory, the wrong object end it without reward. An episode is truncated after
-``max_steps``; one that succeeds in that very step is terminated.
+1 - 0.9 * t / max_steps at success, else 0. Lava and, in Memory, the wrong end of the fork end the episode without
+reward. An episode is truncated after ``max_steps``; one that succeeds in that very step is terminated.
 Differs from minigrid: no mission in the observation (it never says more than the frame in these families). The object
 of the task is known by identity, as in minigrid.
 """

@@ -1,4 +1,4 @@
-"""Suites of MiniGrid: mazes as frames, a ladder of sparse rewards as symbols, memory, and four rooms with a noisy TV."""
+"""Suites of MiniGrid: mazes as frames; as symbols a ladder of sparse rewards, memory, four rooms with a noisy TV."""
 
 from __future__ import annotations
 
@@ -58,8 +58,7 @@ def _minigrid_ladder(levels: int) -> tuple[Task, ...]:
 
 
 def _minigrid_memory(levels: int) -> tuple[Task, ...]:
-    """An object at the start says which of two ends of a hallway is right: the small level, and a larger one from whose
-    fork the object is out of view."""
+    """An object at the start says which end of a fork is right; in the larger level the fork is out of its sight."""
     tasks = []
     for size, larger in (("S7", "S11"), ("S11", "S13Random")):
         world = World("minigrid", {"env_id": f"MiniGrid-Memory{size}-v0", "actions": "navigate"})

@@ -15,6 +15,8 @@ from envs.registry import UsageError
 from envs.rng_streams import Streams
 from tests.agents.tools import Constant, N, Novelty, Skilled, build, make_env, weights
 
+GRU = {"memory": "gru", "memory_size": 5, "memory_steps": 3}
+
 
 def test_the_compiler_gets_the_batches_of_rollout_and_update(compiled):
     agents = build(kind="plain"), build(kind="plain", compiled=True)
@@ -60,8 +62,14 @@ def test_named_streams_do_not_disturb_each_other():
         {"mode": "frozen", "bonuses": True},
         {"kind": "autoencoder", "window": 8},
         {"kind": "averaging", "mode": "frozen", "bonuses": True, "config": {"bonus_head": True, "bonus_once": True}},
+        {"kind": "autoencoder", "config": GRU},
+        {"kind": "averaging", "mode": "frozen", "bonuses": True, "config": GRU},
+        {"cls": A2C, "kind": "averaging", "mode": "online", "config": GRU},
     ],
-    ids=["ppo", "a2c", "auxiliary and bonus", "frozen with state", "frozen with bonus", "windows", "bonus head"],
+    ids=[
+        *("ppo", "a2c", "auxiliary and bonus", "frozen with state", "frozen with bonus", "windows", "bonus head"),
+        *("memory", "frozen with memory", "a2c with memory"),
+    ],
 )
 def test_a_restored_agent_goes_on_bit_for_bit(tmp_path, monkeypatch, options):
     options = dict(options)

@@ -41,7 +41,7 @@ def make(folder, tensors=TENSORS, records=RECORDS, episodes=EPISODES):
     (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     with open(folder / "eval.csv", "w", newline="") as handle:
         writer = csv.writer(handle)
-        writer.writerow(["split", "level_seed", "return", "length"])
+        writer.writerow(["split", "level", "return", "length"])
         writer.writerows(episodes)
     return folder
 

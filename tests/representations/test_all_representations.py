@@ -85,7 +85,7 @@ def loss_of(model: Representation, generator: torch.Generator) -> tuple[Tensor, 
     torch.manual_seed(7)
     policy, value = torch.nn.Linear(model.features_dim, 2), torch.nn.Linear(model.features_dim, 1)
 
-    def heads(features: Tensor, obs: Obs) -> tuple[Tensor, Tensor]:
+    def heads(features: Tensor, obs: Obs, first: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return policy(features), value(features).squeeze(1)
 
     if model.window == 1:

@@ -193,7 +193,7 @@ def test_the_auxiliary_loss_is_the_weighted_sum_of_all_tasks(generator):
         history.add_obs({"image": frame}, torch.zeros(3, dtype=torch.bool))
         history.add_rewards(torch.randn(8, 3))
     head = torch.nn.Linear(unreal.features_dim, 1)
-    loss, metrics = unreal.auxiliary(history, 5, lambda f, obs: (f, head(f).squeeze(1)), generator)
+    loss, metrics = unreal.auxiliary(history, 5, lambda f, obs, first: (f, head(f).squeeze(1)), generator)
     config = unreal.config
     total = (
         config.pixel_control_coef * metrics["pixel_control"]
@@ -218,7 +218,7 @@ def test_each_task_is_switched_by_its_own_field(task, generator):
         history.add_obs({"image": torch.randint(0, 256, (3, 1, 36, 36), dtype=torch.uint8)}, no)
         history.add_step(torch.zeros(3, dtype=torch.int64), torch.ones(3), no, no, {})
     history.add_obs({"image": torch.zeros(3, 1, 36, 36, dtype=torch.uint8)}, no)
-    _, metrics = unreal.auxiliary(history, 5, lambda f, obs: (f, f.sum(1)), generator)
+    _, metrics = unreal.auxiliary(history, 5, lambda f, obs, first: (f, f.sum(1)), generator)
     known = {"pixel_control", "reward_prediction", "value_replay"}
     assert known & set(metrics) == {task}
 
@@ -306,7 +306,7 @@ def test_too_much_replay_and_too_short_a_history_are_refused():
         Unreal(SPEC, replace(SMALL, length=20)),
     )
     with pytest.raises(UsageError, match="windows of 21 steps from a history of 5"):
-        unreal.auxiliary(short, 3, lambda f, obs: (f, f.sum(1)), torch.Generator())
+        unreal.auxiliary(short, 3, lambda f, obs, first: (f, f.sum(1)), torch.Generator())
 
 
 @pytest.mark.parametrize("task", ["pixel_control", "value_replay"])

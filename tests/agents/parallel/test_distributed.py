@@ -35,7 +35,7 @@ from tests.agents.tools import Autoencoder, Tiny, weights
 ROOT = Path(__file__).resolve().parents[3]
 N, T, UPDATES = 4, 6, 3
 WORLD = World("envs.counting:CountingVectorEnv", {"size": 8, "episode_length": 3, "num_levels": 3})
-CASES = ("ppo", "a2c", "auxiliary", "frozen")
+CASES = ("ppo", "a2c", "auxiliary", "frozen", "memory")
 FLOAT32 = ("frozen", "noisy")  # features are kept in float32
 
 
@@ -68,7 +68,8 @@ def build(case, ranks):
     if case == "a2c":
         agent = A2C(env, representation, A2C.Config(**shared), mode=mode, ranks=ranks)
     else:
-        config = PPO.Config(**shared, epochs=2, minibatches=12, micro_batch=3)
+        sizes = {"minibatches": 4, "memory": "gru", "memory_steps": 3} if case == "memory" else {"minibatches": 12}
+        config = PPO.Config(**shared, epochs=2, micro_batch=3, **sizes)
         agent = PPO(env, representation, config, mode=mode, ranks=ranks)
     if case not in FLOAT32:
         agent.policy.double()

@@ -25,6 +25,9 @@ def tilt(rng, n):
     return rng.choice(7, size=n, p=[0.15, 0.15, 0.4, 0.1, 0.05, 0.14, 0.01])
 
 
+SCRIPTED = ("empty", "doorkey", "multiroom", "memory")
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_views_rewards_and_ends_are_minigrids(name):
     env_id = f"MiniGrid-{LADDER[name]}"
@@ -35,7 +38,7 @@ def test_views_rewards_and_ends_are_minigrids(name):
     for step in range(160):
         for i, other in enumerate(others):
             np.testing.assert_array_equal(seen[i], other.gen_obs()["image"], err_msg=f"step {step}, env {i}")
-        actions = env.scripted() if name.startswith(("empty", "doorkey", "multiroom", "memory")) and step % 2 else tilt(rng, 6)
+        actions = env.scripted() if name.startswith(SCRIPTED) and step % 2 else tilt(rng, 6)
         seen, reward, terminated, truncated, infos = env.step(actions)
         for i, other in enumerate(others):
             last, points, over, cut, _ = other.step(int(actions[i]))
