@@ -8,8 +8,9 @@ An attention network splits the image into K masks, one after the other; one VAE
            + beta sum_k KL(q(z_k | x, m_k) || N(0, I))
            + gamma sum_pixels KL(m || p),   p = softmax over k of the decoders' mask logits
 
-in nats per image, mean over the batch. ``encode`` returns the slots' means side by side, (B, K * latents); ``pool``
-"attention" lets the policy weigh them by a small attention that it trains itself.
+in nats per image, mean over the batch. ``encode`` returns the slots' means side by side, (B, K * latents), with
+``centroids`` three numbers a slot more and the slots in order; ``pool`` "attention" lets the policy weigh them by a
+small attention that it trains itself.
 
 Sizes follow the code published with GENESIS (Engelcke et al. 2020): a U-Net of 3x3 convolutions with instance norm, a
 component VAE of strided convolutions and a spatial-broadcast decoder (Watters et al. 2019).
@@ -66,6 +67,9 @@ class MonetConfig(Config):
     """Weight of the masks' KL; published."""
     pool: str = "flat"
     """Way the policy reads the slots: 'flat', side by side, or 'attention'."""
+    centroids: bool = False
+    """Add where each slot's mask lies and how large it is to its features, and put the slots in order by that: the
+    largest first, which is the background, the others from left to right. Else objects change slots at will."""
     learning_rate: float = 1e-3
     """Adam."""
     batch: int = 16
@@ -214,7 +218,8 @@ class Monet(Representation):
         super().__init__(spec, config)
         self.attention = Attention(spec.image_shape, tuple(self.config.channels))
         self.components = Components(spec.image_shape, self.config)
-        self.features_dim = self.config.slots * self.config.latents
+        self.slot_dim = self.config.latents + 3 * self.config.centroids
+        self.features_dim = self.config.slots * self.slot_dim
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def masks(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "K B 1 H W"]:
@@ -238,13 +243,17 @@ class Monet(Representation):
         self, obs: Obs, state: State = (), first: Bool[Tensor, " B"] | None = None
     ) -> tuple[Float[Tensor, "B D"], State]:
         x = pixels(obs["image"])
-        mean, _ = self.slots(x, self.masks(x))
-        return mean.unflatten(0, (self.config.slots, -1)).transpose(0, 1).flatten(1), state
+        log_masks = self.masks(x)
+        mean, _ = self.slots(x, log_masks)
+        slots = mean.unflatten(0, (self.config.slots, -1)).transpose(0, 1)
+        if self.config.centroids:
+            slots = in_order(torch.cat([slots, places(log_masks.exp())], 2))
+        return slots.flatten(1), state
 
     def neck(self, frames: int = 1) -> nn.Module | None:
         if self.config.pool == "flat":
             return None
-        return SlotPool(frames * self.config.slots, self.config.latents)
+        return SlotPool(frames * self.config.slots, self.slot_dim)
 
     def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> Loss:
         x = pixels(flatten(steps.obs)["image"])
@@ -299,6 +308,23 @@ class Monet(Representation):
         decoded, logits = decoded.unflatten(0, (7, -1)), logits.unflatten(0, (7, -1))
         swept: Tensor = (logits.softmax(1) * decoded).sum(1)
         return swept
+
+
+def places(masks: Float[Tensor, "K B 1 H W"]) -> Float[Tensor, "B K 3"]:
+    """Centre y, x of each mask, from -1 to 1, and the root of its fraction of the image."""
+    _, _, _, H, W = masks.shape
+    m = masks.squeeze(2).transpose(0, 1)
+    ys, xs = torch.linspace(-1, 1, H, device=m.device), torch.linspace(-1, 1, W, device=m.device)
+    mass = m.sum((2, 3)) + 1e-6  # an empty mask lies in the middle
+    centres = [(m.sum(3) * ys).sum(2) / mass, (m.sum(2) * xs).sum(2) / mass]
+    return torch.stack([*centres, (mass / (H * W)).sqrt()], 2)
+
+
+def in_order(slots: Float[Tensor, "B K Z3"]) -> Float[Tensor, "B K Z3"]:
+    """Slots whose last numbers are ``places``: the largest first, the others from left to right."""
+    size, x = slots[:, :, -1], slots[:, :, -2]
+    key = torch.where(size == size.amax(1, keepdim=True), -2.0, x)  # x is never below -1
+    return slots.gather(1, key.argsort(dim=1, stable=True).unsqueeze(2).expand_as(slots))
 
 
 def with_mask(x: Float[Tensor, "n C H W"], log_mask: Float[Tensor, "n 1 H W"]) -> Float[Tensor, "n C+1 H W"]:

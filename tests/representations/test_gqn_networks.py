@@ -13,8 +13,8 @@ B, P = 2, 5
 SHAPE = (3, 16, 8)
 
 
-def make_renderer(steps: int = 2, shared_cores: bool = True) -> Renderer:
-    sizes = {"code": 16, "channels": 6, "latents": 2, "code_map": False}
+def make_renderer(steps: int = 2, shared_cores: bool = True, code_map: bool = False) -> Renderer:
+    sizes = {"code": 16, "channels": 6, "latents": 2, "code_map": code_map}
     return Renderer(SHAPE, P, steps=steps, shared_cores=shared_cores, **sizes)
 
 
@@ -94,6 +94,26 @@ def test_latents_are_drawn_from_the_posterior_only_with_the_true_view():
     in_order = lambda values: values.flatten().sort()[0]  # noqa: E731  (draws fall in the order of memory)
     torch.testing.assert_close(in_order(drawn[2]), in_order(5 + 0.5 * noise))
     torch.testing.assert_close(in_order(drawn[4]), in_order(-5 + 0.5 * noise))
+
+
+@pytest.mark.parametrize("code_map", [False, True])
+def test_the_inference_core_reads_the_code_the_pose_and_the_view(code_map):
+    renderer, (image, pose) = make_renderer(code_map=code_map), views()
+    x = image.float() / 255
+    code = torch.randn(B, 16, 4, 4) if code_map else torch.randn(B, 16, 1, 1)
+    given = []
+    renderer.inferences[0].register_forward_pre_hook(lambda _, inputs: given.append(inputs[2].detach()))
+
+    def condition(code, pose, x):
+        renderer(code, pose, None, x)
+        return given[-1]
+
+    with torch.no_grad():
+        first = condition(code, pose, x)
+        assert torch.equal(condition(code, pose, x), first)
+        assert not torch.allclose(condition(code.flip(1), pose, x), first, atol=1e-4)
+        assert not torch.allclose(condition(code, pose + 1, x), first, atol=1e-4)
+        assert not torch.allclose(condition(code, pose, 1 - x), first, atol=1e-4)
 
 
 def test_each_step_has_its_own_core():

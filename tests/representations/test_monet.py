@@ -12,7 +12,17 @@ from torch import Tensor, nn
 from benchmarks.segmentation import foreground_ari
 from envs.registry import UsageError
 from envs.steps import Steps
-from representations.monet import FAINTEST, Block, Monet, MonetConfig, SlotPool, mixture_loss, with_mask
+from representations.monet import (
+    FAINTEST,
+    Block,
+    Monet,
+    MonetConfig,
+    SlotPool,
+    in_order,
+    mixture_loss,
+    places,
+    with_mask,
+)
 from representations.nets import pixels
 from representations.pretrain import Pretrainer
 from representations.vae import kl_to_prior
@@ -333,6 +343,37 @@ def test_attention_distinguishes_slots_by_place_only():
     with torch.no_grad():
         pool.place.zero_()
     torch.testing.assert_close(pool(x), pool(swapped))
+
+
+def test_places_of_masks_by_hand():
+    # 3 x 5 pixels: y -1, 0, 1, x -1, -.5, 0, .5, 1. Mask 0: one pixel at the lower right, and half of the one to its
+    # left: y 1, x (1 + .5 * .5) / 1.5, mass 1.5 of 15. Mask 1: nothing
+    masks = torch.zeros(2, 1, 1, 3, 5)
+    masks[0, 0, 0, 2, 4], masks[0, 0, 0, 2, 3] = 1.0, 0.5
+    y, x, size = places(masks)[0, 0].tolist()
+    assert (y, x, size) == pytest.approx((1, 1.25 / 1.5, math.sqrt(0.1)), abs=1e-4)
+    assert places(masks)[0, 1].tolist() == pytest.approx([0, 0, 0], abs=1e-3)
+
+
+def test_slots_are_ordered_by_size_and_from_left_to_right():
+    # name, y, x, size: the largest, 3, comes first although it lies in the middle
+    slots = torch.tensor([[1, 0, 0.9, 0.2], [2, 0.5, -0.3, 0.1], [3, 0, 0.1, 0.9], [4, -1, 0.2, 0.3]])
+    ordered = in_order(torch.stack([slots, slots[[2, 0, 3, 1]]]))
+    assert ordered[:, :, 0].tolist() == [[3, 2, 4, 1]] * 2
+    assert torch.equal(ordered[0, 1], slots[1])
+
+
+def test_features_with_centroids_do_not_depend_on_the_slots_order():
+    model = Monet(SPEC, MonetConfig(slots=3, latents=4, channels=(8, 8), centroids=True, pool="attention")).eval()
+    obs = {"image": noise(2)}
+    with torch.no_grad():
+        features = model.encode(obs)[0]
+        masks = model.masks
+        model.masks = lambda x: masks(x)[[2, 0, 1]]
+        turned = model.encode(obs)[0]
+    assert features.shape == (2, model.features_dim) == (2, 3 * (4 + 3))
+    torch.testing.assert_close(turned, features)
+    assert model.neck()(features).shape == (2, 256)
 
 
 def test_there_is_a_neck_only_with_attention():

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from envs.registry import UsageError
-from envs.rooms.env import RoomsVectorEnv
+from envs.rooms.env import FOV, RoomsVectorEnv
+from envs.rooms.raycast import render
 
 
 def still(camera="fixed", n=2):
@@ -185,6 +186,19 @@ def test_views_begin_with_the_policy_s_own_and_go_around_the_room(camera):
     assert len(np.unique(pictures, axis=0)) == 12
     alone = env.views(1)
     np.testing.assert_array_equal(alone["image"][:, 0], seen["image"])
+
+
+@pytest.mark.parametrize("camera", ["fixed", "moving"])
+def test_views_around_the_room_show_the_agent_and_the_goal(camera):
+    env = RoomsVectorEnv(16, camera=camera, seed=0)
+    env.reset(seed=0)
+    for action in range(4):
+        env.step(np.full(16, action))
+    poses = env.views(5)["pose"].astype(np.float64)
+    masks = render(env.scene, poses, size=64, fov=FOV, depth=False, colours=env.colours).masks
+    agent, goal = (masks == 4) | (masks == 5), masks == env.goal[:, None, None, None] + 1
+    assert (agent.sum((2, 3)) > 10).mean() > 0.95
+    assert (goal.sum((2, 3)) > 10).mean() > 0.95
 
 
 def test_views_come_from_anywhere_on_the_circle_and_change_with_time():
