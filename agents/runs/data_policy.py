@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents import checkpoint
 from agents.policy import Policy
@@ -158,13 +159,22 @@ def total_env_steps(run: Path) -> int:
     return sum(json.loads((run / "source.json").read_text())["env_steps"].values())
 
 
+def take_policy(policy: Policy, data_policy: DataPolicy) -> None:
+    """Give a policy all weights of the data policy. UsageError where they do not fit."""
+    _load(policy, data_policy.policy.state_dict(), data_policy.run)
+
+
 def take_encoder(representation: Representation, data_policy: DataPolicy) -> None:
     """Give a representation that ``starts_from_policy`` the encoder's weights. UsageError where they do not fit."""
+    _load(unwrapped(representation), data_policy.encoder, data_policy.run)
+
+
+def _load(module: nn.Module, weights: Mapping[str, Any], run: Path) -> None:
     try:
-        unwrapped(representation).load_state_dict(data_policy.encoder)
+        module.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
-        raise UsageError(f"the encoder of {data_policy.run} is another network ({reason}); use a run of cnn") from None
+        raise UsageError(f"{run} has another network ({reason}); name a run of cnn like this one") from None
 
 
 class EpsilonGreedy:

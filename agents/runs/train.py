@@ -22,7 +22,14 @@ from agents.runs.build import RunParts, build_parts, resolve_device, resolve_pre
 from agents.runs.callback import Clock, Progress, Records, StopRequest, TrainingCallback
 from agents.runs.config import RunConfig, as_json
 from agents.runs.context import RunContext
-from agents.runs.data_policy import DataPolicy, data_policy_config, load_data_policy, named_run, uses_data_policy
+from agents.runs.data_policy import (
+    DataPolicy,
+    data_policy_config,
+    load_data_policy,
+    named_run,
+    take_policy,
+    uses_data_policy,
+)
 from agents.runs.env_metrics import EnvMetrics, NewestEpisodes
 from agents.runs.final import final_evaluation, periodic_evaluation
 from agents.runs.fit_cache import FitCache
@@ -128,7 +135,7 @@ def train_agent(context: RunContext, resumed: bool, data_policy: DataPolicy | No
     config, ranks = context.config, context.ranks
     agent = build_agent(context)
     if config.start_from_policy and data_policy is not None:
-        agent.policy.load_state_dict(data_policy.policy.state_dict())
+        take_policy(agent.policy, data_policy)
     if not agent.exact_env:
         print(f"{config.env} cannot save its state: a resumed run begins new episodes and is not exact")
     env_metrics = EnvMetrics(getattr(agent.env, "metric_infos", {}), ranks)

@@ -7,8 +7,17 @@ from collections.abc import Sequence
 
 from agents.config import find_context_source
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
-from agents.runs.build import EnvSpecs, RunParts, build_parts, encoder_world, find_task, policy_world
+from agents.runs.build import (
+    EnvSpecs,
+    RunParts,
+    build_parts,
+    encoder_world,
+    find_task,
+    policy_world,
+    pretraining_worlds,
+)
 from agents.runs.config import RunConfig, run_id
+from agents.runs.data_policy import named_run, uses_data_policy
 from envs.registry import UsageError
 from representations.base import Unfit
 from representations.collect import check_views
@@ -33,13 +42,17 @@ class PartsStore:
             Representation -> why it cannot be trained on a task of these runs (an observation key that is missing).
 
         Raises:
-            UsageError: a missing package, a setting a method's networks refuse, what several processes cannot do.
+            UsageError: a missing package, a setting a method's networks refuse, what several processes cannot do, data
+                of pre-training that cannot be had.
         """
         refused: dict[str, str] = {}
         for config in configs:
             ranks.local_envs(config.num_envs)
             if config.bonus != "none":
                 ranks.require_single_process("bonuses")
+            if config.pretrain_levels or uses_data_policy(config):
+                named_run(config)
+                pretraining_worlds(config, find_task(config))
             try:
                 self._check(config)
             except Unfit as reason:

@@ -1,12 +1,15 @@
 """Planned runs are checked before anything is written, and each run's parts are built once."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from agents.runs.build import build_parts
+from agents.runs.build import build_parts, find_task, pretraining_worlds
 from agents.runs.validate import PartsStore
 from envs.counting import CountingVectorEnv
 from envs.registry import UsageError
+from envs.tasks import World
 from intrinsic.rnd import Rnd
 from representations.cnn import Cnn
 from tests.agents.runs.tools import Interrupted, run_config
@@ -95,3 +98,20 @@ def test_an_oracle_is_left_out_where_factors_cannot_be_told(monkeypatch):
     monkeypatch.setattr(CountingVectorEnv, "factor_vector", refuse)
     refused = PartsStore().validate([run_config("oracle"), run_config("cnn")])
     assert refused == {"oracle": "counting: no factors; leave factors out"}
+
+
+def test_data_that_cannot_be_had_is_refused_before_anything_runs():
+    with pytest.raises(UsageError, match="--pretrain-data policy:/nowhere: no finished run there"):
+        PartsStore().validate([run_config("vae", pretrain_data="policy:/nowhere")])
+
+
+def test_other_levels_replace_the_source_and_every_visual_variant():
+    config = run_config("vae", pretrain_on="all", pretrain_levels="3000000+9")
+    task = find_task(config)
+    worlds = pretraining_worlds(config, task)
+    assert len(worlds) == len(task.visual_variants) > 1
+    assert all(world.options["start_level"] == 3_000_000 and world.options["num_levels"] == 9 for world in worlds)
+    assert task.source.options["start_level"] == 0
+    nameless = replace(task, visual_variants=(World("counting", {}),))
+    with pytest.raises(UsageError, match="counting names no levels to pre-train on; leave --pretrain-levels at same"):
+        pretraining_worlds(config, nameless)
