@@ -18,6 +18,8 @@ Array: TypeAlias = NDArray[Any]
 Space: TypeAlias = gym.Space[Any]
 IMAGE, STATE, FEATURES, FACTORS = "image", "state", "features", "factors"
 """Keys of an observation: pixels or codes; a vector; what a frozen representation made of a frame; the ground truth."""
+LAST_ACTION, LAST_REWARD = "last_action", "last_reward"
+"""Keys of what led to an observation (``envs.wrappers.last_step``)."""
 V = TypeVar("V")
 
 

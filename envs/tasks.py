@@ -31,6 +31,8 @@ class World:
     """Frames stacked in the channels of an image; 1: none."""
     factors: bool = False
     """Add the observation "factors": the ground truth as a vector (``envs.wrappers.factors``)."""
+    last_step: bool = False
+    """Add the observations "last_action" and "last_reward" (``envs.wrappers.last_step``)."""
 
     def make(self, num_envs: int, seed: int, first: int = 0) -> VectorEnv[Any, Any, Any]:
         """Build the vector env.
@@ -57,6 +59,10 @@ class World:
             from envs.wrappers.factors import FactorsVectorEnv
 
             env = FactorsVectorEnv(env)
+        if self.last_step:
+            from envs.wrappers.last_step import LastStepVectorEnv
+
+            env = LastStepVectorEnv(env)
         if self.frames == 1:
             return env
         from envs.wrappers.frame_stack import StackedVectorEnv
@@ -74,6 +80,10 @@ class World:
     def with_factors(self) -> World:
         """The same environment with its true factors as the observation "factors"."""
         return replace(self, factors=True)
+
+    def with_last_step(self) -> World:
+        """The same environment with the last action and reward as observations."""
+        return replace(self, last_step=True)
 
 
 @dataclass(frozen=True)
@@ -126,6 +136,10 @@ class Task:
     def with_factors(self) -> Task:
         """The same task with the true factors as an observation, wherever it is played."""
         return self._changed(World.with_factors)
+
+    def with_last_step(self) -> Task:
+        """The same task with the last action and reward as observations, wherever it is played."""
+        return self._changed(World.with_last_step)
 
     def _changed(self, change: Callable[[World], World]) -> Task:
         """The same task in changed environments."""

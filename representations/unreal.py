@@ -15,10 +15,11 @@ means over steps, drawn from History (replay) once it is full, each switched by 
 ``encode`` returns the trunk's rectified dense layer, the network of ``cnn``; with all three off it is ``cnn``, bit for
 bit.
 
-Differs from the paper: PPO or A2C in place of A3C; a GRU, if ``--memory gru`` asks for one, in place of the LSTM, whose
-outputs value replay alone reads, from an empty state at the start of each window: pixel control reads the features
-before it, as reward prediction does in print; pixel control and value replay share their windows; at 64x64 the 16x16
-cells cover the whole frame (80x80 of 84x84 there).
+Differs from the paper: last action and reward are inputs only where ``--last-step`` asks for it; PPO or A2C in place of
+A3C; a GRU, if ``--memory gru`` asks for one, in place of the LSTM, whose outputs value replay alone reads, from an
+empty state at the start of each window: pixel control reads the features before it, as reward prediction does in print;
+pixel control and value replay share their windows; at 64x64 the 16x16 cells cover the whole frame (80x80 of 84x84
+there).
 """
 
 from __future__ import annotations

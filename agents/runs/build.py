@@ -83,6 +83,7 @@ def find_task(config: RunConfig) -> Task:
     if config.env not in tasks:
         raise UsageError(f"suite '{config.suite}' has no task '{config.env}'; it has: {', '.join(tasks)}")
     task = tasks[config.env].on_levels(training_set(config))
+    task = task.with_last_step() if config.last_step else task
     return task.with_factors() if _reads_factors(config.repr) else task
 
 

@@ -82,6 +82,8 @@ class RunConfig:
     """Begin with the weights of the whole data policy: a run whose first steps were on the levels of pre-training."""
     compile: bool = False
     """Have torch compile the representation for the batch sizes of the run; it rounds differently."""
+    last_step: bool = False
+    """Show the policy its last action and the last reward."""
 
 
 def training_set(config: RunConfig) -> LevelRange:

@@ -118,6 +118,7 @@ def data_policy_config(config: RunConfig) -> RunConfig:
         checkpoint_frames=config.checkpoint_frames,
         preset=config.preset,
         normalise=config.normalise,
+        last_step=config.last_step,
         splits=("train",),
     )
 

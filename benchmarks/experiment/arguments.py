@@ -25,6 +25,8 @@ class ExperimentArgs:
     """Weight of the environment's reward beside the bonuses; 0 trains without it. Default: 1."""
     memory: Literal["none", "gru"] = "none"
     """What the policy carries through an episode: nothing, or the state of a GRU behind the features."""
+    last_step: bool = False
+    """Show the policy its last action and the last reward beside the features, as UNREAL's LSTM gets them."""
     mode: Literal["auto", "frozen", "finetune", "online"] = "auto"
     """Training of the representation beside RL; auto takes each method's own default."""
     train_levels: tuple[int, ...] = ()

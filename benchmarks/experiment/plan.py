@@ -157,6 +157,7 @@ def configure(args: ExperimentArgs, preset: Preset, task: Task, row: Row, seed: 
         num_envs=num_envs,
         precision=args.precision,
         compile=args.compile,
+        last_step=args.last_step,
         eval_envs=preset.windows if window else preset.eval_envs,
         window=window,
         periodic_evals=preset.periodic_evals,

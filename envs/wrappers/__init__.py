@@ -6,6 +6,7 @@ Files in reading order:
 * ``sb3``            stable-baselines3's ``VecEnv`` interface
 * ``frame_stack``    the last k frames in the channels
 * ``factors``        the ground truth as an observation
+* ``last_step``      the last action and reward as observations
 * ``visual_shifts``  images shifted in hue, noise, blur, ...
 * ``gymnasium``      any Gymnasium env by its id
 """

@@ -36,6 +36,7 @@ def test_every_field_changes_the_name():
         "repr": "representations.cnn:Cnn",
         "algo": "agents.ppo:PPO",
         "bonus": "rnd:1",
+        "data_policy": {"steps": 1},
         **{"repr_settings": {**base.repr_settings, "trunk": "impala"}},
         **{"algo_settings": {**base.algo_settings, "gamma": 0.5}},
         **{"bonus_settings": {"rnd": {"share": 0.125}}, "splits": ("train",), "normalise": (0.0, 2.0), "compile": True},
