@@ -39,6 +39,8 @@ class Steps:
     """Builds ``next_obs``; called once, only if a loss or a bonus asks."""
     shaped_reward: Float[Tensor, "T B"] | None = None
     """Reward the agent is trained on: normalised, with bonuses and bootstraps; known after its rollout."""
+    actions_known: bool = True
+    """False where ``action`` and ``reward`` were not recorded (offline frames), and are 0."""
     context: Float[Tensor, "T B K"] | None = None
     """Vector that a bonus gave the policy beside the observation (an option, a skill)."""
 
@@ -65,7 +67,7 @@ class Steps:
         false = torch.zeros(1, batch, dtype=torch.bool, device=any_value.device)
         zero = torch.zeros(1, batch, device=any_value.device)
         batched = {key: value.unsqueeze(0) for key, value in obs.items()}
-        return cls(batched, zero.long(), zero, false, false, false, false, lambda: batched)
+        return cls(batched, zero.long(), zero, false, false, false, false, lambda: batched, actions_known=False)
 
     @classmethod
     def windows(cls, obs: Mapping[str, Tensor], first: Bool[Tensor, "T B"]) -> Steps:
@@ -81,7 +83,8 @@ class Steps:
             shape = {key: (*known.shape, *(1,) * (value.dim() - 2)) for key, value in present.items()}
             return {key: torch.where(known.view(shape[key]), shifted[key], value) for key, value in present.items()}
 
-        return cls(present, zeros.long(), zeros, done, torch.zeros_like(done), known, first, following)
+        cut = torch.zeros_like(done)
+        return cls(present, zeros.long(), zeros, done, cut, known, first, following, actions_known=False)
 
 
 def flatten(obs: Mapping[str, Tensor]) -> Obs:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from envs.steps import Steps
-from representations.cpc import Cpc, CpcConfig, info_nce
+from representations.cpc import Cpc, CpcConfig, info_nce, is_negative
 from representations.pretrain import Pretrainer
 from tests.representations.toys import image_spec, read_out, strongest
 
@@ -63,7 +64,7 @@ def test_the_loss_equals_a_double_loop_over_pairs_of_one_episode(generator):
             for t in range(T):
                 if first[t, b]:
                     c, episode = torch.zeros(1, 4), episode + 1
-                c = cpc.gru(z[t, b][None], c)
+                c = cpc.gru(torch.cat([z[t, b], torch.zeros(2)])[None], c)  # offline: no action is known
                 contexts.append(c[0])
                 episodes.append(episode)
             for t in range(T):
@@ -83,9 +84,61 @@ def test_the_context_starts_anew_with_an_episode():
     z = torch.randn(T, 1, cpc.features_dim)
     other = z.clone()
     other[:3] += 1
-    before, after = cpc.contexts(z, first), cpc.contexts(other, first)
+    steps = Steps.windows({}, first)
+    before, after = cpc.contexts(z, steps), cpc.contexts(other, steps)
     assert not torch.allclose(before[:3], after[:3])
     assert torch.equal(before[3:], after[3:])
+
+
+def test_the_context_reads_the_action_before_each_frame():
+    cpc = Cpc(image_spec((1, 36, 36), actions=3), SMALL)
+    first = torch.zeros(4, 2, dtype=torch.bool)
+    first[2, 1] = True  # stream 1 begins anew at step 2: the action before it is another episode's
+    steps = replace(Steps.windows({}, first), action=torch.tensor([[2, 0], [1, 1], [0, 2], [1, 1]]), actions_known=True)
+    none, zero, one, two = [0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]
+    assert cpc.actions_before(steps).tolist() == [[none, none], [two, zero], [one, none], [zero, two]]
+    z = torch.randn(4, 2, cpc.features_dim)
+    with torch.no_grad():
+        changed = replace(steps, action=steps.action.index_put((torch.tensor(1), torch.tensor(0)), torch.tensor(2)))
+        before, after = cpc.contexts(z, steps), cpc.contexts(z, changed)
+    assert torch.equal(before[:2], after[:2])
+    assert not torch.allclose(before[2:, 0], after[2:, 0])
+    assert torch.equal(before[:, 1], after[:, 1])
+    assert not cpc.actions_before(replace(steps, actions_known=False)).any()
+
+
+def test_targets_and_negatives_take_their_gradient():
+    # one pair, predicted p = (1, 0), frames (1, 0), (0, 2), (0, 0), the true one 1: logits 1, 0, 0. The gradient to
+    # frame j is (softmax_j - [j = 1]) p
+    z = torch.tensor([[1.0, 0], [0, 2], [0, 0]], requires_grad=True)
+    info_nce(torch.tensor([[1.0, 0]]), z, torch.tensor([1]), torch.arange(3)).sum().backward()
+    total = math.e + 2
+    assert z.grad[:, 0].tolist() == pytest.approx([math.e / total, 1 / total - 1, 1 / total], rel=1e-5)
+    assert not z.grad[:, 1].any()
+
+
+def test_the_trunk_learns_from_targets_too(generator):
+    # contexts are fixed, so all gradient comes through targets and negatives
+    cpc = Cpc(SPEC, SMALL)
+    fixed = torch.randn(T, B, 4)
+    cpc.contexts = lambda z, steps: fixed
+    cpc.loss(windows(), no_heads, generator)[0].backward()
+    assert cpc.trunk.dense.weight.grad.abs().sum() > 0
+
+
+def test_negatives_of_the_same_episode_share_window_and_episode(generator):
+    # frames 0..5 of owners 0 0 1 1 0 2; the pair's true frame is 1, of owner 0: negatives 0 and 4
+    owner = torch.tensor([0, 0, 1, 1, 0, 2])
+    assert is_negative(torch.tensor([1]), torch.arange(6), owner).tolist() == [[True, False, False, False, True, False]]
+    cpc = Cpc(SPEC, replace(SMALL, same_episode=True))
+    for predictor in cpc.predictors:
+        torch.nn.init.zeros_(predictor.weight)
+    first = torch.zeros(T, 1, dtype=torch.bool)
+    first[2] = True  # episodes of 2 and 3 frames: 1 pair among 2, and 2 + 1 pairs among 3 candidates
+    steps = Steps.windows({"image": windows().obs["image"][:, :1]}, first)
+    loss, metrics = cpc.loss(steps, no_heads, generator)
+    assert float(loss.detach()) == pytest.approx((math.log(2) + 3 * math.log(3)) / 4)
+    assert float(metrics["information"]) == pytest.approx(0, abs=1e-6)
 
 
 def test_negatives_are_at_most_as_many_as_asked_for(generator):
@@ -167,5 +220,5 @@ def test_a_persistent_factor_is_learnt_and_noise_is_not():
 
 
 def test_a_window_too_short_for_its_predictions_is_refused():
-    with pytest.raises(ValueError, match="ahead=32: a window of 32 steps holds less"):
-        CpcConfig(ahead=32)
+    with pytest.raises(ValueError, match="ahead=64: a window of 64 steps holds less"):
+        CpcConfig(ahead=64)
