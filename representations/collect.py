@@ -42,14 +42,14 @@ class Behaviour(Protocol):
         """Actions (N,) for an observation; ``first`` marks the environments (N,) whose episode it opens."""
 
 
-BehaviourMaker = Callable[[VectorEnv, int], Behaviour]
+BehaviourMaker = Callable[[VectorEnv[Any, Any, Any], int], Behaviour]
 """Makes the behaviour for an environment, from a seed."""
 
 
 class HeldRandom:
     """Random actions, each held for ``HOLD`` steps on average."""
 
-    def __init__(self, envs: VectorEnv, seed: int):
+    def __init__(self, envs: VectorEnv[Any, Any, Any], seed: int):
         self.choices = discrete_actions(envs)
         self.rng = np.random.default_rng(seed)
         self.actions = self.rng.integers(self.choices, size=NUM_ENVS)
@@ -61,9 +61,9 @@ class HeldRandom:
         return self.actions
 
 
-def discrete_actions(envs: VectorEnv) -> int:
+def discrete_actions(envs: VectorEnv[Any, Any, Any]) -> int:
     """Number of actions of ``envs``. UsageError where they are not Discrete."""
-    space: Any = envs.single_action_space  # type: ignore[attr-defined]
+    space: Any = envs.single_action_space
     if not isinstance(space, gym.spaces.Discrete):
         raise UsageError(f"action space {space}: random actions are drawn from Discrete spaces only")
     return int(space.n)
@@ -72,10 +72,10 @@ def discrete_actions(envs: VectorEnv) -> int:
 class EnvMaker(Protocol):
     """Maker of vector environments, as ``envs.tasks.World`` is one."""
 
-    def make(self, num_envs: int, seed: int) -> VectorEnv: ...
+    def make(self, num_envs: int, seed: int) -> VectorEnv[Any, Any, Any]: ...
 
 
-GroundTruth = Callable[[VectorEnv], Mapping[str, NDArray[Any]]]
+GroundTruth = Callable[[VectorEnv[Any, Any, Any]], Mapping[str, NDArray[Any]]]
 """Reads more of the present moment from an environment, (N, ...) by key: its ground truth, say."""
 
 

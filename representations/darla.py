@@ -15,7 +15,7 @@ measures them: pictures show them through the denoiser, too.
 Differs from the paper: J's features are standardised by running statistics of stage 1, so that one beta serves every
 game (raw, their scale drifts with the length of stage 1) and a J that shrinks cannot pass for a good one. The trunk is
 the toolkit's, bottleneck 128 (100 there), and stage 2 uses Adam 5e-4 (1e-4), as budgets are 100 times smaller. Held
-random actions gather the frames (see ``pretrain``). Mode online trains both stages beside RL, J a step ahead.
+random actions gather the frames (see ``collect``). Mode online trains both stages beside RL, J a step ahead.
 """
 
 from __future__ import annotations

@@ -157,7 +157,7 @@ class Pretrainer:
         if len(results) > 1:
             losses, all_gradients, all_metrics = zip(*results, strict=True)
             loss, gradients = sum(losses), sum_gradients(all_gradients, len(phase.parameters))  # type: ignore[assignment]
-            metrics = {name: sum(part[name] for part in all_metrics) for name in metrics}  # type: ignore[misc]
+            metrics = {name: sum(part[name] for part in all_metrics) for name in metrics}
         return loss, gradients, metrics
 
     def _draw(self, size: int) -> Int[Tensor, " B"]:

@@ -125,7 +125,7 @@ def pretraining_worlds(config: RunConfig, task: Task) -> tuple[World, ...]:
 
 
 def _takes_encoder(config: RunConfig) -> bool:
-    return REPRESENTATIONS.resolve(config.repr).starts_from_policy
+    return bool(REPRESENTATIONS.resolve(config.repr).starts_from_policy)
 
 
 def build_parts(config: RunConfig, specs: EnvSpecs | None = None) -> RunParts:

@@ -78,7 +78,7 @@ def behaviours(config: RunConfig, data_policy: DataPolicy | None) -> tuple[Behav
     assert data_policy is not None
     policy = data_policy.policy
 
-    def act_by_policy(envs: VectorEnv, seed: int) -> EpsilonGreedy:
+    def act_by_policy(envs: VectorEnv[Any, Any, Any], seed: int) -> EpsilonGreedy:
         return EpsilonGreedy(policy, envs, seed)
 
     return (HeldRandom, act_by_policy) if config.pretrain_data == "mixed" else (act_by_policy,)
@@ -185,8 +185,8 @@ class EpsilonGreedy:
         envs: environments of single frames, or of as many stacked ones as the policy takes.
     """
 
-    def __init__(self, policy: Policy, envs: VectorEnv, seed: int):
-        self.policy, self.choices, self.space = policy, discrete_actions(envs), envs.single_observation_space  # type: ignore[attr-defined]
+    def __init__(self, policy: Policy, envs: VectorEnv[Any, Any, Any], seed: int):
+        self.policy, self.choices, self.space = policy, discrete_actions(envs), envs.single_observation_space
         self.rng = np.random.default_rng(stream_seed(seed, "random actions"))
         generator = torch.Generator(policy.device).manual_seed(stream_seed(seed, "policy"))
         self.runner = PolicyRunner(policy, envs.num_envs, generator)
