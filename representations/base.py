@@ -217,6 +217,11 @@ class Representation(nn.Module, ABC):
         return [Phase("fit", list(self.parameters()), offline_loss, 1e-4)]
 
     @classmethod
+    def scaled_online(cls, config: Any) -> bool:
+        """True where ``config`` asks for a scale of features in mode online, too, fitted before the first step."""
+        return False
+
+    @classmethod
     def frames_per_step(cls, config: Any) -> int:
         """Frames of an optimizer step offline under ``config``: its ``batch``, or 64."""
         return int(getattr(config, "batch", 64))

@@ -29,6 +29,11 @@ class CnnConfig(Config):
     eight times the multiply-adds; Impoola is IMPALA with its map averaged over space. A vector "state" without an image
     takes 'mlp', whatever this says."""
 
+    standardise: bool = False
+    """Centre and scale the features by their mean and deviation over the first 4,096 frames of a random policy, once
+    and for all: the start that frozen methods have. The better of both starts, by validation return, is the
+    baseline."""
+
 
 def input_key(spec: EnvSpec) -> str:
     """Observation key of a network that reads a vector where there is no image: "image" or "state"."""
@@ -77,3 +82,7 @@ class Cnn(SingleInput, Trunked):
     modes = ("online",)
     needs_pretraining = False
     has_loss = False
+
+    @classmethod
+    def scaled_online(cls, config: Any) -> bool:
+        return bool(config.standardise)

@@ -121,7 +121,7 @@ def pretraining_worlds(config: RunConfig, task: Task) -> tuple[World, ...]:
             raise UsageError(f"{task.env} names no levels to pre-train on; leave --pretrain-levels at same")
         options = LevelRange.parse(config.pretrain_levels).options
         worlds = tuple(world.with_options(**options) for world in worlds)
-    return tuple(world.stacked(task.motion) for world in worlds) if _takes_encoder(config) else worlds
+    return tuple(world.stacked(task.motion) for world in worlds) if reads_stacks(config) else worlds
 
 
 def _takes_encoder(config: RunConfig) -> bool:
@@ -157,7 +157,7 @@ def build_representation(config: RunConfig, task: Task, spec: EnvSpec) -> Repres
         representation: Representation = cls(spec, cls.Config(**config.repr_settings))
     spaces, used = spec.space.spaces, representation.keys
     vectors = [key for key, box in spaces.items() if len(box.shape or ()) == 1 and key not in used]
-    if config.mode != "online" and config.pretrain_frames:
+    if config.pretrain_frames:
         representation = Standardised(representation)
     if not reads_stacks(config) and task.motion > 1:
         representation = FeatureStack(representation, task.motion, stacked=config.mode == "finetune")

@@ -32,9 +32,10 @@ def equal_budget_runs(configs: Sequence[RunConfig], store: PartsStore) -> list[R
     added = {}
     for config in configs:
         baseline = baselines.get(_setting(config))
-        if baseline is not None and config.pretrain_frames:
+        if baseline is not None and config.pretrain_frames and config.repr != BASELINE:
             trained = whole_rollouts(config.steps, config)  # a run ends with a whole rollout
-            steps = whole_rollouts(trained + pretraining_steps_of(config, store), baseline)
+            extra = pretraining_steps_of(config, store) - pretraining_steps_of(baseline, store)
+            steps = whole_rollouts(trained + max(0, extra), baseline)
             longer = dataclasses.replace(baseline, steps=steps)
             added[repr(longer)] = longer
     return list(added.values())

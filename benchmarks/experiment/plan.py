@@ -123,7 +123,8 @@ def configure(args: ExperimentArgs, preset: Preset, task: Task, row: Row, seed: 
     num_envs, steps = args.num_envs or preset.num_envs, args.steps or round(preset.steps * task.share)
     pretrained = cls.needs_pretraining and mode != "online"
     frames = preset.pretrain_frames if pretrained else min(preset.pretrain_frames, FRAMES)  # the latter for their scale
-    frames = frames if mode != "online" and cls.sees else 0
+    scaled = mode != "online" or cls.scaled_online(cls.Config(**settings))
+    frames = frames if scaled and cls.sees else 0
     from_policy = cls.starts_from_policy or row.start_from_policy
     data_policy, data = {}, args.pretrain_data if frames or from_policy else "random"
     if (data == "mixed" or from_policy) and not data.startswith("policy:"):

@@ -75,7 +75,7 @@ class Summary:
         ]
         for budget, cells in equal:
             if cells:
-                return Reference(_likest(cell, cells), budget)
+                return Reference(_likest(cell, better_start(cells)), budget)
         return None
 
     def controls(self, cell: Cell) -> list[Cell]:
@@ -104,6 +104,25 @@ class Summary:
         key = (cell.task, cell.level_set_kind, cell.config["algo"])
         others = [other for other in self.cells if is_baseline(other)]
         return [other for other in others if (other.task, other.level_set_kind, other.config["algo"]) == key]
+
+
+def better_start(baselines: Sequence[Cell]) -> list[Cell]:
+    """Those of plain and of standardised start, whichever has the higher last validation return; all of one kind alone.
+
+    Nothing of the test decides. Plain where they are equal, or a run has no validation return.
+    """
+    starts = {
+        kind: [cell for cell in baselines if bool(cell.config["repr_settings"].get("standardise")) == kind]
+        for kind in (False, True)
+    }
+    if not (starts[False] and starts[True]):
+        return list(baselines)
+    means = {}
+    for kind, cells in starts.items():
+        values = [run.final_validation for cell in cells for run in cell.runs]
+        known = [value for value in values if value is not None]
+        means[kind] = sum(known) / len(known) if len(known) == len(values) else float("-inf")
+    return starts[means[True] > means[False] > float("-inf")]
 
 
 def declaration(cell: Cell) -> Declaration:

@@ -136,3 +136,10 @@ def test_random_frames_of_the_training_levels_need_no_controls():
 def test_an_unknown_behaviour_is_refused(data):
     with pytest.raises(UsageError, match="give random, mixed, or policy:DIR"):
         plans("vae", pretrain_data=data)
+
+
+def test_a_cnn_takes_frames_where_it_is_standardised():
+    (plain,) = plans("cnn", suite="coinrun", preset="quick")[:1]
+    (scaled,) = plans("cnn", suite="coinrun", preset="quick", set=("cnn.standardise=True",))[:1]
+    assert (plain.pretrain_frames, plain.pretrain_on) == (0, "none")
+    assert (scaled.pretrain_frames, scaled.pretrain_samples, scaled.mode) == (4096, 0, "online")

@@ -136,3 +136,34 @@ def test_old_runs_are_read_but_never_in_a_table_with_new_ones(tmp_path):
     summary = summarise(load(tmp_path))
     assert [cell.seeds for cell in summary.cells] == [(2,)]
     assert f"{old.name}: old protocol" in write_report(tmp_path)
+
+
+STANDARDISED = {"repr_settings": {"trunk": "nature", "standardise": True}}
+
+
+def validated(value):
+    return {"source": {"final_validation": {"step": 1_000_000, "return": value}}}
+
+
+def baseline_is_standardised(experiment):
+    summary = summarise(load(experiment))
+    (cell,) = (cell for cell in summary.cells if cell.label == "darla")
+    return bool(summary.reference(cell).cell.config["repr_settings"].get("standardise"))
+
+
+def test_of_two_starts_the_better_on_validation_is_the_baseline(tmp_path):
+    # plain 5 and 7, standardised 6.5 and 6: 6 against 6.25, whatever the test returns are
+    for seed, plain, scaled in ((0, 5.0, 6.5), (1, 7.0, 6.0)):
+        make_run(tmp_path, "cnn", seed, {"train": [10, 10], "heldout": [10, 10]}, **validated(plain))
+        make_run(tmp_path, "cnn", seed, **STANDARDISED, **validated(scaled))
+        make_run(tmp_path, "darla", seed)
+    assert baseline_is_standardised(tmp_path)
+    make_run(tmp_path, "cnn", 2, **validated(9.0))  # plain: 7
+    assert not baseline_is_standardised(tmp_path)
+
+
+def test_without_validation_returns_the_plain_start_stays_the_baseline(tmp_path):
+    make_run(tmp_path, "cnn")
+    make_run(tmp_path, "cnn", **STANDARDISED, **validated(9.0))
+    make_run(tmp_path, "darla")
+    assert not baseline_is_standardised(tmp_path)
