@@ -2,6 +2,9 @@
 
     h_t = GRU(neck(f_t), h_{t-1}),   h_{t-1} = 0 where an episode begins
 
+The update gate begins by the chrono initialisation (Tallec and Ollivier 2018): a unit that keeps the share 1 - 1/k of
+its state at each step has a bias of log(k - 1), and remembers for k steps.
+
 h is both the output and what is carried from step to step. It is float32 whatever the precision: an episode adds up
 what bfloat16 rounds away.
 """
@@ -11,6 +14,9 @@ from __future__ import annotations
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+
+LONGEST = 32
+"""Steps that a unit remembers at most before anything is learnt; the units' times are spread evenly, from 2 on."""
 
 
 class Memory(nn.Module):
@@ -27,9 +33,11 @@ class Memory(nn.Module):
         self.neck, self.size = neck or nn.Identity(), size
         self.gru = nn.GRU(width, size)
         for name, weight in self.gru.named_parameters():
-            # orthogonal by gate, so that a state neither grows nor fades before anything is learnt
             for gate in weight.detach().chunk(3):
                 nn.init.zeros_(gate) if name.startswith("bias") else nn.init.orthogonal_(gate)
+        # With a bias of 0 every unit would forget half at each step, and no gradient would reach ten steps back.
+        _, update, _ = self.gru.bias_hh_l0.detach().chunk(3)
+        update.copy_(torch.linspace(1, LONGEST - 1, size).log())
 
     def initial_state(self, batch: int) -> Float[Tensor, "B H"]:
         """State before the first frame."""

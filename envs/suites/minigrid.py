@@ -58,7 +58,12 @@ def _minigrid_ladder(levels: int) -> tuple[Task, ...]:
 
 
 def _minigrid_memory(levels: int) -> tuple[Task, ...]:
-    """An object at the start says which end of a fork is right; in the larger level the fork is out of its sight."""
+    """An object at the start says which end of a fork is right.
+
+    In S11 it is out of sight from the fork and the way there shows nothing of it, so a policy without memory is right
+    half of the time at best. In S7 it is in sight from the fork, and such a policy learns to let the way it faces
+    remember for it: that task is the control.
+    """
     tasks = []
     for size, larger in (("S7", "S11"), ("S11", "S13Random")):
         world = World("minigrid", {"env_id": f"MiniGrid-Memory{size}-v0", "actions": "navigate"})

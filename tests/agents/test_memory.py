@@ -168,6 +168,7 @@ def test_a_frozen_frame_after_an_update_goes_through_the_new_memory():
     collect(agent)
     runner, policy = agent.collector.runner, agent.policy
     encoded, (features, carried) = agent.representation.encoded, runner._encoded
+    runner.episode_start = torch.tensor([True, False, True])
     with torch.no_grad():
         policy.memory.gru.bias_ih_l0 += 0.3  # what an update does
         expected = policy.decide(features, carried, runner.state, runner.episode_start)
@@ -176,6 +177,8 @@ def test_a_frozen_frame_after_an_update_goes_through_the_new_memory():
     assert agent.representation.encoded == encoded  # nothing was encoded anew
     assert torch.equal(output.value, expected.value)
     assert torch.equal(output.state[1], expected.state[1])
+    fresh = policy.memory(features, torch.zeros(N, 5), torch.zeros(1, N, dtype=torch.bool))
+    assert (output.state[1] - fresh).abs().amax(1).gt(1e-4).tolist() == [False, True, False]
 
 
 def test_predict_carries_state_and_resets_it_by_row():
@@ -256,7 +259,11 @@ def test_the_gates_begin_orthogonal_and_the_state_empty():
     memory = Memory(None, 7, 5)
     for gate in memory.gru.weight_hh_l0.detach().chunk(3):
         torch.testing.assert_close(gate @ gate.T, torch.eye(5))
-    assert not memory.gru.bias_hh_l0.any()
+    reset, update, new = memory.gru.bias_hh_l0.detach().chunk(3)
+    assert not reset.any()
+    assert not new.any()
+    # Five units: without inputs they keep 1/2, 17/19, ... of their state: 1 - 1/k for k = 2, 9.5, 17, 24.5, 32 steps
+    torch.testing.assert_close(1 / (1 - torch.sigmoid(update)), torch.tensor([2, 9.5, 17, 24.5, 32]))
     assert memory.initial_state(3).tolist() == [[0.0] * 5] * 3
     # float32 below bfloat16: sums over an episode keep their digits
     with torch.autocast("cpu", torch.bfloat16):
