@@ -36,7 +36,7 @@ class Memory(nn.Module):
             for gate in weight.detach().chunk(3):
                 nn.init.zeros_(gate) if name.startswith("bias") else nn.init.orthogonal_(gate)
         # With a bias of 0 every unit would forget half at each step, and no gradient would reach ten steps back.
-        _, update, _ = self.gru.bias_hh_l0.detach().chunk(3)
+        _, update, _ = self.gru.get_parameter("bias_hh_l0").detach().chunk(3)
         update.copy_(torch.linspace(1, LONGEST - 1, size).log())
 
     def initial_state(self, batch: int) -> Float[Tensor, "B H"]:
