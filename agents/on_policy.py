@@ -34,7 +34,7 @@ from torch import Tensor
 from agents import checkpoint
 from agents.config import Config, bonus_spec, find_context_source
 from agents.gradients import GradientStep
-from agents.losses import ActorCriticLoss, AuxiliaryLoss, add_feature_metrics, sequence_starts
+from agents.losses import WATCHED, ActorCriticLoss, AuxiliaryLoss, add_feature_metrics, sequence_starts
 from agents.metrics import MetricMeans, explained_variance
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
 from agents.policy import Policy, Precision
@@ -372,7 +372,8 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
         if not self._warned_of_collapse:
             self._warned_of_collapse = warn_if_collapsed(name, spread, size, when)
         if rank is not None and not self._warned_of_collapse | self._warned_of_rank:
-            self._warned_of_rank = warn_if_few_directions(name, rank, when)
+            frames = min(WATCHED, self.n_steps * self.n_envs)
+            self._warned_of_rank = warn_if_few_directions(name, rank, frames, when)
 
     @property
     def first_reward(self) -> int:

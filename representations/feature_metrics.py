@@ -23,6 +23,8 @@ SILENT = 1e-6
 RARE = 0.01
 """Fraction of the rows in which a dead unit may still be active."""
 FEW_DIRECTIONS = 5.0
+FEWEST_FRAMES = 64
+"""Frames below which an effective rank says little: it cannot exceed their number."""
 """Effective rank below which a policy is warned. A CNN on CoinRun has 160 to 240 of 512, frozen DARLA 30 to 37 of 64,
 the true factors of a room of sprites 5."""
 
@@ -76,15 +78,16 @@ def warn_if_collapsed(name: str, spread: float, size: float, when: str) -> bool:
     return True
 
 
-def warn_if_few_directions(name: str, rank: float, when: str) -> bool:
+def warn_if_few_directions(name: str, rank: float, frames: int, when: str) -> bool:
     """RuntimeWarning where features differ from frame to frame in fewer than ``FEW_DIRECTIONS``; True if it was given.
 
     Args:
         name: of the representation.
         rank: the features' ``effective_rank`` over frames of many moments.
+        frames: their number; below ``FEWEST_FRAMES`` nothing is said.
         when: in the message, "after 1,000 frames".
     """
-    if rank >= FEW_DIRECTIONS:
+    if rank >= FEW_DIRECTIONS or frames < FEWEST_FRAMES:
         return False
     warnings.warn(
         f"{name}: features have an effective rank of {rank:.1f} {when}: frames differ in so few directions only, which "

@@ -85,10 +85,11 @@ def test_they_are_measured_at_first_and_every_so_many_frames(monkeypatch):
 
 def test_few_directions_are_warned_of_once(monkeypatch):
     # two measurements of a counting world's one colour, whose features differ in a direction or two
-    monkeypatch.setattr("agents.on_policy.PLASTICITY_FRAMES", 6 * N)
-    agent = build()
+    frames = 22 * N  # 66, enough to speak of
+    monkeypatch.setattr("agents.on_policy.PLASTICITY_FRAMES", frames)
+    agent = build(config={"n_steps": 22})
     with pytest.warns(RuntimeWarning, match="tiny: features have an effective rank of") as given:
-        agent.learn(3 * 6 * N)
+        agent.learn(3 * frames)
     ranks = [warning for warning in given if "effective rank" in str(warning.message)]
     assert len(ranks) == 1
-    assert f"after {6 * N:,} frames" in str(ranks[0].message)
+    assert f"after {frames:,} frames" in str(ranks[0].message)

@@ -58,6 +58,7 @@ def test_defaults_are_the_published_ones():
         "timeout_is_terminal": False, "micro_batch": None, "aux_coef": None, "window_streams": 16, "extrinsic": 1.0,
         "bonus_once": False, "bonus_head": False, "bonus_gamma": 0.99, "bonus_episodic": False, "epochs": 3,
         "anneal_learning_rate": False, "target_kl": None, "minibatches": 8,
+        "memory": "none", "memory_size": 256, "memory_steps": 32,
         "clip_range": 0.2, "value_clip": 0.2, "value_loss": "procgen", "adam_epsilon": 1e-5,
     }  # fmt: skip
 

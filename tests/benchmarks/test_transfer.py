@@ -55,7 +55,7 @@ def refused(capsys, *argv):
         (["--repr", "gqn", "--suite", "counting"], ["gqn needs obs key 'pose'", "['image']", "rooms-moving"]),
         (
             ["--repr", "cpc", "--suite", "counting", "--steps", "1024"],
-            ["windows of 32 steps", "1,024 frames in 64 environments are 16 steps each", "--steps"],
+            ["windows of 64 steps", "1,024 frames in 64 environments are 16 steps each", "--steps"],
         ),
         (["--repr", "cpc", "--set", "cpc.ahead=70"], ["ahead=70", "a window of 64 steps"]),
         (["--repr", "monet", "--set", "monet.pool=mean"], ["pool='mean'", "flat, attention"]),

@@ -177,7 +177,7 @@ def test_collection_steps_are_those_the_environments_count(frames, window, world
             return envs
 
     collect([Counted() for _ in range(worlds)], frames, seed=0, window=window)
-    assert Counted.steps == steps == collection_steps(frames, window, num_worlds=worlds)
+    assert Counted.steps == steps == collection_steps(frames, window, num_sources=worlds)
 
 
 def test_views_of_a_moment_cost_no_steps():

@@ -68,7 +68,8 @@ def test_a_collapse_is_a_small_spread_relative_to_the_size():
 
 
 def test_few_directions_are_fewer_than_five():
-    assert not warn_if_few_directions("mine", 5.0, "now")
+    assert not warn_if_few_directions("mine", 5.0, 64, "now")
+    assert not warn_if_few_directions("mine", 4.9, 63, "now")  # too few frames to have many
     with pytest.warns(RuntimeWarning, match=r"^mine: features have an effective rank of 4\.9 now: ") as given:
-        assert warn_if_few_directions("mine", 4.9, "now")
+        assert warn_if_few_directions("mine", 4.9, 64, "now")
     assert "\n" not in str(given[0].message)

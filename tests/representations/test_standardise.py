@@ -138,7 +138,7 @@ def test_heads_in_the_method_s_loss_get_scaled_features():
     wrapper.centre.copy_(torch.tensor([10.0, 0, 0]))
     wrapper.divisor.copy_(torch.tensor([2.0, 1, 1]))
     steps = Steps.frames({"image": images((16, 0))})
-    loss, _ = wrapper.loss(steps, lambda features, obs: (features[:, :1], features[:, 0]), torch.Generator())
+    loss, _ = wrapper.loss(steps, lambda features, obs, first: (features[:, :1], features[:, 0]), torch.Generator())
     assert float(loss) == 2 * (16 - 10) / 2
 
 

@@ -181,7 +181,7 @@ def test_a_loss_that_reads_the_policy_gives_it_the_vectors(generator):
     steps = Steps.frames({"image": torch.zeros(3, 1, 8, 8, dtype=torch.uint8), "goal": goal[0]})
     weights = torch.tensor([1.0, 10, 100])
     # 7 + 10 * 1 + 100 * 2, 7 + 10 * 3 + 100 * 4, 7 + 10 * 5 + 100 * 6
-    loss, _ = appended.loss(steps, lambda features, obs: (features, features @ weights), generator)
+    loss, _ = appended.loss(steps, lambda features, obs, first: (features, features @ weights), generator)
     assert float(loss) == 217 + 437 + 657
 
     history = History(spec.space, 2, 3)
@@ -191,7 +191,7 @@ def test_a_loss_that_reads_the_policy_gives_it_the_vectors(generator):
         history.add_obs({key: value[0] for key, value in steps.obs.items()}, no)
         history.add_step(no.long(), torch.zeros(3), no, no, {})
     history.add_obs({key: value[0] for key, value in steps.obs.items()}, no)
-    drawn, _ = appended.auxiliary(history, 1, lambda features, obs: (features, features @ weights), generator)
+    drawn, _ = appended.auxiliary(history, 1, lambda features, obs, first: (features, features @ weights), generator)
     assert float(drawn) in (2 * 217, 2 * 437, 2 * 657)
 
 
