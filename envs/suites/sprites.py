@@ -28,5 +28,5 @@ LEVELS = 100_000
 """Training levels: with 20, DARLA, random features and the CNN all got 1.00 on them and 0.02 elsewhere (500,000 frames,
 one seed, commit 131b204): layouts learnt by heart."""
 SPRITES = Suite(
-    "one target among distractors: more of them, unseen pairs, other visual variants", LEVELS, _sprites, True
+    "one target among distractors: more of them, unseen pairs, other visual variants", LEVELS, _sprites, True, LEVELS
 )

@@ -145,3 +145,9 @@ def test_suites_that_ask_about_looks_fix_their_number_of_levels():
         (task,) = build(name)
         assert task.train_levels == 100_000
         assert task.source.options["num_levels"] == 100_000
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_more_levels_are_not_fewer_than_the_training_levels(name):
+    suite = find_suite(name)
+    assert suite.pretrain_levels >= suite.train_levels
