@@ -22,9 +22,9 @@ SILENT = 1e-6
 """Size, relative to the features' root mean square, below which a unit counts as 0."""
 RARE = 0.01
 """Fraction of the rows in which a dead unit may still be active."""
-FEW_DIRECTIONS = 5.0
 FEWEST_FRAMES = 64
 """Frames below which an effective rank says little: it cannot exceed their number."""
+FEW_DIRECTIONS = 5.0
 """Effective rank below which a policy is warned. A CNN on CoinRun has 160 to 240 of 512, frozen DARLA 30 to 37 of 64,
 the true factors of a room of sprites 5."""
 

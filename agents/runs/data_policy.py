@@ -7,7 +7,6 @@ runs that ask for it; each of them is charged its frames and seconds in full.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -148,7 +147,7 @@ def read_config(run: Path) -> RunConfig:
 def load_data_policy(run: Path, device: str) -> DataPolicy:
     """The policy of a finished run, in eval mode, and its whole cost."""
     config = read_config(run)
-    _, policy = load_policy_of(run, dataclasses.replace(config, splits=tuple(config.splits)))
+    _, policy = load_policy_of(run, config)
     newest = max((run / "checkpoint" / "train").glob("*.safetensors"))
     source = json.loads((run / "source.json").read_text())
     seconds = source["pretrain_seconds"] + source["train_seconds"]

@@ -46,7 +46,8 @@ def load_policy(path: Path, policy: Policy) -> None:
     Raises:
         RuntimeError: the file is of another network.
     """
-    fixed = {name: value for name, value in policy.state_dict().items() if name not in _weights(policy)}
+    kept = _weights(policy)
+    fixed = {name: value for name, value in policy.state_dict().items() if name not in kept}
     policy.load_state_dict({**load_file(path), **fixed})
 
 

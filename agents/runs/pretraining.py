@@ -27,8 +27,11 @@ from representations.collect import Reach, collect
 from representations.pretrain import Pretrainer
 from representations.standardise import standardise
 
-FITTED_BY = ("envs", "representations", "agents.runs.pretraining", "agents.runs.data_policy")
-"""Packages and modules whose code decides the bits of a fit."""
+FITTED_BY = (
+    *("envs", "representations", "agents.runs.pretraining"),
+    *("agents.runs.data_policy", "agents.actions", "agents.memory", "agents.policy", "agents.runner"),
+)
+"""Packages and modules whose code decides the bits of a fit; those of the second line act for a data policy."""
 
 
 def pretrain(context: RunContext, data_policy: DataPolicy | None = None) -> None:
