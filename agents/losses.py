@@ -74,8 +74,8 @@ class ActorCriticLoss:
         """
         n_envs = self.history.n_envs
         local = sequences(self.ranks.local_indices(indices, n_envs), self.steps, n_envs)
-        everything = sequences(indices, self.steps, n_envs * self.ranks.count)
-        advantage, all_advantages = self.targets.advantage.flatten()[local], self.all_advantages[everything].flatten()
+        all_samples = sequences(indices, self.steps, n_envs * self.ranks.count)
+        advantage, all_advantages = self.targets.advantage.flatten()[local], self.all_advantages[all_samples].flatten()
         if self.config.normalise_advantage and len(all_advantages) > 1:
             advantage = (advantage - all_advantages.mean()) / (all_advantages.std() + 1e-8)
         size = max(1, chunk_size(local.numel()) // self.steps)
@@ -127,7 +127,7 @@ class ActorCriticLoss:
         state, first = data.states_at(places[0]), steps.first[0].view(places.shape)
         obs = flatten(steps.obs)
         features = obs[FEATURES] if self.frozen else self.policy.unroll(obs, state, first)
-        return steps, features, self.policy.recall(features, state, first), context
+        return steps, features, self.policy.remember(features, state, first), context
 
     @torch.no_grad()
     def add_plasticity_metrics(self, metrics: MetricMeans) -> None:
@@ -223,13 +223,15 @@ class AuxiliaryLoss:
         policy = self.policy
 
         def heads(features: Tensor, obs: Obs, first: Tensor | None = None) -> tuple[Tensor, Tensor]:
-            rows, first, carried = len(features), first if opens is None else opens, state
-            first = torch.ones(1, rows, dtype=torch.bool, device=features.device) if first is None else first
-            if carried is None:
-                carried = policy.stored_state(policy.initial_state(first.shape[1]))
+            rows = len(features)
+            if opens is not None:
+                first = opens
+            elif first is None:
+                first = torch.ones(1, rows, dtype=torch.bool, device=features.device)
+            start = policy.stored_state(policy.initial_state(first.shape[1])) if state is None else state
             # Replayed steps do not remember which skill they followed: none, then, for all of them.
             context = features.new_zeros(rows, policy.context_dim) if policy.context_dim else None
-            outputs = policy.heads(policy.recall(features, carried, first), context)
+            outputs = policy.heads(policy.remember(features, start, first), context)
             return outputs.action_outputs, outputs.value
 
         return heads

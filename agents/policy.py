@@ -173,7 +173,7 @@ class Policy(BasePolicy):
 
     def forward(self, obs: Obs, state: State, first: Bool[Tensor, " B"]) -> PolicyOutput:
         """Encode observations (B, ...) and apply the heads; ``first`` marks rows that open an episode."""
-        return self.decide(*self.encode(obs, self.encoder_state(state), first), state, first)
+        return self.forward_features(*self.encode(obs, self.encoder_state(state), first), state, first)
 
     def encode(
         self, obs: Obs, state: State = (), first: Bool[Tensor, " B"] | None = None
@@ -186,7 +186,7 @@ class Policy(BasePolicy):
             features, carried = encode(obs, state, first)
         return features.to(self.dtype), carried
 
-    def decide(
+    def forward_features(
         self, features: Float[Tensor, "B D"], encoded: State, state: State, first: Bool[Tensor, " B"]
     ) -> PolicyOutput:
         """Memory and heads on features.
@@ -195,7 +195,7 @@ class Policy(BasePolicy):
             encoded: what the representation carries on.
             state: the policy's, before this step.
         """
-        inputs = self.recall(features, self.stored_state(state), first.unsqueeze(0))
+        inputs = self.remember(features, self.stored_state(state), first.unsqueeze(0))
         remembered = () if self.memory is None else (inputs,)
         context = self.context_of(state)
         contexts = () if context is None else (context,)
@@ -228,7 +228,7 @@ class Policy(BasePolicy):
             collected.append(features)
         return torch.cat(collected)
 
-    def recall(
+    def remember(
         self, features: Float[Tensor, "TB D"], state: State, first: Bool[Tensor, "T B"]
     ) -> Float[Tensor, "TB H"]:
         """The memory's outputs for T steps of B streams from the ``stored_state`` of their start; else the features."""

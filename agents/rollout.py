@@ -73,7 +73,7 @@ class RolloutData:
 
 def kept_steps(representation: Representation, total_envs: int) -> int:
     """Steps of each environment that an auxiliary loss draws from: a window, or the replay it asks for."""
-    return max(representation.window, -(-representation.memory // total_envs))
+    return max(representation.window, -(-representation.replay_frames // total_envs))
 
 
 def make_history(

@@ -27,7 +27,7 @@ from benchmarks import cli
 from benchmarks.experiment.outcomes import Outcome
 from benchmarks.experiment.presets import BASELINE
 from benchmarks.experiment.references import FILE
-from envs.reference_scores import POLICIES, known
+from envs.reference_scores import POLICIES, Reference, known, mean_return
 from envs.registry import UsageError
 
 if TYPE_CHECKING:
@@ -59,12 +59,16 @@ class Controls:
 
     trained: dict[str, Cell]
     """Representation -> its cell; cnn and blind at least."""
-    references: dict[tuple[str, str], float]
-    """(Policy, split) -> mean return on the levels of the runs."""
+    references: tuple[Reference, ...]
+    """Returns of policies that never learn, on the levels of the runs."""
 
     @property
     def cnn(self) -> Cell:
         return self.trained[BASELINE]
+
+    def reference(self, policy: str, split: str) -> float | None:
+        """Mean return of a policy that never learns; None where it was not played."""
+        return mean_return(self.references, self.cnn.env, split, policy)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -95,7 +99,10 @@ def read(experiment: Path) -> list[Controls]:
     tasks = []
     for task in dict.fromkeys(cell.task for cell in summary.cells):
         cells = [cell for cell in summary.cells if cell.task == task and cell.config["repr"] in TRAINED]
-        by_name = {str(cell.config["repr"]): cell for cell in cells}
+        by_name = {
+            str(cell.config["repr"]): cell
+            for cell in sorted(cells, key=lambda cell: TRAINED.index(cell.config["repr"]))
+        }
         names = [cell.config["repr"] for cell in cells]
         if len(by_name) < len(cells):
             raise UsageError(f"{experiment}: {task[0]} has several rows of one control ({', '.join(sorted(names))})")
@@ -108,19 +115,10 @@ def read(experiment: Path) -> list[Controls]:
             raise UsageError(
                 f"{experiment}: the controls of {task[0]} differ in their frames; give all the same --steps"
             )
-        tasks.append(Controls(by_name, _mean_references(task[0], references)))
+        tasks.append(Controls(by_name, references))
     if not tasks:
         raise UsageError(f"{experiment} has no finished run; train --repr {BASELINE} {BLIND} there first")
     return tasks
-
-
-def _mean_references(env: str, references: Sequence[Any]) -> dict[tuple[str, str], float]:
-    """Mean over the sets of levels of each reference policy and split."""
-    values: dict[tuple[str, str], list[float]] = {}
-    for row in references:
-        if row.env == env:
-            values.setdefault((row.policy, row.split), []).append(row.mean)
-    return {key: sum(means) / len(means) for key, means in values.items()}
 
 
 def decided(task: Controls) -> tuple[Outcome, ...]:
@@ -131,7 +129,7 @@ def decided(task: Controls) -> tuple[Outcome, ...]:
     if not (cnn.claimable and blind.claimable):
         return ()
     outcomes: list[Outcome] = []
-    if _above(cnn, blind, cnn.target) and _has_room(cnn):
+    if cnn.target.endswith("heldout") and _above(cnn, blind, cnn.target) and _has_room(cnn):
         outcomes.append("held-out return")
     gap = cnn.crossed_gap or cnn.gaps.get(cnn.target)
     if gap is not None and gap.low > 0:
@@ -164,24 +162,15 @@ def rows(task: Controls) -> list[dict[str, Any]]:
     csv_rows = []
     for policy in POLICIES:
         for split in cnn.splits:
-            if (policy, split) in task.references:
-                mean = task.references[policy, split]
-                csv_rows.append(
-                    size | {"policy": policy, "split": split, "return": mean, "normalised": cnn.normalised(mean)}
-                )
-    for name in TRAINED:
-        for split in task.trained[name].splits if name in task.trained else ():
-            cell = task.trained[name]
-            value = cell.returns[split]
-            row = size | {
-                "policy": name,
-                "split": split,
-                "return": value.estimate,
-                "low": value.low,
-                "high": value.high,
-            }
-            row |= {"normalised": cell.normalised(value.estimate), "seeds": len(cell.runs), "fell": len(cell.fallen)}
-            csv_rows.append(row | {"commit": ", ".join(cell.differing("commit")) or cell.runs[0].source["commit"]})
+            if (mean := task.reference(policy, split)) is not None:
+                row = {"policy": policy, "split": split, "return": mean, "normalised": cnn.normalised(mean)}
+                csv_rows.append(size | row)
+    for name, cell in task.trained.items():
+        commit = ", ".join(cell.differing("commit")) or cell.runs[0].source["commit"]
+        shared = size | {"policy": name, "seeds": len(cell.runs), "fell": len(cell.fallen), "commit": commit}
+        for split, value in cell.returns.items():
+            row = {"split": split, "return": value.estimate, "low": value.low, "high": value.high}
+            csv_rows.append(shared | row | {"normalised": cell.normalised(value.estimate)})
     return csv_rows
 
 
@@ -194,7 +183,7 @@ def table(tasks: Sequence[Controls]) -> tuple[list[str], list[list[str]]]:
     for task in tasks:
         cnn, split = task.cnn, task.cnn.target
         returns = [
-            layout.number(task.references[policy, split]) if (policy, split) in task.references else layout.ABSENT
+            layout.ABSENT if (mean := task.reference(policy, split)) is None else layout.number(mean)
             for policy in POLICIES
         ]
         trained = [task.trained.get(name) for name in TRAINED]

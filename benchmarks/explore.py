@@ -204,10 +204,10 @@ def table(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
 def gain_over_control(cell: Cell, cells: Sequence[Cell]) -> Interval | None:
     """Area under the success curve minus that of the constant bonus on the same task; None without such a row."""
     from benchmarks.reporting.cells import seed_difference
+    from benchmarks.reporting.labels import agent_of
 
     def setting(other: Cell) -> tuple[Any, ...]:
-        memory = other.config["algo_settings"].get("memory", "none")
-        return (*other.task, other.config["repr"], other.config["mode"], other.config["algo"], memory, other.steps)
+        return (*other.task, other.config["repr"], other.config["mode"], agent_of(other.config), other.steps)
 
     controls = [other for other in cells if is_control(other) and setting(other) == setting(cell)]
     if not controls or is_control(cell):

@@ -159,6 +159,12 @@ def _returns_of(envs: Any, policy: Policy, levels: Array, repeats: Array, window
     return total[counted]
 
 
+def mean_return(rows: Sequence[Reference], env: str, split: str, policy: str) -> float | None:
+    """Mean return of a policy on a split over the sets of levels in ``rows``; None where none has it."""
+    means = [row.mean for row in rows if (row.env, row.split, row.policy) == (env, split, policy)]
+    return sum(means) / len(means) if means else None
+
+
 def first_levels(world: World, count: int) -> Sequence[int]:
     """The first levels of a world's set, ``count`` at most; 0, 1, ... where it names none."""
     levels = levels_of(world)

@@ -66,9 +66,9 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
     """Named options, keyword arguments by name, for listings and contact sheets."""
     state_names: ClassVar[tuple[str, ...]] = ()
     """Attributes with one row an env that make up the state, beside the counters of this class."""
-    reach_factors: ClassVar[dict[tuple[str, ...], tuple[str, str]]] = {}
-    """Factors that show how far a policy gets -> (name, "position", "left" or "cells"), see
-    ``representations.collect.Reach``."""
+    coverage_factors: ClassVar[dict[tuple[str, ...], tuple[str, str]]] = {}
+    """Factors that show how far a policy gets -> (name, summary over frames): "position", median and largest number;
+    "left", the mean number of true entries; "cells", the number of different places, to a quarter of a unit."""
     metric_infos: ClassVar[dict[str, tuple[str, str]]] = {}
     """Per-step infos worth a chart -> (name of the metric, summary over a rollout): "distinct", the number of
     different values since the start; "final", the mean over finished episodes of an episode's last value; "mean" over

@@ -14,9 +14,9 @@ episode's end in between is no anchor; its frame k steps later stays a negative.
 as the policy gets it in the paper, which puts a layer of 512 on it. The RL gradient stops there: online, ATC alone
 trains the encoder, which is the paper's claim. So there is no mode finetune.
 
-Differs from the paper: the toolkit's trunks; the learning rate falls at the end alone, as for all methods here (a cosine
-after a warm-up there), no clipping offline; 128 pairs a step (512 there), as budgets are smaller; online inside PPO and A2C
-the windows are of the newest steps (a replay for SAC there).
+Differs from the paper: the toolkit's trunks; the learning rate falls at the end alone, as for all methods here (a
+cosine after a warm-up there), no clipping offline; 128 pairs a step (512 there), as budgets are smaller; online inside
+PPO and A2C the windows are of the newest steps (a replay for SAC there).
 """
 
 from __future__ import annotations

@@ -147,7 +147,7 @@ class Representation(nn.Module, ABC):
     draws windows (online from History)."""
     views: bool = False
     """Offline, a window is ``window`` views of one moment by cameras around it, not consecutive steps."""
-    memory: int = 0
+    replay_frames: int = 0
     """Frames of all environments together that ``auxiliary`` draws from, where that is more than ``window`` needs. It
     is not called before they are there."""
 

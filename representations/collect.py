@@ -79,23 +79,19 @@ GroundTruth = Callable[[VectorEnv[Any, Any, Any]], Mapping[str, NDArray[Any]]]
 """Reads more of the present moment from an environment, (N, ...) by key: its ground truth, say."""
 
 
-class Reach:
-    """Reach of behaviours, by the factors that an environment names in ``reach_factors``.
-
-    An environment says (factors) -> (name, kind). Kinds: "position", the median, and the largest, of a number; "left",
-    the mean number of true entries; "cells", the number of different places, to a quarter of a unit.
-    """
+class DataCoverage:
+    """Coverage of an environment by the frames of behaviours, as its ``coverage_factors`` say (``envs.vector_env``)."""
 
     EVERY = 8
-    """Rounds between two looks; CoinRun's factors take as long as its steps."""
+    """Rounds between two readings; CoinRun's factors take as long as its steps."""
 
     def __init__(self) -> None:
         self.rounds = 0
         self.values: dict[tuple[str, str], list[NDArray[Any]]] = {}
 
     def add(self, envs: Any) -> None:
-        """Look at the present moment of all environments."""
-        named = getattr(envs, "reach_factors", {})
+        """Read the factors of the present moment in all environments."""
+        named = getattr(envs, "coverage_factors", {})
         self.rounds += 1
         if not named or (self.rounds - 1) % self.EVERY:
             return
@@ -126,7 +122,7 @@ def collect(
     window: int = 1,
     views: bool = False,
     behaviours: Sequence[BehaviourMaker] = (HeldRandom,),
-    reach: Reach | None = None,
+    coverage: DataCoverage | None = None,
 ) -> Obs:
     """Frames of one or several behaviours, equally many from each of ``worlds`` and, there, of each behaviour.
 
@@ -138,7 +134,7 @@ def collect(
         window: W > 1 stores frames // W windows of W consecutive steps, and ``FIRST``.
         views: the W frames of a window are views of one moment, which the environment's ``views(W)`` gives.
         behaviours: make what acts.
-        reach: gathers how far the behaviours got.
+        coverage: gathers how far the behaviours got.
 
     Returns:
         key -> (frames, ...), or (frames // W, W, ...); images uint8 (..., C, H, W), channels-last in memory. The order
@@ -157,7 +153,7 @@ def collect(
             + "; ask for at least one each"
         )
     stored = [
-        _collect(world, behaviour, rows, stream_seed(seed, "world", i), also, window, views, reach)
+        _collect(world, behaviour, rows, stream_seed(seed, "world", i), also, window, views, coverage)
         for i, ((world, behaviour), rows) in enumerate(zip(sources, _rows_by_source(count, len(sources)), strict=True))
     ]
     joined = {key: np.concatenate([frames[key] for frames in stored]) for key in stored[0]}
@@ -192,7 +188,7 @@ def _collect(
     also: GroundTruth | None,
     window: int,
     views: bool,
-    reach: Reach | None,
+    coverage: DataCoverage | None,
 ) -> dict[str, NDArray[Any]]:
     """``count`` frames, or windows, of one behaviour in one ``World``."""
     if views:
@@ -220,8 +216,8 @@ def _collect(
         if start:
             for _ in range(STRIDE):
                 step()
-        if reach is not None:
-            reach.add(envs)
+        if coverage is not None:
+            coverage.add(envs)
         if views:
             opens = np.zeros((NUM_ENVS, window), dtype=bool)
             store({**envs.views(window), FIRST: opens}, start)

@@ -56,14 +56,14 @@ def parallel_map(work: Callable[[Item], Result], items: Sequence[Item], threads:
     return list(_pool(threads).map(work_as_caller, items))
 
 
-class _Meeting:
+class _Group:
     """Threads that work on the parts of one batch and exchange tensors in the order of the parts."""
 
     def __init__(self, count: int):
         self.barrier, self.slots = Barrier(count), [torch.empty(0)] * count
 
     def exchange(self, index: int, value: Tensor) -> list[Tensor]:
-        """Values of all threads, once all have come here; ``index`` is this one's part."""
+        """Values of all threads, once each has given its own; ``index`` is this one's part."""
         self.slots[index] = value
         self.barrier.wait()
         values = list(self.slots)
@@ -71,14 +71,14 @@ class _Meeting:
         return values
 
 
-class _Here(local):
-    """Meeting and part of the present thread; None outside ``side_by_side``."""
+class _Current(local):
+    """Group and part of the present thread; None outside ``side_by_side``."""
 
-    meeting: _Meeting | None = None
+    group: _Group | None = None
     index = 0
 
 
-_here = _Here()
+_current = _Current()
 
 
 def side_by_side(work: Callable[[Item], Result], parts: Sequence[Item]) -> list[Result]:
@@ -88,22 +88,22 @@ def side_by_side(work: Callable[[Item], Result], parts: Sequence[Item]) -> list[
     """
     if len(parts) < 2:
         return [work(part) for part in parts]
-    meeting, errors = _Meeting(len(parts)), []
+    group, errors = _Group(len(parts)), []
 
-    def attend(index: int) -> Result:
-        _here.meeting, _here.index = meeting, index
+    def run_part(index: int) -> Result:
+        _current.group, _current.index = group, index
         try:
             return work(parts[index])
         except BaseException as error:
             if not isinstance(error, BrokenBarrierError):
                 errors.append(error)
-            meeting.barrier.abort()
+            group.barrier.abort()
             raise
         finally:
-            _here.meeting, _here.index = None, 0
+            _current.group, _current.index = None, 0
 
     try:
-        return parallel_map(attend, range(len(parts)), len(parts))
+        return parallel_map(run_part, range(len(parts)), len(parts))
     except BrokenBarrierError:
         raise errors[0] from None
 
@@ -112,15 +112,15 @@ class _Gather(torch.autograd.Function):
     """Rows of all threads; backward sums what all threads' losses want of a row."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, meeting: _Meeting, index: int) -> Tensor:
-        parts = meeting.exchange(index, rows.detach())
+    def forward(ctx: Any, rows: Tensor, group: _Group, index: int) -> Tensor:
+        parts = group.exchange(index, rows.detach())
         start = sum(len(part) for part in parts[:index])
-        ctx.meeting, ctx.index, ctx.own = meeting, index, slice(start, start + len(rows))
+        ctx.group, ctx.index, ctx.own = group, index, slice(start, start + len(rows))
         return torch.cat(parts)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        total = torch.stack(ctx.meeting.exchange(ctx.index, gradients[0])).sum(0)
+        total = torch.stack(ctx.group.exchange(ctx.index, gradients[0])).sum(0)
         return total[ctx.own], None, None
 
 
@@ -129,17 +129,17 @@ def gather(rows: Tensor) -> tuple[Tensor, slice]:
 
     Every thread must call it equally often. Where a batch is not split, ``rows`` themselves.
     """
-    if _here.meeting is None:
+    if _current.group is None:
         return rows, slice(0, len(rows))
-    sizes = _here.meeting.exchange(_here.index, torch.tensor(len(rows)))
-    start = int(sum(sizes[: _here.index]))
-    gathered: Tensor = _Gather.apply(rows, _here.meeting, _here.index)  # type: ignore[no-untyped-call]
+    sizes = _current.group.exchange(_current.index, torch.tensor(len(rows)))
+    start = int(sum(sizes[: _current.index]))
+    gathered: Tensor = _Gather.apply(rows, _current.group, _current.index)  # type: ignore[no-untyped-call]
     return gathered, slice(start, start + len(rows))
 
 
 def is_first() -> bool:
     """True in one of the threads that work ``side_by_side``, and outside: it alone may write to a module."""
-    return _here.index == 0
+    return _current.index == 0
 
 
 def sum_gradients(gradients: Sequence[Sequence[Tensor | None]], parameters: int) -> Gradient:

@@ -124,7 +124,7 @@ class Unreal(Trunked):
         return max(int(self.config.length) + 1, CLIP)
 
     @property
-    def memory(self) -> int:
+    def replay_frames(self) -> int:
         return int(self.config.replay)
 
     def auxiliary(self, history: History, streams: int, heads: Heads, generator: torch.Generator) -> Loss:

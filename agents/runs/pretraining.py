@@ -23,7 +23,7 @@ from agents.runs.fit_cache import FitCache, Outcome, fit_key
 from agents.runs.source import foreign_sources, package_versions, processor
 from envs.rng_streams import Streams
 from envs.steps import Obs
-from representations.collect import Reach, collect
+from representations.collect import DataCoverage, collect
 from representations.pretrain import Pretrainer
 from representations.standardise import standardise
 
@@ -72,7 +72,7 @@ def fit(context: RunContext, data_policy: DataPolicy | None = None) -> None:
     Frames come again from their seed and the scale from the frames; only weights and draws are stored.
     """
     config, task, representation = context.config, context.task, context.parts.representation
-    worlds, reach = pretraining_worlds(config, task), Reach()
+    worlds, coverage = pretraining_worlds(config, task), DataCoverage()
     if representation.starts_from_policy:
         assert data_policy is not None
         take_encoder(representation, data_policy)
@@ -84,7 +84,7 @@ def fit(context: RunContext, data_policy: DataPolicy | None = None) -> None:
             window=representation.window,
             views=representation.views,
             behaviours=behaviours(config, data_policy),
-            reach=reach,
+            coverage=coverage,
         )
     if config.pretrain_samples:
         fit_offline(context, frames)
@@ -92,7 +92,7 @@ def fit(context: RunContext, data_policy: DataPolicy | None = None) -> None:
         context.run.start_afresh()
     with context.clock.measure("pretrain"):
         scale = standardise(representation, frames, len(worlds) * num_behaviours(config))
-    context.records.log({"global_step": 0, **reach.metrics(), **scale})
+    context.records.log({"global_step": 0, **coverage.metrics(), **scale})
 
 
 def fit_offline(context: RunContext, frames: Obs) -> None:

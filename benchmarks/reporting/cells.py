@@ -303,7 +303,7 @@ def is_baseline(cell: Cell) -> bool:
     return bool(cell.config["repr"] == BASELINE and plain)
 
 
-def is_control(cell: Cell) -> bool:
+def is_data_policy_control(cell: Cell) -> bool:
     """True for a row that shows what the data policy alone is worth, see ``experiment.plan.CONTROLS``."""
     return cell.config["repr"] == CONTROL or bool(cell.config.get("start_from_policy", False))
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from benchmarks.experiment.outcomes import Outcome
 from benchmarks.experiment.plan import CONTROLS
 from benchmarks.experiment.presets import BASELINE
-from benchmarks.reporting.cells import Cell, is_control
+from benchmarks.reporting.cells import Cell, is_data_policy_control
 from benchmarks.reporting.labels import protocol
 from benchmarks.reporting.matching import SOURCE
 from benchmarks.reporting.several_tasks import holm
@@ -106,9 +106,9 @@ def corrected(rows: Sequence[Comparison]) -> list[Comparison]:
 
 def beats_controls(summary: Summary, cell: Cell, outcome: Outcome, split: str) -> bool:
     """True where a row needs no controls, or is better than each of the three, 0 outside every interval."""
-    if not protocol(cell.config) or is_control(cell):
+    if not protocol(cell.config) or is_data_policy_control(cell):
         return True
-    controls = summary.controls(cell)
+    controls = summary.data_policy_controls(cell)
     if outcome == "gap":
         beaten = [cell.gap_difference(other, split).high < 0 for other in controls]
     else:

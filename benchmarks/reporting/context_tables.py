@@ -12,7 +12,7 @@ from benchmarks.reporting.cells import Cell
 from benchmarks.reporting.layout import ABSENT, Table, count, frames, number, without_empty_columns
 from benchmarks.reporting.summary import Summary
 from benchmarks.reporting.tables import task_columns, task_header
-from envs.reference_scores import POLICIES, Reference, known
+from envs.reference_scores import POLICIES, Reference, known, mean_return
 
 
 def costs(summary: Summary) -> Table:
@@ -46,14 +46,14 @@ def references(summary: Summary) -> Table:
         if own:
             sets = dict.fromkeys(row.levels for row in own)
             words = next(iter(sets)) or "not named" if len(sets) == 1 else f"the runs' own, {len(sets)} sets"
-            rows.append([env, split, words, *_means(own), own[0].command])
+            rows.append([env, split, words, *_means(own, env, split), own[0].command])
             continue
         by_levels: dict[str, list[Reference]] = {}
         for row in known():
             if (row.env, row.split) == (env, split):
                 by_levels.setdefault(row.levels or "not named", []).append(row)
         for levels, others in by_levels.items():
-            rows.append([env, split, f"others: {levels}", *_means(others), others[0].command])
+            rows.append([env, split, f"others: {levels}", *_means(others, env, split), others[0].command])
     return ["task", "split", "on levels", *(f"{policy} policy" for policy in POLICIES), "command"], rows
 
 
@@ -63,13 +63,10 @@ def _of_experiment(summary: Summary) -> tuple[Reference, ...]:
     return tuple(row for folder in sorted(folders) for row in known(folder / FILE))
 
 
-def _means(rows: Sequence[Reference]) -> list[str]:
+def _means(rows: Sequence[Reference], env: str, split: str) -> list[str]:
     """Mean return of each policy over rows of several sets of levels."""
-    means = []
-    for policy in POLICIES:
-        values = [row.mean for row in rows if row.policy == policy]
-        means.append(number(sum(values) / len(values)) if values else ABSENT)
-    return means
+    means = [mean_return(rows, env, split, policy) for policy in POLICIES]
+    return [ABSENT if mean is None else number(mean) for mean in means]
 
 
 def is_comparable(cell: Cell) -> bool:

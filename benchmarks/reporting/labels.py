@@ -63,6 +63,12 @@ def training_set(config: dict[str, Any]) -> str:
     return str(config.get("level_set") or f"0+{config['train_levels']}")
 
 
+def agent_of(config: dict[str, Any]) -> tuple[str, str, bool]:
+    """Algorithm, memory of the policy, and whether it sees its last step: shared by rows that are compared."""
+    memory = config.get("algo_settings", {}).get("memory", "none")
+    return str(config["algo"]), str(memory), bool(config.get("last_step", False))
+
+
 def level_set_kind(config: dict[str, Any]) -> str:
     """Kind of a run's training levels: "published" (0 to K - 1), or "drawn" for its seed."""
     return "published" if training_set(config).startswith("0+") else "drawn"

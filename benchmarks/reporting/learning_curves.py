@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from benchmarks.reporting import layout
 from benchmarks.reporting.cells import Cell, is_baseline, over_seeds, seed_difference
-from benchmarks.reporting.labels import distinguishing_settings
+from benchmarks.reporting.labels import agent_of, distinguishing_settings
 from benchmarks.reporting.notes import seed_notes
 from benchmarks.reporting.runs import Run
 from benchmarks.reporting.stats import Interval
@@ -146,7 +146,7 @@ def reference(group: Group, groups: Sequence[Group], against: str) -> Group | No
         candidates = [other for other in same_task if is_baseline(other.cell)] or same_task[:1]
 
     def likeness(other: Group) -> tuple[bool, ...]:
-        same_agent = other.cell.config["algo"] == group.cell.config["algo"]
+        same_agent = agent_of(other.cell.config) == agent_of(group.cell.config)
         return other.label == against, same_agent, other.steps == group.steps
 
     return max(candidates, key=likeness, default=None)

@@ -1,8 +1,8 @@
 """Summaries: all cells of an experiment, the baseline of each, and the runs that are in no table.
 
 The baseline of a row is the end-to-end network on the same task and number and kind of training levels, under the same
-algorithm, whose environment steps are those of the row, pre-training included (at most one rollout more); else the one
-with as many frames of RL, which the tables then say. Other budgets are never subtracted.
+agent (algorithm, memory, last step), whose environment steps are those of the row, pre-training included (at most one
+rollout more); else the one with as many frames of RL, which the tables then say. Other budgets are never subtracted.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from benchmarks.experiment.outcomes import Declaration, Outcome, declared
-from benchmarks.reporting.cells import Cell, is_baseline, is_control
-from benchmarks.reporting.labels import flat_settings, labels_of, protocol
+from benchmarks.reporting.cells import Cell, is_baseline, is_data_policy_control
+from benchmarks.reporting.labels import agent_of, flat_settings, labels_of, protocol
 from benchmarks.reporting.runs import Run
 
 Budget = Literal["equal budget", "equal RL steps"]
@@ -78,19 +78,19 @@ class Summary:
                 return Reference(_likest(cell, better_start(cells)), budget)
         return None
 
-    def controls(self, cell: Cell) -> list[Cell]:
+    def data_policy_controls(self, cell: Cell) -> list[Cell]:
         """Controls of a row whose frames are of other levels or of a policy: see ``experiment.plan.CONTROLS``.
 
-        On its task and levels, under its protocol and algorithm: the data policy's encoder frozen and fine-tuned, and
+        On its task and levels, under its protocol and agent: the data policy's encoder frozen and fine-tuned, and
         the agent that started from it. Empty for the other rows, and for these.
         """
 
         def setting(other: Cell) -> tuple[object, ...]:
-            return other.task, other.level_set_kind, other.config["algo"], protocol(other.config)
+            return other.task, other.level_set_kind, agent_of(other.config), protocol(other.config)
 
-        if not protocol(cell.config) or is_control(cell):
+        if not protocol(cell.config) or is_data_policy_control(cell):
             return []
-        return [other for other in self.cells if is_control(other) and setting(other) == setting(cell)]
+        return [other for other in self.cells if is_data_policy_control(other) and setting(other) == setting(cell)]
 
     def cost_reference(self, cell: Cell) -> Cell | None:
         """The baseline whose seconds a row's are divided by: as many frames of RL; for a baseline the shortest one."""
@@ -100,10 +100,10 @@ class Summary:
         return _likest(cell, equal) if equal else None
 
     def _candidates(self, cell: Cell) -> list[Cell]:
-        """Baselines on the task and kind of levels of a row, under its algorithm."""
-        key = (cell.task, cell.level_set_kind, cell.config["algo"])
+        """Baselines on the task and kind of levels of a row, under its agent."""
+        key = (cell.task, cell.level_set_kind, agent_of(cell.config))
         others = [other for other in self.cells if is_baseline(other)]
-        return [other for other in others if (other.task, other.level_set_kind, other.config["algo"]) == key]
+        return [other for other in others if (other.task, other.level_set_kind, agent_of(other.config)) == key]
 
 
 def better_start(baselines: Sequence[Cell]) -> list[Cell]:

@@ -13,7 +13,7 @@ from benchmarks.experiment.presets import BASELINE
 from benchmarks.reporting import layout, stats
 from benchmarks.reporting.cells import Cell
 from benchmarks.reporting.comparisons import MARK, Comparison, look_comparisons, main_comparisons
-from benchmarks.reporting.labels import protocol
+from benchmarks.reporting.labels import agent_of, protocol
 from benchmarks.reporting.layout import ABSENT, Table, interval, number
 from benchmarks.reporting.matching import GRID
 from benchmarks.reporting.several_tasks import aggregate, aggregate_difference, holm, improvement
@@ -143,7 +143,7 @@ def _gaps(summary: Summary, grid: tuple[float, ...], with_unmatched: bool) -> Ta
 def gap_net_of_reference(summary: Summary, cell: Cell, split: str) -> Interval | None:
     """The gap minus that of a policy that sees nothing, on the same training sets; None without such a row."""
     for other in summary.cells:
-        same = (other.task, other.config["algo"], other.steps) == (cell.task, cell.config["algo"], cell.steps)
+        same = (other.task, agent_of(other.config), other.steps) == (cell.task, agent_of(cell.config), cell.steps)
         if other.config["repr"] == REFERENCE_POLICY and other is not cell and same and cell.paired_seeds(other):
             return cell.gap_difference(other, split) if split in other.gaps else None
     return None

@@ -63,7 +63,7 @@ class BreakoutVectorEnv(BatchedEnv):
 
     name = "breakout"
     variants = {name: {"variant": name} for name in VARIANTS}
-    reach_factors = {("bricks",): ("bricks_left", "left")}
+    coverage_factors = {("bricks",): ("bricks_left", "left")}
     state_names = (
         *("balls", "live", "paddle", "bricks", "brick_reward", "damage"),
         *("speed", "lives", "broken", "obstacles", "target", "last_action"),

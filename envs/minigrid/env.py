@@ -102,7 +102,7 @@ class MiniGridVectorEnv(BatchedEnv):
     state_names: ClassVar[tuple[str, ...]] = ("grid", "cell", "direction", "carrying", "visited", "entered")
     goal: ClassVar[int] = cells.code("goal", cells.COLOR_TO_IDX["green"])
     """The cell put in the place of a level's goal."""
-    reach_factors: ClassVar[dict[tuple[str, ...], tuple[str, str]]] = {("x", "y"): ("cells", "cells")}
+    coverage_factors: ClassVar[dict[tuple[str, ...], tuple[str, str]]] = {("x", "y"): ("cells", "cells")}
     metric_infos: ClassVar[dict[str, tuple[str, str]]] = {
         "state_hash": ("states", "distinct"),
         "coverage": ("coverage", "final"),

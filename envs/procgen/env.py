@@ -259,7 +259,7 @@ class ProcgenVectorEnv(VectorEnv):
         return factors(self.blobs())
 
     @property
-    def reach_factors(self) -> dict[tuple[str, ...], tuple[str, str]]:
+    def coverage_factors(self) -> dict[tuple[str, ...], tuple[str, str]]:
         """Factors that show how far a policy gets, see ``envs.vector_env.BatchedEnv``; none outside CoinRun."""
         readable = self.options.game == "coinrun" and self.exact_state
         return {("agent_x",): ("column", "position")} if readable else {}

@@ -76,7 +76,7 @@ class RoomsVectorEnv(BatchedEnv):
 
     name = "rooms"
     variants = ROOMS_VARIANTS
-    reach_factors = {("agent",): ("cells", "cells")}
+    coverage_factors = {("agent",): ("cells", "cells")}
     state_names = ("agent", "heading", "angle")
 
     def __init__(

@@ -171,7 +171,7 @@ def test_a_frozen_frame_after_an_update_goes_through_the_new_memory():
     runner.episode_start = torch.tensor([True, False, True])
     with torch.no_grad():
         policy.memory.gru.bias_ih_l0 += 0.3  # what an update does
-        expected = policy.decide(features, carried, runner.state, runner.episode_start)
+        expected = policy.forward_features(features, carried, runner.state, runner.episode_start)
     obs = {"image": torch.from_numpy(agent._last_obs)}
     output = runner.forward(obs)
     assert agent.representation.encoded == encoded  # nothing was encoded anew

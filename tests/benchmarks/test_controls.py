@@ -81,3 +81,13 @@ def test_missing_and_unequal_controls_are_refused(rows, tmp_path, capsys):
     assert main([str(tmp_path)]) == 2
     message = capsys.readouterr().err
     assert ("train --repr cnn blind" if rows == ["cnn"] else "give all the same --steps") in message
+
+
+def test_without_unseen_levels_no_return_on_them_is_decided(tmp_path):
+    for name, value in (("cnn", 6.0), ("blind", 2.0)):
+        for seed in range(3):
+            returns = {"train": [value, value + 0.2], "juggling": [value - 1, value - 0.9]}
+            make_run(tmp_path, name, seed, returns, levels=2, env="breakout", normalise=[0, 10])
+    (task,) = read(tmp_path)
+    assert task.cnn.target == "juggling"
+    assert decided(task) == ("gap",)

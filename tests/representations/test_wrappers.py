@@ -213,7 +213,7 @@ class Extended(Mean):
     aux_coef = 0.75
     window = 3
     views = True
-    memory = 11
+    replay_frames = 11
     name = "extended"
     brightness = 4
 

@@ -12,7 +12,7 @@ from agents.runs.build import build_parts
 from agents.runs.data_policy import EpsilonGreedy, data_policy_config, load_data_policy
 from agents.runs.load import load_policy_of
 from envs.registry import UsageError
-from representations.collect import NUM_ENVS, Reach, collect, collection_steps
+from representations.collect import NUM_ENVS, DataCoverage, collect, collection_steps
 from tests.agents.runs.tools import run_config, the_run, train_here
 
 CNN = run_config("cnn")
@@ -128,7 +128,7 @@ class Places:
     """Environment of two whose factors are set by hand."""
 
     num_envs = 2
-    reach_factors = {("x",): ("column", "position"), ("standing",): ("left", "left"), ("x", "y"): ("cells", "cells")}
+    coverage_factors = {("x",): ("column", "position"), ("standing",): ("left", "left"), ("x", "y"): ("cells", "cells")}
 
     def __init__(self, x, y, standing):
         self.values = {"x": np.array(x), "y": np.array(y), "standing": np.array(standing)}
@@ -137,10 +137,15 @@ class Places:
         return self.values
 
 
-def test_reach_is_by_hand():
-    reach = Reach()
-    reach.EVERY = 1
-    reach.add(Places([0.0, 4.0], [1.0, 1.0], [[True, True], [True, False]]))
-    reach.add(Places([0.2, 9.0], [1.0, 1.1], [[False, False], [True, False]]))
+def test_coverage_of_the_data_is_by_hand():
+    coverage = DataCoverage()
+    coverage.EVERY = 1
+    coverage.add(Places([0.0, 4.0], [1.0, 1.0], [[True, True], [True, False]]))
+    coverage.add(Places([0.2, 9.0], [1.0, 1.1], [[False, False], [True, False]]))
     # x: 0, 0.2, 4, 9: median 2.1. Standing: 2, 1, 0, 1. Quarter cells: (0, 4), (16, 4), (0, 4), (36, 4)
-    assert reach.metrics() == {"data/column_median": 2.1, "data/column_max": 9.0, "data/left": 1.0, "data/cells": 3.0}
+    assert coverage.metrics() == {
+        "data/column_median": 2.1,
+        "data/column_max": 9.0,
+        "data/left": 1.0,
+        "data/cells": 3.0,
+    }

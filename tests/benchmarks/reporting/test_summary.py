@@ -58,6 +58,16 @@ def test_an_algorithm_without_a_baseline_borrows_none(tmp_path):
     assert summary.cost_reference(next(cell for cell in summary.cells if cell.label == "darla")) is None
 
 
+def test_agents_with_memory_or_their_last_step_borrow_no_plain_baseline(tmp_path):
+    make_run(tmp_path, "cnn", 0)
+    make_run(tmp_path, "darla", 0, algo_settings={"memory": "gru"})
+    make_run(tmp_path, "random", 0, last_step=True)
+    make_run(tmp_path, "vae", 0, algo_settings={"memory": "none"}, last_step=False)
+    summary = summarise(load(tmp_path))
+    compared = {cell.config["repr"]: summary.reference(cell) is not None for cell in summary.cells}
+    assert compared == {"cnn": False, "darla": False, "random": False, "vae": True}
+
+
 def test_the_baseline_of_most_settings_in_common_is_taken(tmp_path):
     for trunk in ("nature", "impala"):
         make_run(tmp_path, "cnn", trunk=trunk)
