@@ -9,14 +9,15 @@ In reading order, one batch from acting to the optimizer's step:
 * ``runner``      all acting: forward passes, carried state, draws
 * ``rollout``     T steps of all environments, collected and stored
 * ``rewards``     bonuses, advantages and returns of a finished rollout
+* ``minibatches`` which samples of a rollout an optimizer step takes
 * ``losses``      the RL loss and the auxiliary loss of a minibatch, in micro-batches
 * ``gradients``   micro-batches to one clipped gradient and the optimizer's step
-* ``metrics``     weighted means over micro-batches and processes
+* ``metrics``     weighted means over micro-batches and processes, warnings about features
 * ``on_policy``   the algorithm that is composed of these
 * ``ppo``         losses and optimizer of PPO
 * ``a2c``         losses and optimizer of A2C
 * ``checkpoint``  saving without pickle
-* ``parallel``    worker threads, and several processes that train one agent
+* ``parallel``    several processes that train one agent
 * ``runs``        a whole run: building, training, evaluating, writing
 
 ``ALGORITHMS`` maps names to classes; third parties add to it through the entry-point group

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from agents.config import Config
 from agents.gradients import Loss
 from agents.metrics import MetricMeans
+from agents.minibatches import sequences, spread_indices
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
 from agents.policy import Policy
 from agents.rewards import Targets
@@ -34,10 +35,6 @@ from representations.feature_metrics import dead_units, effective_rank, feature_
 
 SampleLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Loss of each sample (B,) from three (B,) tensors; see ``OnPolicyAlgorithm.policy_loss`` and ``value_loss``."""
-
-
-WATCHED = 512
-"""Samples of a rollout that dead units and effective rank are measured on."""
 
 
 class ActorCriticLoss:
@@ -235,24 +232,6 @@ class AuxiliaryLoss:
             return outputs.action_outputs, outputs.value
 
         return heads
-
-
-def sequences(first: Int[Tensor, " B"], steps: int, envs: int) -> Int[Tensor, "T B"]:
-    """Places t * envs + i of the steps that follow the samples ``first``, ``steps`` each."""
-    return first + torch.arange(steps, device=first.device).unsqueeze(1) * envs
-
-
-def sequence_starts(n_steps: int, envs: int, steps: int, device: torch.device) -> Int[Tensor, " S"]:
-    """First samples t * envs + i of all sequences of so many steps in a rollout of ``n_steps``."""
-    return torch.arange(n_steps * envs, device=device).view(-1, steps, envs)[:, 0].flatten()
-
-
-def spread_indices(steps: int, envs: int, count: int = WATCHED) -> Int[Tensor, " B"]:
-    """At most ``count`` different samples t * envs + i of a rollout: steps evenly spaced, environments in turn."""
-    count = min(count, steps * envs)
-    k = torch.arange(count)
-    # Where several samples fall on one step they are consecutive, so their environments differ.
-    return k * steps // count * envs + k % envs
 
 
 def add_feature_metrics(features: Float[Tensor, "B D"], weight: float, metrics: MetricMeans) -> None:

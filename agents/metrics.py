@@ -1,12 +1,16 @@
-"""Metrics of an update: weighted means over micro-batches and ranks."""
+"""Metrics of an update: weighted means over micro-batches and ranks, and warnings about features."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
+from representations.base import Representation
+from representations.feature_metrics import warn_if_collapsed, warn_if_few_directions
 
 
 class MetricMeans:
@@ -40,3 +44,28 @@ def explained_variance(returns: Float[Tensor, "T N"], values: Float[Tensor, "T N
     """1 - Var(R - V) / Var(R); nan where the returns do not vary."""
     variance = returns.var()
     return float(1 - (returns - values).var() / variance) if variance > 0 else float("nan")
+
+
+class FeatureWarnings:
+    """Warnings, each given once, where a policy's features no longer tell frames apart, or do so in few directions."""
+
+    def __init__(self, representation: Representation):
+        self.representation = representation
+        self._collapsed = self._few_directions = False
+
+    def check(self, metrics: Mapping[str, float], frames: int, when: str) -> None:
+        """Warn by the metrics of an update.
+
+        Args:
+            frames: that the effective rank was measured on, where it was.
+            when: in the message, "after 1,000 frames".
+        """
+        name = self.representation.name
+        if not self.representation.sees:
+            return
+        if not self._collapsed:
+            spread, size = (metrics[f"representation/feature_{key}"] for key in ("std", "size"))
+            self._collapsed = warn_if_collapsed(name, spread, size, when)
+        rank = metrics.get("representation/effective_rank")
+        if rank is not None and not self._collapsed | self._few_directions:
+            self._few_directions = warn_if_few_directions(name, rank, frames, when)

@@ -19,7 +19,7 @@ import sys
 import time
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,8 +34,9 @@ from torch import Tensor
 from agents import checkpoint
 from agents.config import Config, bonus_spec, find_context_source
 from agents.gradients import GradientStep
-from agents.losses import WATCHED, ActorCriticLoss, AuxiliaryLoss, add_feature_metrics, sequence_starts
-from agents.metrics import MetricMeans, explained_variance
+from agents.losses import ActorCriticLoss, AuxiliaryLoss, add_feature_metrics
+from agents.metrics import FeatureWarnings, MetricMeans, explained_variance
+from agents.minibatches import WATCHED, minibatches
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
 from agents.policy import Policy, Precision
 from agents.rewards import RewardPipeline, Targets, make_first_visits
@@ -46,7 +47,6 @@ from envs.spaces import FEATURES
 from envs.steps import Steps
 from intrinsic.base import IntrinsicBonus
 from representations.base import Mode, Representation, check_mode
-from representations.feature_metrics import warn_if_collapsed, warn_if_few_directions
 from representations.malloc import keep_freed_memory
 from representations.threads import must_run_serially
 
@@ -206,7 +206,7 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
         self.steps: Steps | None = None
         self.targets: Targets | None = None
         self.metrics: dict[str, float] = {}
-        self._warned_of_collapse = self._warned_of_rank = False
+        self._feature_warnings = FeatureWarnings(self.representation)
         self.collector.forget()
 
     def _make_policy(self) -> Policy:
@@ -278,7 +278,7 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
         if self.frozen:  # features stay as they are while the heads learn
             add_feature_metrics(self.steps.obs[FEATURES].flatten(0, 1), 1.0, means)
         for _ in range(self.config.epochs):
-            for indices, samples in self._minibatches():
+            for indices, samples in minibatches(self.config, self.total_envs, self.streams, self.device):
                 self.update(indices, loss, means, samples)
             self._n_updates += 1
             if self.stops_early(means):
@@ -292,7 +292,8 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
             **means.compute(self.ranks),
             "train/explained_variance": self._explained_variance(),
         }
-        self._warn_if_collapsed()
+        frames = min(WATCHED, self.n_steps * self.n_envs)
+        self._feature_warnings.check(self.metrics, frames, f"after {self.num_timesteps:,} frames")
         self.metrics |= self.reward_pipeline.learn(self.steps, self.streams)
         self.steps = None
         for name, value in self.metrics.items():
@@ -311,22 +312,6 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
             self.policy_loss,
             self.value_loss,
             self.ranks,
-        )
-
-    def _minibatches(self) -> Iterator[tuple[Int[Tensor, " B"], Int[Tensor, " A"]]]:
-        """Minibatches of one pass: the first samples of its sequences, and the samples of the auxiliary loss.
-
-        Without memory they are the same. With it the latter are drawn by themselves: what compares samples with each
-        other would find a sequence's neighbours, which hardly differ.
-        """
-        config, n_envs = self.config, self.total_envs
-        starts = sequence_starts(config.n_steps, n_envs, config.sequence_steps, self.device)
-        order = starts[torch.randperm(len(starts), generator=self.streams["minibatches"], device=self.device)]
-        samples, count = order, config.n_steps * n_envs
-        if config.sequence_steps > 1:
-            samples = torch.randperm(count, generator=self.streams["auxiliary samples"], device=self.device)
-        return zip(
-            order.split(len(order) // config.minibatches), samples.split(count // config.minibatches), strict=True
         )
 
     def update(
@@ -361,19 +346,6 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
         assert self.targets is not None
         returns, values = self.targets.returns, self.collector.data.values[:-1]
         return explained_variance(self.ranks.gather_streams(returns), self.ranks.gather_streams(values))
-
-    def _warn_if_collapsed(self) -> None:
-        """Warn, once each, where the features no longer tell frames apart, or do so in few directions."""
-        spread, size = (self.metrics[f"representation/feature_{name}"] for name in ("std", "size"))
-        rank = self.metrics.get("representation/effective_rank")
-        name, when = self.representation.name, f"after {self.num_timesteps:,} frames"
-        if not self.representation.sees:
-            return
-        if not self._warned_of_collapse:
-            self._warned_of_collapse = warn_if_collapsed(name, spread, size, when)
-        if rank is not None and not self._warned_of_collapse | self._warned_of_rank:
-            frames = min(WATCHED, self.n_steps * self.n_envs)
-            self._warned_of_rank = warn_if_few_directions(name, rank, frames, when)
 
     @property
     def first_reward(self) -> int:

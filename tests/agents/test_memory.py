@@ -10,9 +10,9 @@ import torch
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from agents.a2c import A2C
-from agents.losses import sequence_starts, sequences
 from agents.memory import Memory
 from agents.metrics import MetricMeans
+from agents.minibatches import sequence_starts, sequences
 from agents.parallel.distributed import Ranks
 from agents.policy import Policy
 from agents.ppo import PPOConfig

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from agents.losses import ActorCriticLoss, spread_indices
+from agents.losses import ActorCriticLoss
 from agents.metrics import MetricMeans
+from agents.minibatches import spread_indices
 from agents.on_policy import OnPolicyAlgorithm
 from representations.feature_metrics import dead_units, effective_rank
 from tests.agents.tools import N, Skilled, build, collect, weights
