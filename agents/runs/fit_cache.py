@@ -30,7 +30,7 @@ from representations.standardise import find_standardised
 from representations.wrappers import unwrapped
 
 POLL = 0.2
-"""Seconds between two looks at a lock that another process holds."""
+"""Seconds between two attempts at a lock that another process holds."""
 
 
 @dataclass

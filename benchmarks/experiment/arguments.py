@@ -41,8 +41,8 @@ class ExperimentArgs:
     """Behaviour that gathers the unsupervised frames: random; mixed, half of them by a short PPO, trained once a task
     and seed; or policy:DIR, the policy of a finished run's folder."""
     pretrain_levels: Literal["same", "more"] = "same"
-    """Levels the unsupervised frames come from: the training levels, or 10,000 others (rooms, sprites: 100,000). more and mixed
-    add three control rows."""
+    """Levels the unsupervised frames come from: the training levels, or 10,000 others (rooms, sprites: 100,000). more
+    and mixed add three control rows."""
     baseline: bool = True
     """Add the end-to-end 'cnn', without bonuses, as the row to compare with."""
     equal_budget: bool = False
