@@ -21,7 +21,7 @@ from benchmarks import cli
 from benchmarks.experiment.arguments import REMOVED, ExperimentArgs
 from benchmarks.experiment.execute import execute
 from benchmarks.experiment.overrides import describe_settings
-from benchmarks.experiment.plan import Row, plan_runs
+from benchmarks.experiment.plan import STANDARDISED, Row, plan_runs
 from benchmarks.experiment.presets import BASELINE
 from envs.suites import SUITES
 from intrinsic import BONUSES
@@ -43,6 +43,9 @@ class Args(ExperimentArgs):
     bonus: tuple[str, ...] = ()
     """Intrinsic bonuses added to the reward, as NAME or NAME:COEFFICIENT: --bonus icm:0.01 rnd:0.5. The baseline row
     gets none, so that the table shows what they do."""
+    both_starts: bool = False
+    """Also train the baseline with features standardised at its start; the better of both on validation levels is the
+    row to compare with."""
     preset: Literal["smoke", "brief", "quick", "standard", "paper"] = "quick"
     """Size: smoke (a minute or two), brief (3 seeds, a third of quick), quick (minutes), standard (3 seeds), paper
     (published protocol; wants a GPU)."""
@@ -84,6 +87,7 @@ def plan(args: Args) -> list[RunConfig]:
     rows = [Row(name, args.bonus) for name in args.repr]
     if args.baseline:
         rows.append(Row(BASELINE, (), named=BASELINE in args.repr))
+        rows += [STANDARDISED] * args.both_starts
     return plan_runs(args, rows)
 
 

@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 
 def equal_budget_runs(configs: Sequence[RunConfig], store: PartsStore) -> list[RunConfig]:
-    """Runs of the baseline to add, one for each task, level set, seed and total of environment steps.
+    """Runs of each baseline to add, one for each task, level set, seed and total of environment steps.
 
     Args:
         configs: the planned runs, the baseline's own among them.
         store: gives the parts of a run, which know how its frames are gathered.
     """
-    baselines = {
-        _setting(config): config
-        for config in configs
-        if config.repr == BASELINE and config.bonus == "none" and not config.start_from_policy
-    }
+    baselines: dict[tuple[object, ...], list[RunConfig]] = {}
+    for config in configs:
+        if config.repr == BASELINE and config.bonus == "none" and not config.start_from_policy:
+            baselines.setdefault(_setting(config), []).append(config)
     added = {}
     for config in configs:
-        baseline = baselines.get(_setting(config))
-        if baseline is not None and config.pretrain_frames and config.repr != BASELINE:
-            trained = whole_rollouts(config.steps, config)  # a run ends with a whole rollout
+        if not config.pretrain_frames or config.repr == BASELINE:
+            continue
+        trained = whole_rollouts(config.steps, config)  # a run ends with a whole rollout
+        for baseline in baselines.get(_setting(config), ()):
             extra = pretraining_steps_of(config, store) - pretraining_steps_of(baseline, store)
             steps = whole_rollouts(trained + max(0, extra), baseline)
             longer = dataclasses.replace(baseline, steps=steps)

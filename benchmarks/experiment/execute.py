@@ -161,6 +161,7 @@ def announce(configs: Sequence[RunConfig], out: Path, device: str, store: PartsS
         + f" with {config.bonus}" * (config.bonus != "none")
         + f", {config.env}, {config.train_levels:,} levels ({config.level_set}), seed {config.seed}: "
         + (f"pre-train on {config.pretrain_samples:,} samples, then " if config.pretrain_samples else "")
+        + "standardise its features, then " * bool(config.repr_settings.get("standardise"))
         + "begin with the data policy's weights, then " * config.start_from_policy
         + f"{config.steps:,} frames of {short_name(config.algo).upper()}"
         for config in configs

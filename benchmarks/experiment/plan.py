@@ -44,6 +44,8 @@ class Row:
     """Mode of a control row; "" takes the command's."""
     start_from_policy: bool = False
     """Begin with the weights of the whole data policy."""
+    settings: tuple[str, ...] = ()
+    """FIELD=VALUE of its representation each, over the user's own."""
 
 
 CONTROLS = (
@@ -53,6 +55,8 @@ CONTROLS = (
 )
 """Rows that a method must beat where its frames are of other levels or of a policy: the encoder that this policy has
 anyway, frozen; fine-tuned; and an agent that spent the same steps on those levels by RL."""
+STANDARDISED = Row(BASELINE, named=False, settings=("standardise=True",))
+"""The baseline with features standardised at its start, as frozen ones are; the better start is the reference."""
 
 
 def plan_runs(args: ExperimentArgs, rows: Iterable[Row], presets: Mapping[str, Preset] = PRESETS) -> list[RunConfig]:
@@ -118,7 +122,8 @@ def configure(args: ExperimentArgs, preset: Preset, task: Task, row: Row, seed: 
     cls = REPRESENTATIONS.resolve(row.repr)
     wanted = row.mode or args.mode
     mode = check_mode(row.repr, cls, wanted if row.named or wanted in cls.modes else "auto")
-    settings = representation_settings(task, preset, row.repr, overrides)
+    own = {**overrides.get(row.repr, {}), **dict(word.split("=", 1) for word in row.settings)}
+    settings = representation_settings(task, preset, row.repr, {row.repr: own})
     bonus, bonus_settings = chosen_bonuses(task, row, overrides)
     num_envs, steps = args.num_envs or preset.num_envs, args.steps or round(preset.steps * task.share)
     pretrained = cls.needs_pretraining and mode != "online"

@@ -35,6 +35,15 @@ def test_each_total_gets_one_baseline_of_the_same_levels_and_seed():
     assert replace(added[0], steps=512) == cnn
 
 
+def test_both_starts_of_the_baseline_get_their_own():
+    cnn, vae = run_config("cnn"), run_config("vae", pretrain_frames=4096 + 96)
+    scaled = replace(cnn, repr_settings={**cnn.repr_settings, "standardise": True}, pretrain_frames=4096)
+    added = equal_budget_runs([vae, cnn, scaled], Store())
+    # Frames are 8 steps apart in 32 environments: 4,192 take 130 strides of 256 steps, the 4,096 of the scale 127.
+    assert [bool(config.repr_settings.get("standardise")) for config in added] == [False, True]
+    assert [config.steps - 512 for config in added] == [130 * 256, 3 * 256]
+
+
 def test_a_total_counts_the_rollout_that_training_ends_with():
     # 4 x 48 = 192 frames a rollout: 193 frames of RL become 384; with 256 of pre-training 640, which is 4 rollouts.
     # 193 + 256 = 449 frames would be 3, fewer than the row really takes.

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.experiment import estimate
 from benchmarks.experiment.execute import short_budgets
 from benchmarks.experiment.plan import Row, plan_runs
-from benchmarks.transfer import Args
+from benchmarks.transfer import Args, plan
 from envs.level_sets import LevelRange, training_levels
 from envs.registry import UsageError
 
@@ -143,3 +143,16 @@ def test_a_cnn_takes_frames_where_it_is_standardised():
     (scaled,) = plans("cnn", suite="coinrun", preset="quick", set=("cnn.standardise=True",))[:1]
     assert (plain.pretrain_frames, plain.pretrain_on) == (0, "none")
     assert (scaled.pretrain_frames, scaled.pretrain_samples, scaled.mode) == (4096, 0, "online")
+
+
+def test_both_starts_are_rows_whatever_the_user_sets():
+    configs = plan(replace(Args(), repr=("vae",), both_starts=True, seeds=(3,), set=("cnn.trunk=impala",)))
+    assert [(c.repr, c.repr_settings.get("standardise"), c.mode) for c in configs] == [
+        ("vae", None, "frozen"),
+        ("cnn", False, "online"),
+        ("cnn", True, "online"),
+    ]
+    assert [c.repr_settings["trunk"] for c in configs[1:]] == ["impala", "impala"]
+    assert [c.repr for c in plan(replace(Args(), repr=("vae",), both_starts=True, baseline=False, seeds=(3,)))] == [
+        "vae"
+    ]
