@@ -14,6 +14,7 @@ Commands, each run as ``python -m benchmarks.NAME``, in reading order:
 * ``null_gap``      policies that never learn, put through the report: do intervals of their gaps cover 0?
 * ``split_halves``  seeds of one method in two halves, put through the report: are they called different?
 * ``controls``      what chance, a script, a blind policy, the CNN and the true factors reach; what each task can decide
+* ``claims``        claims of papers: commands, figures, and the verdict that follows from them
 * ``neutrality``    hashes of what short runs compute: proof that a change moves no number
 
 Libraries: ``cli`` (one entry point, one error path, one CSV writer for all commands), ``experiment`` (what is trained,

@@ -32,6 +32,7 @@ from benchmarks.experiment.presets import DEFAULT, PRESETS
 from intrinsic import BONUSES
 
 if TYPE_CHECKING:
+    from agents.runs.config import RunConfig
     from benchmarks.reporting.cells import Cell
     from benchmarks.reporting.episodes import Returns
     from benchmarks.reporting.runs import Run
@@ -89,14 +90,19 @@ def explore(args: Args) -> int:
     from agents.runs.config import short_name
     from benchmarks.reporting.report import describe_run
 
+    out = args.out or Path("runs") / f"explore-{short_name(args.suite)}-{args.preset}"
+    return execute(args, plan(args), (args.repr,), out, describe_run, write)
+
+
+def plan(args: Args) -> list[RunConfig]:
+    """Every run of this command; UsageError for a value none could work with."""
     words = [*args.bonus, *(["none"] if args.baseline else [])]
     bonuses = [tuple(name for name in word.split("+") if name != "none") for word in words]
     configs = plan_runs(args, [Row(args.repr, bonus) for bonus in dict.fromkeys(bonuses)], SIZES)
     if args.baseline and any(config.bonus != "none" and config.algo_settings.get("bonus_once") for config in configs):
         bonuses.append((CONTROL,))
         configs = plan_runs(args, [Row(args.repr, bonus) for bonus in dict.fromkeys(bonuses)], SIZES)
-    out = args.out or Path("runs") / f"explore-{short_name(args.suite)}-{args.preset}"
-    return execute(args, configs, (args.repr,), out, describe_run, write)
+    return configs
 
 
 def write(experiment: Path) -> str:

@@ -6,6 +6,7 @@ In reading order:
 * ``plan``          rows of a table to configurations of runs
 * ``presets``       sizes
 * ``outcomes``      what each task can decide at each size
+* ``claims``        claims of papers, each with the test that decides it
 * ``tuned``         settings that suit a kind of task
 * ``overrides``     ``--set NAME.FIELD=VALUE``
 * ``equal_budget``  the baseline on an equal total of environment steps

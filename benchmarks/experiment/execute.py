@@ -52,9 +52,7 @@ def execute(
     device, store = resolve_device(args.device), PartsStore()
     with from_torchrun(device) as ranks:
         configs = ranks.on_rank_zero(lambda: runnable(configs, store.validate(configs, ranks), named))
-        if args.equal_budget:
-            configs = ranks.on_rank_zero(lambda: [*configs, *equal_budget_runs(configs, store)])
-        configs = ranks.on_rank_zero(lambda: with_level_switch_steps(configs, store))
+        configs = ranks.on_rank_zero(lambda: with_equal_budgets(args, configs, store))
         print(ranks.on_rank_zero(lambda: announce(configs, out, device, store)), flush=True)
         if args.dry_run:
             return 0
@@ -93,6 +91,12 @@ def runnable(configs: Sequence[RunConfig], refused: dict[str, str], named: Seque
     for name, reason in refused.items():
         print(f"left out: {name} ({reason})")
     return kept
+
+
+def with_equal_budgets(args: ExperimentArgs, configs: Sequence[RunConfig], store: PartsStore) -> list[RunConfig]:
+    """The runs with those whose length follows from what the others take to pre-train."""
+    equal = equal_budget_runs(configs, store) if args.equal_budget else []
+    return with_level_switch_steps([*configs, *equal], store)
 
 
 def open_checked(out: Path, configs: Sequence[RunConfig]) -> None:

@@ -1,0 +1,192 @@
+"""Verdicts by hand, and claims measured on runs whose returns are written by hand."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agents.runs.validate import PartsStore
+from benchmarks import claims
+from benchmarks.claims import Result, doubts, find, find_control, main, measured, power, seeds_needed, verdict
+from benchmarks.experiment.claims import CLAIMS, EXPERIMENTS, Claim
+from benchmarks.reporting.runs import load
+from benchmarks.reporting.stats import Interval
+from benchmarks.reporting.summary import summarise
+from envs.registry import UsageError
+from tests.benchmarks.tools import make_run, write_rows
+
+CLAIM = Claim(
+    *("better", "Darla is better", "A paper 2020", "pictures", "coinrun-easy", {"repr": "darla"}, "equal budget"),
+    *("return", 0.5, 0.5, 3),
+)
+
+
+def interval(estimate, low, high, seeds=4):
+    return Interval(estimate, low, high, "seeds", seeds, seeds)
+
+
+@pytest.mark.parametrize(
+    ("estimate", "low", "high", "expected"),
+    [
+        (0.6, 0.1, 1.1, "reproduced"),
+        (0.5, 0.1, 0.9, "reproduced"),
+        (0.4, 0.1, 0.7, "not decidable"),  # above 0, yet smaller than what is of interest
+        (0.6, -0.1, 1.3, "not decidable"),
+        (0.2, -0.1, 0.49, "contradicted"),
+        (0.2, 0.1, 0.3, "contradicted"),  # surely above 0, and surely less than the effect
+        (-3.0, -4.0, -2.0, "contradicted"),
+        (0.2, -0.1, 0.5, "not decidable"),
+        (0.6, math.nan, math.nan, "not decidable"),
+    ],
+)
+def test_the_verdict_follows_from_interval_and_effect(estimate, low, high, expected):
+    assert verdict(interval(estimate, low, high), effect=0.5) == expected
+
+
+def test_seeds_that_would_decide():
+    # Four seeds, half width 1.591 = t(3) = 3.182 x spread 1 / 2. For half a width of 1: t(5) = 2.571 / sqrt(6) = 1.05
+    # is too wide, t(6) = 2.447 / sqrt(7) = 0.925 is not.
+    assert seeds_needed(interval(0.3, 0.3 - 1.5912, 0.3 + 1.5912), effect=1.0) == 7
+    assert seeds_needed(interval(0.3, 0.3, 0.3), effect=1.0) == 0
+    assert seeds_needed(interval(0.3, -1.0, 1.0, seeds=1), effect=1.0) == 0
+
+
+def test_power_is_that_of_the_t_interval():
+    assert power(0.0, 1.0, 5) == pytest.approx(0.025, abs=0.004)  # half of 5% lies above 0
+    # t with 4 degrees and noncentrality 2 sqrt(5) = 4.47 above 2.776: 0.910 by numerical integration
+    assert power(0.1, 0.1, 5) == pytest.approx(0.91, abs=0.01)
+    assert power(0.1, 0.1, 3) < power(0.1, 0.1, 4) < power(0.1, 0.1, 5)
+
+
+def runs_of(experiment, more=0.0, **changes):
+    """Three seeds of darla, ``more`` above a CNN of equal steps; both have a spread over seeds."""
+    for seed in range(3):
+        for name, shift in (("cnn", 0.0), ("darla", more + 0.02 * seed)):
+            level = seed % 2 + shift
+            returns = {"train": [8 + level, 9 + level], "heldout": [6 + level, 7 + level]}
+            extra = changes if name == "darla" else {}
+            make_run(experiment, name, seed, returns, levels=2, env_steps=(0, 1_000_000), **extra)
+    return summarise(load(experiment))
+
+
+def measure(summary, claim):
+    cell = find(summary, claim, claim.row)
+    return measured(claim, cell, find_control(summary, claim, cell))
+
+
+def test_return_and_gap_are_of_the_row_minus_the_control(tmp_path):
+    summary = runs_of(tmp_path, more=1.0)
+    # held-out returns of darla are 1, 1.02, 1.04 above; training returns as much, so the gap is the same
+    assert measure(summary, CLAIM).estimate == pytest.approx(1.02)
+    assert measure(summary, replace(CLAIM, measure="smaller gap")).estimate == pytest.approx(0.0)
+    reversed_claim = replace(CLAIM, row={"repr": "cnn"}, control={"repr": "darla"})
+    assert measure(summary, reversed_claim).estimate == pytest.approx(-1.02)
+
+
+def test_a_smaller_gap_counts_as_more(tmp_path):
+    for seed in range(3):
+        make_run(tmp_path, "cnn", seed, {"train": [9, 9], "heldout": [5, 5 + 0.1 * seed]}, levels=2)
+        make_run(tmp_path, "darla", seed, {"train": [9, 9], "heldout": [7, 7 + 0.1 * seed]}, levels=2)
+    claim = replace(CLAIM, measure="smaller gap", control={"repr": "cnn"})
+    assert measure(summarise(load(tmp_path)), claim).estimate == pytest.approx(2.0)
+
+
+def test_returns_kept_at_equal_source_return(tmp_path):
+    header = ("split", "half", "fraction", "level", "episode", "actions", "return", "length")
+    for seed in range(3):
+        for name, kept in (("cnn", 4.0), ("darla", 5.0 + 0.1 * seed)):
+            path = make_run(tmp_path, name, seed, {"train": [9, 9], "heldout": [5, 5]}, levels=2, normalise=[0, 10])
+            rows = [
+                (split, half, fraction, level, 0, "sampled", fraction * (10 if split == "train" else kept), 30)
+                for split in ("train", "heldout")
+                for half in "ab"
+                for fraction in (0.2, 0.8)
+                for level in (0, 1)
+            ]
+            write_rows(path / "matched.csv", header, rows)
+    claim = replace(CLAIM, measure="return kept at equal source return", source_return=0.5, control={"repr": "cnn"})
+    summary = summarise(load(tmp_path))
+    # source return 5 is reached at fraction 0.5: there 2.5, 2.55 and 2.6 are kept, the CNN's 2
+    assert measure(summary, claim).estimate == pytest.approx(0.55)
+    assert measure(summary, replace(claim, source_return=0.9)) is None  # 9 is not reached
+
+
+def test_areas_are_over_training(tmp_path):
+    summary = runs_of(tmp_path)
+    path = next(run.path for run in summary.runs if run.config["repr"] == "darla" and run.config["seed"] == 1)
+    text = (path / "metrics.jsonl").read_text().replace('"train/return": 7.2', '"train/return": 10.2')
+    (path / "metrics.jsonl").write_text(text)
+    claim = replace(CLAIM, measure="area under the curve")
+    # 3 more at 500,000 of 1,000,000 frames: a triangle from 250,000 to 1,000,000, in one of three seeds
+    assert measure(summarise(load(tmp_path)), claim).estimate == pytest.approx(3 * 0.75 / 2 / 3)
+
+
+def test_rows_that_decide_nothing_say_why(tmp_path):
+    summary = runs_of(tmp_path / "a", 1.0)
+    cell, control = (find(summary, CLAIM, {"repr": name}) for name in ("darla", "cnn"))
+    difference = measured(CLAIM, cell, control)
+    assert doubts(CLAIM, cell, control, difference) == ""
+    assert doubts(replace(CLAIM, seeds=5), cell, control, difference) == "3 of 5 seeds"
+    assert doubts(CLAIM, cell, control, None) == "no such figure in every run"
+    fell = {"best_validation": {"step": 1, "return": 9.0}, "final_validation": {"step": 2, "return": 5.0}}
+    fallen = find(runs_of(tmp_path / "b", 1.0, source=fell), CLAIM, {"repr": "darla"})
+    assert doubts(CLAIM, fallen, control, difference) == "3 of 3 runs of darla fell"
+    other = find(runs_of(tmp_path / "c", 1.0, source={"commit": "fff"}), CLAIM, {"repr": "darla"})
+    assert doubts(CLAIM, other, control, difference) == "runs of several commits (abc1234, fff)"
+    assert Result(CLAIM, difference, "3 of 5 seeds").verdict == "not decidable: 3 of 5 seeds"
+    assert Result(CLAIM, difference, "").verdict == "reproduced"
+    assert Result(CLAIM).verdict == "not run"
+
+
+def test_a_control_of_equal_budget_is_no_shorter_one(tmp_path):
+    for seed in range(3):
+        make_run(tmp_path, "darla", seed, levels=2, env_steps=(500_000, 1_000_000))
+        make_run(tmp_path, "cnn", seed, levels=2, env_steps=(0, 1_000_000))
+    summary = summarise(load(tmp_path))
+    cell = find(summary, CLAIM, CLAIM.row)
+    assert find_control(summary, CLAIM, cell) is None
+    assert find_control(summary, replace(CLAIM, control="equal RL steps"), cell).config["repr"] == "cnn"
+
+
+def test_an_ambiguous_row_is_refused(tmp_path):
+    for beta in (1, 4):
+        make_run(tmp_path, "darla", levels=2, repr_settings={"beta": beta})
+    summary = summarise(load(tmp_path))
+    with pytest.raises(UsageError, match="several rows of pictures are meant by"):
+        find(summary, CLAIM, {"repr": "darla"})
+    assert find(summary, CLAIM, {"repr": "darla", "repr_settings.beta": 4}).config["repr_settings"] == {"beta": 4}
+    assert find(summary, CLAIM, {"repr": "darla", "repr_settings.beta": 2}) is None
+
+
+def test_every_claim_names_rows_that_its_commands_train():
+    """Found among the planned runs, once each, so that no claim stays without figures for a word in its row."""
+    plans = {}
+    for name, lines in claims.command_lines(Path("x")).items():
+        found = {}
+        for line in lines:
+            found |= {repr(config): config for config in claims.planned(line, PartsStore())}
+        plans[name] = list(found.values())
+    assert len({claim.name for claim in CLAIMS}) == len(CLAIMS)
+    assert plans.keys() == EXPERIMENTS.keys() == {claim.experiment for claim in CLAIMS}
+    for claim in CLAIMS:
+        rows = [claim.row, *([claim.control] if isinstance(claim.control, dict) else [])]
+        for row in rows:
+            seeds = [
+                config.seed
+                for config in plans[claim.experiment]
+                if config.env == claim.task and claims.has_settings(vars(config), row)
+            ]
+            assert sorted(seeds) == list(range(claim.seeds)), (claim.name, row)
+            assert claim.split in next(c.splits for c in plans[claim.experiment] if c.env == claim.task)
+
+
+def test_the_page_holds_every_claim_and_command(tmp_path, capsys):
+    out = tmp_path / "claims.md"
+    assert main([str(tmp_path / "none"), "--out", str(out)]) == 0
+    text = out.read_text()
+    assert capsys.readouterr().out.strip() == text.strip()
+    assert text.count("| not run |") == len(CLAIMS)
+    assert text.count("\npython -m benchmarks.") == sum(map(len, EXPERIMENTS.values()))
+    assert np.all([claim.statement in text for claim in CLAIMS])
