@@ -73,7 +73,7 @@ EXPERIMENTS: dict[str, tuple[str, ...]] = {
 }
 """Experiment -> arguments of ``python -m benchmarks...``, in the order in which they are worth running."""
 
-_DARLA = {"repr": "darla", "repr_settings.beta": 0.1, "repr_settings.features": "vae"}
+_DARLA: Row = {"repr": "darla", "repr_settings.beta": 0.1, "repr_settings.features": "vae"}
 _UNREAL_PARTS = ("pixel_control", "reward_prediction", "value_replay")
 
 
@@ -83,23 +83,32 @@ def _unreal(*parts: str) -> Row:
 
 
 def _darla_claims() -> list[Claim]:
-    paper = "Higgins et al. 2017 (DARLA)"
+    shared: Any = {
+        "source": "Higgins et al. 2017 (DARLA)",
+        **{"experiment": "darla", "task": "sprites", "row": _DARLA, "effect": 0.1, "spread": 0.1, "seeds": 5},
+    }
     looks = [
         Claim(
-            f"darla-{look}",
-            f"DARLA keeps more of its return in sprites of unseen {what} than a CNN does, at equal source return",
-            *(paper, "darla", "sprites", _DARLA, "equal budget", "return kept at equal source return"),
-            *(0.1, 0.1, 5, f"{look}/heldout", 0.5),
+            name=f"darla-{look}",
+            statement=f"DARLA keeps more of its return in sprites of unseen {what} than a CNN at equal source return",
+            control="equal budget",
+            measure="return kept at equal source return",
+            split=f"{look}/heldout",
+            source_return=0.5,
+            **shared,
         )
         for look, what in (("combinations", "combinations"), ("gradient", "shading"), ("noise", "noise"))
     ]
     controls = [
         Claim(
-            f"darla-against-{name}",
-            f"DARLA gets more on unseen combinations than {what}",
-            *(paper, "darla", "sprites", _DARLA, row, "return", 0.1, 0.1, 5, "combinations/heldout"),
+            name=f"darla-against-{name}",
+            statement=f"DARLA gets more on unseen combinations than {what}",
+            control=control,
+            measure="return",
+            split="combinations/heldout",
+            **shared,
         )
-        for name, what, row in (
+        for name, what, control in (
             ("entangled", "the same network with beta 0.001", {**_DARLA, "repr_settings.beta": 0.001}),
             ("denoiser", "its denoiser alone", {**_DARLA, "repr_settings.features": "denoiser"}),
             ("random", "random features", {"repr": "random"}),
@@ -109,35 +118,50 @@ def _darla_claims() -> list[Claim]:
 
 
 def _contrastive_claims() -> list[Claim]:
-    papers = {"atc": "Stooke et al. 2020 (ATC)", "curl": "Laskin et al. 2020 (CURL)", "drac": "Raileanu et al. 2020"}
+    papers = {"atc": "Stooke et al. 2020", "curl": "Laskin et al. 2020", "drac": "Raileanu et al. 2020"}
     return [
         Claim(
-            f"{name}-unseen-levels",
-            f"{name.upper()} gets a higher return on unseen CoinRun levels than a CNN of equal total cost",
-            *(source, "contrastive", "coinrun-easy", {"repr": name}, "equal budget", "return", 0.5, 0.4, 5),
+            name=f"{name}-unseen-levels",
+            statement=f"{name.upper()} gets more on unseen CoinRun levels than a CNN of equal total cost",
+            source=source,
+            experiment="contrastive",
+            task="coinrun-easy",
+            row={"repr": name},
+            control="equal budget",
+            measure="return",
+            effect=0.5,
+            spread=0.4,
+            seeds=5,
         )
         for name, source in papers.items()
     ]
 
 
-def _unreal_claims() -> list[Claim]:
+def _auxiliary_claims() -> list[Claim]:
+    shared: Any = {
+        "experiment": "unreal",
+        **{"task": "minigrid-doorkey", "control": "equal budget", "measure": "area under the curve"},
+        **{"effect": 0.05, "spread": 0.05, "seeds": 5},
+    }
     tasks = {"all of UNREAL": _UNREAL_PARTS, **{part.replace("_", " "): (part,) for part in _UNREAL_PARTS}}
-    claims = [
+    unreal = [
         Claim(
-            f"{words.replace(' ', '-').lower()}-sooner",
-            f"PPO with {words}{' alone' * (len(parts) == 1)} learns DoorKey sooner",
-            *("Jaderberg et al. 2016 (UNREAL)", "unreal", "minigrid-doorkey", _unreal(*parts), "equal budget"),
-            *("area under the curve", 0.05, 0.05, 5),
+            name=f"{words.replace(' ', '-').lower()}-sooner",
+            statement=f"PPO with {words}{' alone' * (len(parts) == 1)} learns DoorKey sooner",
+            source="Jaderberg et al. 2016 (UNREAL)",
+            row=_unreal(*parts),
+            **shared,
         )
         for words, parts in tasks.items()
     ]
     cpc = Claim(
-        "cpc-sooner",
-        "A2C with CPC beside it learns DoorKey sooner than A2C",
-        *("van den Oord et al. 2018 (CPC)", "unreal", "minigrid-doorkey", {"repr": "cpc", "algo": "a2c"}),
-        *("equal budget", "area under the curve", 0.05, 0.05, 5),
+        name="cpc-sooner",
+        statement="A2C with CPC beside it learns DoorKey sooner than A2C",
+        source="van den Oord et al. 2018 (CPC)",
+        row={"repr": "cpc", "algo": "a2c"},
+        **shared,
     )
-    return [*claims, cpc]
+    return [*unreal, cpc]
 
 
 def _bonus_claims() -> list[Claim]:
@@ -149,10 +173,17 @@ def _bonus_claims() -> list[Claim]:
     }
     return [
         Claim(
-            f"{name.replace('_', '-')}-{task}",
-            f"{name} finds the goal of {task} sooner than a constant bonus on first visits",
-            *(source, "bonuses", task, {"bonus": f"{name}:0.5"}, {"bonus": "constant:0.5"}, "success area"),
-            *(0.1, 0.1, 5),
+            name=f"{name.replace('_', '-')}-{task}",
+            statement=f"{name} finds the goal of {task} sooner than a constant bonus on first visits",
+            source=source,
+            experiment="bonuses",
+            task=task,
+            row={"bonus": f"{name}:0.5"},
+            control={"bonus": "constant:0.5"},
+            measure="success area",
+            effect=0.1,
+            spread=0.1,
+            seeds=5,
         )
         for task in ("multiroom-n4-s5", "keycorridor-s3r3")
         for name, source in papers.items()
@@ -162,25 +193,47 @@ def _bonus_claims() -> list[Claim]:
 CLAIMS: tuple[Claim, ...] = (
     *_darla_claims(),
     *_contrastive_claims(),
-    *_unreal_claims(),
+    *_auxiliary_claims(),
     *_bonus_claims(),
     Claim(
-        "gap-falls-with-levels",
-        "The generalisation gap of a CNN is smaller with 5,000 training levels than with 20",
-        *("Cobbe et al. 2019", "levels", "coinrun-easy", {"repr": "cnn", "train_levels": 5000}),
-        *({"repr": "cnn", "train_levels": 20}, "smaller gap", 1.0, 0.8, 3),
+        name="gap-falls-with-levels",
+        statement="The generalisation gap of a CNN is smaller with 5,000 training levels than with 20",
+        source="Cobbe et al. 2019",
+        experiment="levels",
+        task="coinrun-easy",
+        row={"repr": "cnn", "train_levels": 5000},
+        control={"repr": "cnn", "train_levels": 20},
+        measure="smaller gap",
+        effect=1.0,
+        spread=0.8,
+        seeds=3,
     ),
     Claim(
-        "gqn-sooner",
-        "An agent on GQN's code of the scene learns sooner than one on pixels, under a moving camera",
-        *("Eslami et al. 2018 (GQN)", "scenes", "rooms-moving", {"repr": "gqn"}, "equal RL steps"),
-        *("area under the curve", 0.1, 0.1, 3),
+        name="gqn-sooner",
+        statement="An agent on GQN's code of the scene learns sooner than one on pixels, under a moving camera",
+        source="Eslami et al. 2018 (GQN)",
+        experiment="scenes",
+        task="rooms-moving",
+        row={"repr": "gqn"},
+        control="equal RL steps",
+        measure="area under the curve",
+        effect=0.1,
+        spread=0.1,
+        seeds=3,
     ),
     Claim(
-        "monet-more-objects",
-        "An agent on MONet's slots gets more where objects are added than a CNN of equal total cost",
-        *("Burgess et al. 2019 (MONet)", "scenes", "sprites", {"repr": "monet"}, "equal budget", "return"),
-        *(0.1, 0.1, 3, "two-distractors/heldout"),
+        name="monet-more-objects",
+        statement="An agent on MONet's slots gets more where objects are added than a CNN of equal total cost",
+        source="Burgess et al. 2019 (MONet)",
+        experiment="scenes",
+        task="sprites",
+        row={"repr": "monet"},
+        control="equal budget",
+        measure="return",
+        effect=0.1,
+        spread=0.1,
+        seeds=3,
+        split="two-distractors/heldout",
     ),
 )
 UNDECIDED: tuple[str, ...] = (
