@@ -2,8 +2,10 @@
 
     python -m benchmarks.curves DIR
     python -m benchmarks.curves DIR DIR --reach 8 --against vae
+    python -m benchmarks.curves DIR --metrics eval/validation/return train/episode_length loss/entropy
 
-Writes curves.csv and curves.png into the first DIR. ``benchmarks.reporting.learning_curves`` defines the numbers.
+Writes curves.csv and curves.png into the first DIR, with --metrics also metrics.png. The numbers are defined in
+``benchmarks.reporting.learning_curves``.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ class Args:
     """Return to be reached; else half of the way from the lowest to the highest last return of a task's groups."""
     against: str = ""
     """Group that the others are compared with, by the start of its label; else cnn, else each task's first."""
+    metrics: tuple[str, ...] = ()
+    """Metrics of metrics.jsonl to draw over training, each in a panel of its own with a line for every run."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,11 +63,17 @@ def curves(args: Args) -> str:
     if not any(group.label.startswith(args.against) for group in groups):
         labels = ", ".join(dict.fromkeys(group.label for group in groups))
         raise UsageError(f"--against '{args.against}' begins no label; known: {labels}")
+    unknown = [name for name in args.metrics if not any(name in run.metric_names for run in runs)]
+    if unknown:
+        known = ", ".join(sorted({name for run in runs for name in run.metric_names}))
+        raise UsageError(f"--metrics {unknown[0]}: no run has recorded it; known: {known}")
     thresholds = {group.task: args.reach for group in groups if args.reach is not None}
     thresholds = thresholds or learning_curves.halfway(groups)
     out = args.experiments[0]
     cli.write_csv(out / "curves.csv", learning_curves.rows(groups, thresholds), learning_curves.COLUMNS)
     cli.write_file(out / "curves.png", learning_curves.picture(groups, thresholds))
+    if args.metrics:
+        cli.write_file(out / "metrics.png", learning_curves.metrics_picture(groups, args.metrics))
     parts = [layout.aligned(learning_curves.table(groups, thresholds, args.against), WIDTH)]
     parts += [layout.wrapped(note) for note in learning_curves.notes(groups)]
     if summary.missing:

@@ -16,6 +16,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from benchmarks.reporting import layout
@@ -128,6 +129,32 @@ def learning(
         for axes in places[len(panels) :]:
             axes.set_axis_off()
         figure.legend(shown.values(), shown, loc="outside lower left", ncols=across, frameon=False, title=band or None)
+        figure.savefig(file, format="png", dpi=110)
+        return file.getvalue()
+
+
+def traces(
+    panels: Mapping[str, Mapping[str, Sequence[np.ndarray]]], style_of: Mapping[str, Style], across: int = 2
+) -> bytes:
+    """Metrics during training (PNG): a panel for each, in it the points (P, 2) of every run as a line."""
+    across = min(across, len(panels))
+    down = -(-len(panels) // across)
+    size = (5.2 * across, 2.6 * down + 0.3 * len(style_of) + 0.3)
+    with matplotlib.rc_context(STYLE), io.BytesIO() as file:
+        figure = Figure(figsize=size, layout="constrained")
+        places = figure.subplots(down, across, squeeze=False).ravel()
+        for axes, (title, lines_of) in zip(places, panels.items(), strict=False):
+            axes.set_title(title)
+            axes.tick_params(length=0)
+            for label, lines in lines_of.items():
+                style = style_of[label]
+                for points in lines:
+                    axes.plot(points[:, 0], points[:, 1], color=style.colour, linestyle=style.line, linewidth=1.2)
+            _over_frames(axes)
+        for axes in places[len(panels) :]:
+            axes.set_axis_off()
+        shown = [Line2D([], [], color=style.colour, linestyle=style.line) for style in style_of.values()]
+        figure.legend(shown, list(style_of), loc="outside lower left", frameon=False)
         figure.savefig(file, format="png", dpi=110)
         return file.getvalue()
 

@@ -32,6 +32,8 @@ from envs.registry import UsageError
 
 METRIC = "train/return"
 
+BINS = 100
+"""Points of a metric's line at most: those in a hundredth of training are averaged."""
 COLUMNS = ("suite", "env", "repr", "mode", "settings", "seed", "steps", "auc", "reached", "final", "commit")
 Array = NDArray[np.float64]
 Task = tuple[str, int]
@@ -239,3 +241,28 @@ def picture(groups: Sequence[Group], thresholds: dict[Task, float]) -> bytes:
     labels = list(dict.fromkeys(group.label for group in groups))
     baselines = [group.label for group in groups if is_baseline(group.cell)]
     return figures.learning(panels, figures.styles(labels, baselines))
+
+
+def metrics_picture(groups: Sequence[Group], names: Sequence[str]) -> bytes:
+    """Chart (PNG) of metrics over training: a panel for each, a line for every run in the style of its group."""
+    from benchmarks.reporting import figures
+
+    several = len({group.task for group in groups}) > 1
+    labels = [
+        f"{group.label}, {group.task[0]}, {group.task[1]:,} levels" if several else group.label for group in groups
+    ]
+    panels = {
+        name: {
+            label: [binned(points, group.steps) for run in group.cell.runs if len(points := run.series(name))]
+            for label, group in zip(labels, groups, strict=True)
+        }
+        for name in names
+    }
+    baselines = [label for label, group in zip(labels, groups, strict=True) if is_baseline(group.cell)]
+    return figures.traces(panels, figures.styles(labels, baselines))
+
+
+def binned(points: Array, steps: int, bins: int = BINS) -> Array:
+    """Means (K, 2) of points (P, 2), frames and values, in each of ``bins`` equal parts of training that has any."""
+    part = np.minimum((points[:, 0] * bins / steps).astype(int), bins - 1)
+    return np.array([points[part == index].mean(axis=0) for index in np.unique(part)])

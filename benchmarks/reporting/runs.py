@@ -107,6 +107,11 @@ class Run:
     def pictures(self) -> tuple[Path, ...]:
         return tuple(sorted((self.path / "pictures").glob("*.png")))
 
+    @property
+    def metric_names(self) -> set[str]:
+        """Names of all metrics that were recorded, and ``global_step``."""
+        return {name for record in self.metrics for name in record}
+
     def series(self, metric: str) -> np.ndarray:
         """A metric over training (P, 2): global step and value of each record that has it."""
         points = [(record["global_step"], record[metric]) for record in self.metrics if metric in record]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from benchmarks.curves import main
+from benchmarks.reporting.learning_curves import binned
 from tests.benchmarks.tools import make_run
 
 
@@ -35,9 +37,30 @@ def test_a_row_for_each_run_and_a_comparison_with_the_baseline(tmp_path, capsys)
     assert line.rstrip().endswith("cnn")
 
 
+def test_metrics_are_drawn_in_a_panel_each(tmp_path):
+    for name in ("cnn", "darla"):
+        make_run(tmp_path, name)
+    assert main([str(tmp_path), "--metrics", "eval/train/return"]) == 0
+    with Image.open(tmp_path / "metrics.png") as picture:
+        one = picture.size
+    assert main([str(tmp_path), "--metrics", "eval/train/return", "eval/gap", "train/return"]) == 0
+    with Image.open(tmp_path / "metrics.png") as picture:
+        assert picture.size[0] == pytest.approx(2 * one[0], rel=0.01)
+        assert picture.size[1] > 1.5 * one[1]
+
+
+def test_points_of_a_part_of_training_are_averaged():
+    points = np.array([[0, 1.0], [30, 2.0], [40, 4.0], [60, 8.0], [105, 16.0]])  # training ends with a whole rollout
+    assert binned(points, steps=100, bins=2).tolist() == [[70 / 3, 7 / 3], [82.5, 12.0]]
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
+        (
+            ("--against", "cnn", "--metrics", "loss/entropie"),
+            "--metrics loss/entropie: no run has recorded it; known: eval/gap, eval/train/return",
+        ),
         (("--against", "mine"), "--against 'mine' begins no label; known: cnn"),
         ((), "no record with 'train/return'"),
     ],
