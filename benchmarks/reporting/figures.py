@@ -16,7 +16,6 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from benchmarks.reporting import layout
@@ -143,18 +142,18 @@ def traces(
     with matplotlib.rc_context(STYLE), io.BytesIO() as file:
         figure = Figure(figsize=size, layout="constrained")
         places = figure.subplots(down, across, squeeze=False).ravel()
+        shown: dict[str, Any] = {}
         for axes, (title, lines_of) in zip(places, panels.items(), strict=False):
             axes.set_title(title)
             axes.tick_params(length=0)
             for label, lines in lines_of.items():
-                style = style_of[label]
+                drawing: dict[str, Any] = {"color": style_of[label].colour, "linestyle": style_of[label].line}
                 for points in lines:
-                    axes.plot(points[:, 0], points[:, 1], color=style.colour, linestyle=style.line, linewidth=1.2)
+                    shown[label] = axes.plot(points[:, 0], points[:, 1], linewidth=1.2, **drawing)[0]
             _over_frames(axes)
         for axes in places[len(panels) :]:
             axes.set_axis_off()
-        shown = [Line2D([], [], color=style.colour, linestyle=style.line) for style in style_of.values()]
-        figure.legend(shown, list(style_of), loc="outside lower left", frameon=False)
+        figure.legend(shown.values(), shown, loc="outside lower left", frameon=False)
         figure.savefig(file, format="png", dpi=110)
         return file.getvalue()
 
