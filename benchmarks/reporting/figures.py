@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
 
 from benchmarks.reporting import layout
 from benchmarks.reporting.stats import Interval
@@ -133,7 +134,7 @@ def learning(
 
 
 def traces(
-    panels: Mapping[str, Mapping[str, Sequence[np.ndarray]]], style_of: Mapping[str, Style], across: int = 2
+    panels: Mapping[str, Mapping[str, Sequence[NDArray[np.float64]]]], style_of: Mapping[str, Style], across: int = 2
 ) -> bytes:
     """Metrics during training (PNG): a panel for each, in it the points (P, 2) of every run as a line."""
     across = min(across, len(panels))
