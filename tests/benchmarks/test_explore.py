@@ -131,6 +131,8 @@ def test_gains_are_counted_from_the_constant_bonus():
     assert explore.gain_over_control(cells[0], cells) is None
     assert explore.gain_over_control(cells[4], cells).estimate == pytest.approx(-0.1)
     assert explore.gain_over_control(cells[1], cells[1:3]) is None
+    stronger = [*cells, cell("constant:2", [0.7, 1.0])]  # the best of both constants, 0.85 on average
+    assert explore.gain_over_control(cells[1], stronger).estimate == pytest.approx(-0.05)
     header, lines = explore.table(cells[:3])
     assert header[-1] == "area minus constant [95%]"
     assert {line[1]: line[-1].split()[0] for line in lines}["rnd:1"] == "+0.10"
