@@ -44,12 +44,13 @@ def _symbols(name: str, world: World, levels: int, normalise: tuple[float, float
 
 
 def _minigrid_ladder(levels: int) -> tuple[Task, ...]:
-    """Four rungs as symbols, each on its own levels: how far a bonus gets where reward is rare."""
+    """Five rungs as symbols, each on its own levels: how far a bonus gets where reward is rare."""
     rungs = {
         "doorkey-8x8": "DoorKey-8x8-v0",
         "multiroom-n2-s4": "MultiRoom-N2-S4-v0",
         "multiroom-n4-s5": "MultiRoom-N4-S5-v1",
         "keycorridor-s3r3": "KeyCorridorS3R3-v0",
+        "keycorridor-s4r3": "KeyCorridorS4R3-v0",
     }
     return tuple(
         _symbols(name, World("minigrid", {"env_id": f"MiniGrid-{env_id}"}), levels, (0, 1), "minigrid-symbolic")
@@ -80,6 +81,6 @@ def _noisy_tv(levels: int) -> tuple[Task, ...]:
 
 
 MINIGRID = Suite("MiniGrid's ladder of sparse rewards: unseen mazes, other colours", 200, _minigrid)
-MINIGRID_LADDER = Suite("MiniGrid as symbols, for bonuses: four rungs of rare reward", 10_000, _minigrid_ladder)
+MINIGRID_LADDER = Suite("MiniGrid as symbols, for bonuses: five rungs of rare reward", 10_000, _minigrid_ladder)
 MINIGRID_MEMORY = Suite("MiniGrid as symbols: remember an object to choose at a fork", 10_000, _minigrid_memory)
 NOISY_TV = Suite("four rooms without reward and a TV, for bonuses: noise, still, remote", 10_000, _noisy_tv)

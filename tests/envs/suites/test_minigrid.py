@@ -9,7 +9,13 @@ from envs.tasks import World
 
 def test_the_ladder_gives_symbols_on_ten_thousand_levels():
     tasks = build("minigrid-ladder")
-    assert [task.env for task in tasks] == ["doorkey-8x8", "multiroom-n2-s4", "multiroom-n4-s5", "keycorridor-s3r3"]
+    assert [task.env for task in tasks] == [
+        "doorkey-8x8",
+        "multiroom-n2-s4",
+        "multiroom-n4-s5",
+        "keycorridor-s3r3",
+        "keycorridor-s4r3",
+    ]
     for task in tasks:
         assert (task.kind, task.normalise, task.share, task.train_levels) == ("minigrid-symbolic", (0, 1), 1.0, 10_000)
         assert task.source.options["view"] == "symbolic"
