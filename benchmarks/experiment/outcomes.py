@@ -40,8 +40,14 @@ DECLARED: dict[tuple[str, str], Declaration] = {
         steps=1_000_000,
         train_levels=20,
     ),
+    ("rooms", "quick"): Declaration(
+        frozenset({"held-out return", "looks"}),
+        "at commit 34725d4 the CNN got 0.74 on unseen levels, a blind policy 0.07, the true factors 0.98; no gap showed",
+        steps=500_000,
+        train_levels=100_000,
+    ),
 }
-"""(Task, preset) -> declaration."""
+"""(Task, preset) -> declaration, from ``benchmarks.controls`` but for the first, which is older."""
 
 
 def declared(env: str, preset: str, steps: int, train_levels: int) -> Declaration:
