@@ -42,7 +42,7 @@ DECLARED: dict[tuple[str, str], Declaration] = {
     ),
     ("rooms", "quick"): Declaration(
         frozenset({"held-out return", "looks"}),
-        "at commit 34725d4 the CNN got 0.74 on unseen levels, a blind policy 0.07, the true factors 0.98; no gap showed",
+        "at commit 34725d4 the CNN got 0.74 on unseen levels, a blind policy 0.07, true factors 0.98; no gap showed",
         steps=500_000,
         train_levels=100_000,
     ),
