@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from benchmarks.reporting.stats import Interval
     from benchmarks.reporting.summary import Summary
 
+DEFAULT = Path("runs/claims")
 NOT_RUN = "not run"
 MOST_SEEDS = 1000
 DRAWS = 20_000
@@ -47,7 +48,7 @@ DRAWS = 20_000
 class Args:
     """Print the claims with their tests; with a directory of their experiments also figures and verdicts."""
 
-    runs: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = Path("runs/claims")
+    runs: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = DEFAULT
     """Directory with one experiment directory a group of claims."""
     commands: bool = False
     """Print the commands of all tests and how long they take on this machine, and stop."""
@@ -82,9 +83,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def claims(args: Args) -> str:
-    """Read the experiments that are there, write the page; returns its text."""
+    """Read the experiments that are there, write the page; returns its text.
+
+    Raises:
+        UsageError: a directory other than the default that holds none of them.
+    """
     if args.commands:
         return commands(args.runs)
+    if args.runs != DEFAULT and not any((args.runs / name / "runs").is_dir() for name in EXPERIMENTS):
+        raise UsageError(
+            f"{args.runs} holds none of {', '.join(EXPERIMENTS)}; "
+            f"python -m benchmarks.claims {args.runs} --commands prints what fills it"
+        )
     text = page([result(claim, args.runs) for claim in CLAIMS], args.runs)
     if args.out:
         cli.write_file(args.out, text.encode())

@@ -184,9 +184,16 @@ def test_every_claim_names_rows_that_its_commands_train():
 
 def test_the_page_holds_every_claim_and_command(tmp_path, capsys):
     out = tmp_path / "claims.md"
-    assert main([str(tmp_path / "none"), "--out", str(out)]) == 0
+    make_run(tmp_path / "darla", "random")
+    assert main([str(tmp_path), "--out", str(out)]) == 0
     text = out.read_text()
     assert capsys.readouterr().out.strip() == text.strip()
     assert text.count("| not run |") == len(CLAIMS)
     assert text.count("\npython -m benchmarks.") == sum(map(len, EXPERIMENTS.values()))
     assert np.all([claim.statement in text for claim in CLAIMS])
+
+
+def test_a_directory_without_any_experiment_is_refused(tmp_path, capsys):
+    assert main([str(tmp_path / "none"), "--out", str(tmp_path / "claims.md")]) == 2
+    assert "holds none of darla, contrastive" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
