@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,8 +35,11 @@ COLUMNS = (
     *("train_seconds", "frames_per_second", "commit"),
 )
 FALL = 0.2
-"""Part of the task's range (normalised 0 to 1) that the last validation return may lie below the best one. The best of
-several noisy evaluations lies above the last one by chance alone; this is beyond that for 64 episodes of 0 or 10."""
+"""Part of the task's range (normalised 0 to 1) that the last validation return may lie below the best one."""
+CHANCE = 2.5
+"""Standard errors of the difference of two evaluations that it may lie below, too, as the best of several noisy ones
+lies above the last by chance alone. With six equal evaluations of 64 episodes of 0 or 10 that chance is 3% at most where
+all noise is of the episodes (without this bound 16 to 35%), and less where levels differ, as all play the same."""
 FALL_IN_RETURN = 1.0
 """The same in units of return, where the task has no constants."""
 _REQUIRED = frozenset({"suite", "repr", "mode", "algo", "env", "train_levels", "seed", "steps", "splits", "normalise"})
@@ -101,7 +105,16 @@ class Run:
             return 0.0
         low, high = self.config["normalise"] or (0.0, FALL_IN_RETURN / FALL)
         drop = best[1] - final
-        return drop if drop > FALL * (high - low) else 0.0
+        return drop if drop > max(FALL * (high - low), CHANCE * self._validation_noise) else 0.0
+
+    @property
+    def _validation_noise(self) -> float:
+        """Standard error of the difference of two evaluations on validation levels, by the final policy's episodes."""
+        returns = self.returns.get("heldout", self.returns.get("train"))
+        episodes = self.config.get("periodic_envs", 0)
+        if returns is None or len(returns) < 2 or not episodes:
+            return 0.0
+        return float(returns.values.std(ddof=1) * math.sqrt(2 / episodes))
 
     @property
     def pictures(self) -> tuple[Path, ...]:

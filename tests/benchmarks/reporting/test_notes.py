@@ -1,10 +1,13 @@
 """Sentences that say how the numbers are to be read."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from benchmarks.reporting.notes import notes
 from benchmarks.reporting.report import describe_run, write_report
-from benchmarks.reporting.runs import load
+from benchmarks.reporting.runs import load, read
 from benchmarks.reporting.summary import summarise
 from tests.benchmarks.reporting.test_summary import ROLLOUT, allow
 from tests.benchmarks.tools import make_run, one_of_each
@@ -78,6 +81,22 @@ def test_a_run_that_fell_is_named_in_every_table(tmp_path):
 def test_a_fall_is_measured_by_the_tasks_range(tmp_path, normalise, last, fall):
     make_run(tmp_path, "cnn", source=validated(9.0, last), normalise=normalise)
     assert load(tmp_path)[0].fall == pytest.approx(fall)
+
+
+def test_equal_evaluations_are_no_fall(tmp_path):
+    """Six evaluations of 64 episodes of 0 or 10, at one rate of success; 2,000 such runs for each rate."""
+    rng = np.random.default_rng(0)
+    for rate in (0.5, 0.7, 0.85):
+        returns = {"train": [10.0, 0.0], "heldout": (10.0 * (np.arange(256) < 256 * rate)).tolist()}
+        path = make_run(tmp_path, "cnn", returns=returns, periodic_envs=64, rate=rate)
+        run = read(path)
+        means = rng.binomial(64, rate, (2000, 6)) * 10 / 64
+        falls = [
+            replace(run, source={**run.source, **validated(max(evaluations), evaluations[-1])}).fall > 0
+            for evaluations in means.tolist()
+        ]
+        assert 0.005 < np.mean(falls) < 0.035
+        assert replace(run, source={**run.source, **validated(8.6, 5.0)}).fall == pytest.approx(3.6)
 
 
 def test_rows_that_went_on_after_evaluation_say_so(tmp_path):
