@@ -38,8 +38,9 @@ FALL = 0.2
 """Part of the task's range (normalised 0 to 1) that the last validation return may lie below the best one."""
 CHANCE = 2.5
 """Standard errors of the difference of two evaluations that it may lie below, too, as the best of several noisy ones
-lies above the last by chance alone. With six equal evaluations of 64 episodes of 0 or 10 that chance is at most 3% where
-all noise is of the episodes (without this bound 16 to 35%), and less where levels differ, as all play the same."""
+lies above the last by chance alone. With six equal evaluations of 64 episodes of 0 or 10 that chance is at most 3%
+where all noise is of the episodes (without this bound 16 to 35%), and less where levels differ, as all play the same.
+"""
 FALL_IN_RETURN = 1.0
 """The same in units of return, where the task has no constants."""
 _REQUIRED = frozenset({"suite", "repr", "mode", "algo", "env", "train_levels", "seed", "steps", "splits", "normalise"})
