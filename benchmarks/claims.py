@@ -8,7 +8,7 @@ committed before the first full run. The verdict follows from the 95% interval o
 
     reproduced      its lower end is above 0 and the estimate at least the effect
     contradicted    its upper end is below the effect
-    not decidable   anything else; then the number of seeds is said whose interval would be as narrow as the effect
+    not decidable   anything else, with the number of seeds whose interval would reach no further than the effect
 
 The power is the chance, if the true difference is twice the smallest effect of interest and seeds spread as expected,
 that the lower end is above 0.
@@ -112,7 +112,7 @@ def verdict(difference: Interval, effect: float) -> str:
 
 
 def seeds_needed(difference: Interval, effect: float) -> int:
-    """Seeds whose 95% interval (t) has half the width ``effect``, given the spread that this one shows; 0: unknown."""
+    """Seeds with which the 95% interval (t) reaches ``effect`` to each side, given the spread here; 0: unknown."""
     from benchmarks.reporting import student_t
 
     half, n = (difference.high - difference.low) / 2, difference.seeds
@@ -230,7 +230,7 @@ def per_seed(claim: Claim, cell: Cell) -> list[float]:
 def doubts(claim: Claim, cell: Cell, control: Cell, difference: Interval | None) -> str:
     """Why the two rows decide nothing; "" where they may."""
     if difference is None:
-        return f"{NOT_RUN} to that source return" if claim.source_return else "no such figure in every run"
+        return "source return not reached by every run" if claim.source_return else "no such figure in every run"
     fewest = min(len(cell.runs), len(control.runs))
     if fewest < claim.seeds:
         return f"{fewest} of {claim.seeds} seeds"

@@ -23,6 +23,7 @@ from benchmarks.experiment.execute import execute
 from benchmarks.experiment.overrides import describe_settings
 from benchmarks.experiment.plan import STANDARDISED, Row, plan_runs
 from benchmarks.experiment.presets import BASELINE
+from envs.registry import UsageError
 from envs.suites import SUITES
 from intrinsic import BONUSES
 from representations import REPRESENTATIONS
@@ -84,10 +85,13 @@ def transfer(args: Args) -> int:
 
 def plan(args: Args) -> list[RunConfig]:
     """Every run of this command; UsageError for a value none could work with."""
+    if args.both_starts and not args.baseline:
+        raise UsageError("--both-starts trains the baseline twice; leave --no-baseline out")
     rows = [Row(name, args.bonus) for name in args.repr]
     if args.baseline:
         rows.append(Row(BASELINE, (), named=BASELINE in args.repr))
-        rows += [STANDARDISED] * args.both_starts
+    if args.both_starts:
+        rows.append(STANDARDISED)
     return plan_runs(args, rows)
 
 

@@ -133,11 +133,9 @@ def learning(
         return file.getvalue()
 
 
-def traces(
-    panels: Mapping[str, Mapping[str, Sequence[NDArray[np.float64]]]], style_of: Mapping[str, Style], across: int = 2
-) -> bytes:
+def traces(panels: Mapping[str, Mapping[str, Sequence[NDArray[np.float64]]]], style_of: Mapping[str, Style]) -> bytes:
     """Metrics during training (PNG): a panel for each, in it the points (P, 2) of every run as a line."""
-    across = min(across, len(panels))
+    across = min(len(panels), 2)
     down = -(-len(panels) // across)
     size = (5.2 * across, 2.6 * down + 0.3 * len(style_of) + 0.3)
     with matplotlib.rc_context(STYLE), io.BytesIO() as file:

@@ -247,19 +247,26 @@ def metrics_picture(groups: Sequence[Group], names: Sequence[str]) -> bytes:
     """Chart (PNG) of metrics over training: a panel for each, a line for every run in the style of its group."""
     from benchmarks.reporting import figures
 
-    several = len({group.task for group in groups}) > 1
-    labels = [
-        f"{group.label}, {group.task[0]}, {group.task[1]:,} levels" if several else group.label for group in groups
-    ]
-    panels = {
+    labels = group_labels(groups)
+    baselines = [label for label, group in zip(labels, groups, strict=True) if is_baseline(group.cell)]
+    return figures.traces(metric_lines(groups, names), figures.styles(labels, baselines))
+
+
+def metric_lines(groups: Sequence[Group], names: Sequence[str]) -> dict[str, dict[str, list[Array]]]:
+    """Metric -> label of a group -> points (K, 2), frames and value, of each of its runs that recorded it."""
+    return {
         name: {
             label: [binned(points, group.steps) for run in group.cell.runs if len(points := run.series(name))]
-            for label, group in zip(labels, groups, strict=True)
+            for label, group in zip(group_labels(groups), groups, strict=True)
         }
         for name in names
     }
-    baselines = [label for label, group in zip(labels, groups, strict=True) if is_baseline(group.cell)]
-    return figures.traces(panels, figures.styles(labels, baselines))
+
+
+def group_labels(groups: Sequence[Group]) -> list[str]:
+    """Labels of groups, with their task where there are several tasks."""
+    several = len({group.task for group in groups}) > 1
+    return [f"{group.label}, {group.task[0]}, {group.task[1]:,} levels" if several else group.label for group in groups]
 
 
 def binned(points: Array, steps: int, bins: int = BINS) -> Array:

@@ -130,6 +130,8 @@ def test_rows_that_decide_nothing_say_why(tmp_path):
     assert doubts(CLAIM, cell, control, difference) == ""
     assert doubts(replace(CLAIM, seeds=5), cell, control, difference) == "3 of 5 seeds"
     assert doubts(CLAIM, cell, control, None) == "no such figure in every run"
+    at_equal_return = replace(CLAIM, source_return=0.5)
+    assert doubts(at_equal_return, cell, control, None) == "source return not reached by every run"
     fell = {"best_validation": {"step": 1, "return": 9.0}, "final_validation": {"step": 2, "return": 5.0}}
     fallen = find(runs_of(tmp_path / "b", 1.0, source=fell), CLAIM, {"repr": "darla"})
     assert doubts(CLAIM, fallen, control, difference) == "3 of 3 runs of darla fell"
@@ -164,10 +166,10 @@ def test_every_claim_names_rows_that_its_commands_train():
     """Found among the planned runs, once each, so that no claim stays without figures for a word in its row."""
     plans = {}
     for name, lines in claims.command_lines(Path("x")).items():
-        found = {}
+        runs = {}
         for line in lines:
-            found |= {repr(config): config for config in claims.planned(line, PartsStore())}
-        plans[name] = list(found.values())
+            runs |= {repr(config): config for config in claims.planned(line, PartsStore())}
+        plans[name] = list(runs.values())
     assert len({claim.name for claim in CLAIMS}) == len(CLAIMS)
     assert plans.keys() == EXPERIMENTS.keys() == {claim.experiment for claim in CLAIMS}
     for claim in CLAIMS:

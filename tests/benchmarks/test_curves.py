@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from benchmarks.curves import main
-from benchmarks.reporting.learning_curves import binned
+from benchmarks.reporting.learning_curves import binned, make_groups, metric_lines
+from benchmarks.reporting.runs import load
+from benchmarks.reporting.summary import summarise
 from tests.benchmarks.tools import make_run
 
 
@@ -47,6 +49,19 @@ def test_metrics_are_drawn_in_a_panel_each(tmp_path):
     with Image.open(tmp_path / "metrics.png") as picture:
         assert picture.size[0] == pytest.approx(2 * one[0], rel=0.01)
         assert picture.size[1] > 1.5 * one[1]
+
+
+def test_every_run_has_a_line_of_its_own_values(tmp_path):
+    for seed in (0, 1):
+        make_run(tmp_path, "cnn", seed)
+    make_run(tmp_path, "darla", 0, env="other")
+    lines = metric_lines(make_groups(summarise(load(tmp_path))), ["eval/gap", "train/return"])
+    assert list(lines) == ["eval/gap", "train/return"]
+    assert sorted(lines["eval/gap"]) == ["cnn, coinrun-easy, 20 levels", "darla, other, 20 levels"]
+    returns = [line.tolist() for line in lines["train/return"]["cnn, coinrun-easy, 20 levels"]]
+    # 6, 7, 8 and 0.2 more for seed 1; the last frame falls into the last hundredth
+    assert returns[0] == [[250_000, 6], [500_000, 7], [1_000_000, 8]]
+    assert np.allclose(np.subtract(returns[1], returns[0]), [[0, 0.2]] * 3)
 
 
 def test_points_of_a_part_of_training_are_averaged():

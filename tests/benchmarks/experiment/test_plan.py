@@ -153,6 +153,5 @@ def test_both_starts_are_rows_whatever_the_user_sets():
         ("cnn", True, "online"),
     ]
     assert [c.repr_settings["trunk"] for c in configs[1:]] == ["impala", "impala"]
-    assert [c.repr for c in plan(replace(Args(), repr=("vae",), both_starts=True, baseline=False, seeds=(3,)))] == [
-        "vae"
-    ]
+    with pytest.raises(UsageError, match="leave --no-baseline out"):
+        plan(replace(Args(), both_starts=True, baseline=False))
