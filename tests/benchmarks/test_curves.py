@@ -58,6 +58,8 @@ def test_every_run_has_a_line_of_its_own_values(tmp_path):
     lines = metric_lines(make_groups(summarise(load(tmp_path))), ["eval/gap", "train/return"])
     assert list(lines) == ["eval/gap", "train/return"]
     assert sorted(lines["eval/gap"]) == ["cnn, coinrun-easy, 20 levels", "darla, other, 20 levels"]
+    (gaps,) = lines["eval/gap"]["darla, other, 20 levels"]
+    assert np.allclose(gaps[:, 1], [0.5, 0.8, 1.1])  # 6, 7, 8 on training levels, 5.5, 6.2, 6.9 on others
     returns = [line.tolist() for line in lines["train/return"]["cnn, coinrun-easy, 20 levels"]]
     # 6, 7, 8 and 0.2 more for seed 1; the last frame falls into the last hundredth
     assert returns[0] == [[250_000, 6], [500_000, 7], [1_000_000, 8]]
