@@ -6,7 +6,8 @@
 From them follows what a task can decide at its size, which ``benchmarks.experiment.outcomes`` then declares:
 
     held-out return   the CNN's return on unseen levels is above the blind policy's, beyond the interval of the
-                      difference, and a return of ``CEILING`` (normalised) is above the CNN's interval
+                      difference; its interval lies above any script that looks at nothing, and below a return of
+                      ``CEILING`` (normalised)
     gap               the interval of the CNN's gap is above 0
     looks             on training levels the CNN is above the blind policy, beyond the interval, so that there is a
                       return to keep, and in some visual variant its return is lower, beyond the interval
@@ -37,6 +38,8 @@ BLIND, ORACLE = "blind", "oracle"
 TRAINED = (BLIND, BASELINE, ORACLE)
 CEILING = 0.95
 """Normalised return from which no method can be told to be better."""
+UNSEEING_SCRIPTS = "coinrun"
+"""Beginning of the names of tasks whose script takes one action for ever: a policy that sees nothing either."""
 COLUMNS = (
     *("task", "preset", "steps", "train_levels", "policy", "split", "return", "low", "high", "normalised"),
     *("seeds", "fell", "commit"),
@@ -129,7 +132,7 @@ def decided(task: Controls) -> tuple[Outcome, ...]:
     if not (cnn.claimable and blind.claimable):
         return ()
     outcomes: list[Outcome] = []
-    if cnn.target.endswith("heldout") and _above(cnn, blind, cnn.target) and _has_room(cnn):
+    if cnn.target.endswith("heldout") and _above(cnn, blind, cnn.target) and _has_room(cnn) and _sees(task):
         outcomes.append("held-out return")
     gap = cnn.crossed_gap or cnn.gaps.get(cnn.target)
     if gap is not None and gap.low > 0:
@@ -148,6 +151,14 @@ def _has_room(cnn: Cell) -> bool:
     """True where the CNN's interval on unseen levels ends below the ceiling, or no ceiling is known."""
     high = cnn.normalised(cnn.returns[cnn.target].high)
     return high is None or high < CEILING
+
+
+def _sees(task: Controls) -> bool:
+    """True unless a script that looks at nothing may reach what the CNN reaches on unseen levels."""
+    if not task.cnn.env.startswith(UNSEEING_SCRIPTS):
+        return True
+    scripted = task.reference("scripted", task.cnn.target)
+    return scripted is not None and task.cnn.returns[task.cnn.target].low > scripted
 
 
 def rows(task: Controls) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from tests.benchmarks.tools import make_run
 SPLITS = ("train", "heldout", "monochrome")
 
 
-def make_controls(experiment, cnn, blind, oracle=None, seeds=3, **changes):
+def make_controls(experiment, cnn, blind, oracle=None, seeds=3, env="rooms", **changes):
     """Three rows of ``seeds`` runs; each policy's returns are one number a split, and one level differs by seed."""
     policies = {"cnn": cnn, "blind": blind} | ({"oracle": oracle} if oracle else {})
     for name, returns in policies.items():
@@ -21,7 +21,7 @@ def make_controls(experiment, cnn, blind, oracle=None, seeds=3, **changes):
             split_returns = {
                 split: [value + more for more in spread] for split, value in zip(SPLITS, returns, strict=True)
             }
-            make_run(experiment, name, seed, split_returns, levels=4, env="rooms", normalise=[0, 10], **changes)
+            make_run(experiment, name, seed, split_returns, levels=4, env=env, normalise=[0, 10], **changes)
 
 
 def test_a_task_decides_what_its_controls_tell_apart(tmp_path):
@@ -41,6 +41,16 @@ def test_a_task_decides_what_its_controls_tell_apart(tmp_path):
 )
 def test_each_outcome_needs_its_own_difference(cnn, blind, outcomes, tmp_path):
     make_controls(tmp_path, cnn=cnn, blind=blind)
+    (task,) = read(tmp_path)
+    assert decided(task) == outcomes
+
+
+@pytest.mark.parametrize(("scripted", "outcomes"), [(5.0, ("held-out return",)), (6.0, ()), (None, ())])
+def test_a_cnn_below_a_script_that_sees_nothing_decides_no_return(scripted, outcomes, tmp_path):
+    make_controls(tmp_path, cnn=(6, 6, 6), blind=(2, 2, 2), env="coinrun-easy")
+    if scripted is not None:
+        command = "python -m envs"
+        save([Reference("coinrun-easy", "heldout", "scripted", scripted, 1.0, 4, command, "0+4")], tmp_path / FILE)
     (task,) = read(tmp_path)
     assert decided(task) == outcomes
 
