@@ -136,7 +136,7 @@ def score(model: Monet, dataset: Any, count: int) -> float:
     """Mean foreground ARI over ``count`` held-out scenes."""
     import torch
 
-    from representations.nets import pixels
+    from representations.nets.images import pixels
 
     ids, scores = heldout(dataset, count), []
     with torch.no_grad():

@@ -174,7 +174,7 @@ def _scores(
     """Errors and uncertainties of each scene (B,)."""
     import torch
 
-    from representations.nets import pixels
+    from representations.nets.images import pixels
 
     truth, query = pixels(image[-1]).float(), pose[-1]
     context, context_pose = image[:count], pose[:count]
@@ -195,7 +195,7 @@ def _scores(
 
 def predictions(model: Gqn, rooms: dict[str, Tensor]) -> np.ndarray:
     """Pictures: a column per room; down, three context views, the true view, predictions from 1, 3 and all views."""
-    from representations.nets import pixels, tile
+    from representations.nets.images import pixels, tile
 
     image, pose = (rooms[key][:SHOWN].transpose(0, 1) for key in ("image", "pose"))
     rows = [pixels(view).float() for view in (*image[:3], image[-1])]

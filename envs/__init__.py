@@ -16,6 +16,7 @@ Files in reading order:
 * ``level_map``         transitions over the cells of a level, for quantities drawn cell by cell
 * ``registration``      their Gymnasium ids
 * ``counting``          an environment whose every pixel, reward and end can be worked out by hand
+* ``toys``              four toys of known factors, on which every representation is tried
 * ``procgen``           Procgen batched in C++, its state read and patched; CoinRun, its themes split, its coin moved
 * ``breakout``          Breakout and two dozen variants
 * ``atari``             Breakout on the Atari 2600, its cartridge's modes as targets (extra ``atari``)
@@ -52,6 +53,7 @@ ENVIRONMENTS = Registry(
         "coinrun-coin": "envs.procgen.coinrun_coin:CoinRunCoinVectorEnv",
         "shifted": "envs.wrappers.visual_shifts:ShiftedEnv",
         "counting": "envs.counting:CountingVectorEnv",
+        "toys": "envs.toys:ToyVectorEnv",
         "breakout": "envs.breakout.env:BreakoutVectorEnv",
         "rooms": "envs.rooms.env:RoomsVectorEnv",
         "sprites": "envs.sprites.env:SpritesVectorEnv",

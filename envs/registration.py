@@ -28,6 +28,7 @@ SPRITES_VARIANTS: dict[str, dict[str, Any]] = {
     "noise": {"background": "noise"},
     "small": {"radius": 4.5},
 }
+TOY_VARIANTS: dict[str, dict[str, Any]] = {toy: {"toy": toy} for toy in ("place", "shape", "flicker", "agent")}
 TV_VARIANTS: dict[str, dict[str, Any]] = {tv: {"tv": tv} for tv in ("noise", "still", "remote")}
 
 
@@ -54,6 +55,8 @@ def all_ids() -> Iterator[tuple[str, str, dict[str, Any]]]:
     yield "Procgen/CoinRunThemes-v0", "envs.procgen.coinrun_themes:CoinRunThemes", {}
     yield "Procgen/CoinRunCoin-v0", "envs.procgen.coinrun_coin:CoinRunCoin", {}
     yield "Counting-v0", "envs.counting:Counting", {}
+    for name, options in TOY_VARIANTS.items():
+        yield f"Toy-{_title(name)}-v0", "envs.toys:Toy", options
 
 
 def register_ids() -> None:

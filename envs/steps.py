@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 Obs = dict[str, Tensor]
@@ -40,9 +40,11 @@ class Steps:
     shaped_reward: Float[Tensor, "T B"] | None = None
     """Reward the agent is trained on: normalised, with bonuses and bootstraps; known after its rollout."""
     actions_known: bool = True
-    """False where ``action`` and ``reward`` were not recorded (offline frames), and are 0."""
+    """False where ``action`` was not recorded (single stored frames) and is 0. Rewards of stored frames are 0, too."""
     context: Float[Tensor, "T B K"] | None = None
     """Vector that a bonus gave the policy beside the observation (an option, a skill)."""
+    row: Int[Tensor, " B"] | None = None
+    """Number of the stored frame or window behind each stream; offline alone."""
 
     @cached_property
     def next_obs(self) -> Obs:
@@ -70,8 +72,13 @@ class Steps:
         return cls(batched, zero.long(), zero, false, false, false, false, lambda: batched, actions_known=False)
 
     @classmethod
-    def windows(cls, obs: Mapping[str, Tensor], first: Bool[Tensor, "T B"]) -> Steps:
-        """Windows (T, B, ...) of observations whose actions and rewards are not known."""
+    def windows(
+        cls, obs: Mapping[str, Tensor], first: Bool[Tensor, "T B"], action: Int[Tensor, "T B"] | None = None
+    ) -> Steps:
+        """Windows (T, B, ...) of observations whose rewards are not known, and of the actions where they are given.
+
+        The last step's action is not known in any case.
+        """
         done = torch.cat([first[1:], torch.zeros_like(first[:1])])
         known = ~done
         known[-1] = False
@@ -84,7 +91,9 @@ class Steps:
             return {key: torch.where(known.view(shape[key]), shifted[key], value) for key, value in present.items()}
 
         cut = torch.zeros_like(done)
-        return cls(present, zeros.long(), zeros, done, cut, known, first, following, actions_known=False)
+        known_actions = action is not None
+        action = zeros.long() if action is None else action
+        return cls(present, action, zeros, done, cut, known, first, following, actions_known=known_actions)
 
 
 def flatten(obs: Mapping[str, Tensor]) -> Obs:

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from envs.registry import UsageError
 from envs.spaces import FEATURES, IMAGE, EnvSpec
 from envs.steps import Obs
-from representations.nets import CODES, SMALLEST, make_trunk, one_hot, pixels
+from representations.nets.images import CODES, one_hot, pixels
+from representations.nets.trunks import SMALLEST, make_trunk
 
 InputKind = Literal["auto", "image", "features"]
 

@@ -27,7 +27,7 @@ from envs.spaces import EnvSpec
 from intrinsic import base
 from intrinsic.base import IntrinsicBonus, Transitions, at_least, gradient_step
 from intrinsic.inputs import concat_action
-from representations.nets import Decoder
+from representations.nets.decoders import Decoder
 
 
 @dataclass(frozen=True)

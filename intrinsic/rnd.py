@@ -27,7 +27,7 @@ from intrinsic import base
 from intrinsic.base import CHUNK, IntrinsicBonus, Transitions, at_least, gradient_step
 from intrinsic.inputs import BonusInput
 from intrinsic.normalise import RunningMeanStd
-from representations.nets import Trunk, orthogonal
+from representations.nets.trunks import Trunk, orthogonal
 
 CLIP = 5.0
 """Most standard deviations of a whitened number, of either sign; the paper's."""

@@ -1,12 +1,13 @@
 """Representation modules: encoders from observations to the features that the policy acts on.
 
-Read in this order: ``base`` (the contract), ``feature_metrics`` (spread, dead units, rank), ``nets`` (trunks and
-decoders that two or more methods use), ``cnn`` (the end-to-end baseline), the controls ``random`` (a frozen random
+Read in this order: ``base`` (the contract), ``feature_metrics`` (spread, dead units, rank), ``nets/`` (networks
+that two or more methods use), ``cnn`` (the end-to-end baseline), the controls ``random`` (a frozen random
 network), ``policy_cnn`` (the encoder of the policy that gathers frames), ``blind`` (a constant) and ``oracle`` (the
 true factors), ``vae`` (VAE and beta-VAE), ``darla``, ``monet`` (slots), ``gqn`` (scenes from several views) and its
 ``gqn_networks``, ``cpc`` (contrastive prediction), ``unreal`` (auxiliary tasks of the agent), ``augment`` (random
 changes of images) and the methods that learn from them, ``simclr``, ``curl``, ``atc`` and ``drac``; then ``collect``
-(frames to fit on), ``pretrain`` (offline fit), ``threads`` (parts of a batch side by side), ``malloc`` (settings of
+(frames to fit on), ``pretrain`` (offline fit), ``pretext`` (accuracy of made-up
+tasks), ``threads`` (parts of a batch side by side), ``malloc`` (settings of
 malloc for training), ``wrappers`` (stacked features, appended vectors), ``standardise`` (one scale for all methods) and
 ``frozen`` (a frozen representation in front of any stable-baselines3 algorithm).
 

@@ -36,7 +36,7 @@ from envs.steps import Obs, Steps
 from representations.augment import crop
 from representations.base import Config, Heads, Loss, Phase, Representation, State
 from representations.feature_metrics import feature_std
-from representations.nets import make_trunk
+from representations.nets.trunks import make_trunk
 
 
 def contrast(

@@ -75,7 +75,7 @@ class Config:
 
 @dataclass
 class Phase:
-    """One stage of pre-training: minimise ``loss(frames)`` over ``parameters`` with Adam."""
+    """One stage of pre-training: minimise ``loss(frames)`` over ``parameters`` with Adam, or solve for them at once."""
 
     name: str
     parameters: list[nn.Parameter]
@@ -89,6 +89,20 @@ class Phase:
     """True where parts of a batch may be computed side by side in threads: the loss is a mean over samples (those that
     compare samples do so by ``threads.gather``), draws nothing for the batch as a whole, and writes nothing to the
     module (or in ``threads.is_first`` alone)."""
+    solve: Callable[[Obs, torch.Generator], dict[str, Tensor]] | None = None
+    """Sets ``parameters`` from all stored frames in one go, as ``collect`` gives them, and returns metrics. Stands in
+    place of ``loss``; neither learning rate, share nor batch count then."""
+
+
+def solving(
+    name: str, parameters: list[nn.Parameter], solve: Callable[[Obs, torch.Generator], dict[str, Tensor]]
+) -> Phase:
+    """Phase that solves for its parameters in one go."""
+
+    def no_loss(steps: Steps, generator: torch.Generator) -> Loss:
+        raise UsageError(f"phase {name} has no loss: it is solved at once")
+
+    return Phase(name, parameters, no_loss, learning_rate=1.0, solve=solve)
 
 
 class Unfit(UsageError):
@@ -124,6 +138,11 @@ class Representation(nn.Module, ABC):
     have not collapsed."""
     starts_from_policy: ClassVar[bool] = False
     """True where the weights are those of the data policy's encoder (policy_cnn); it reads frames stacked as that."""
+    closed_form: ClassVar[bool] = False
+    """True where every phase is solved at once: pre-training then takes each stored frame once."""
+    pretext: ClassVar[bool] = False
+    """True where the metrics of ``loss`` hold an ``accuracy`` at a task made up from frames. Pre-training ends with
+    its value on whole frames, without trivial cues, and on noise (``representations.pretext``)."""
     pretrain_steps: ClassVar[int] = 10_000
     """Optimizer steps that pre-training needs, all phases together; presets give a part of them."""
     progress: float = 0.0
@@ -207,6 +226,13 @@ class Representation(nn.Module, ABC):
         The module takes (B, frames * features_dim) and has an attribute ``width``, the size of its output. None: none.
         """
         return None
+
+    def prepare(self, frames: Obs) -> None:
+        """Take the stored frames before the phases are asked for, again after every restart: to size a table of them.
+
+        Args:
+            frames: as ``collect`` gives them; the number of rows is that which ``Steps.row`` counts.
+        """
 
     def phases(self) -> list[Phase]:
         """Stages of pre-training; by default one, ``loss`` over all parameters with Adam 1e-4."""

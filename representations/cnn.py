@@ -2,7 +2,7 @@
 
 Nature-CNN (Mnih et al. 2015) or the IMPALA network of Procgen's PPO (Espeholt et al. 2018; Cobbe et al. 2020).
 ``encode`` returns the trunk's rectified dense layer (512 or 256), the last hidden layer of the policy. Where the
-observation has a vector "state" and no image, the trunk is two tanh layers of 64 (``nets.Mlp``).
+observation has a vector "state" and no image, the trunk is two tanh layers of 64 (``nets.trunks.Mlp``).
 Initialised as stable-baselines3 does: orthogonal, gain sqrt(2), biases 0.
 
 Differs from the paper: Procgen's code initialises IMPALA by Glorot's rule.
@@ -19,7 +19,7 @@ from torch import Tensor
 from envs.spaces import IMAGE, STATE, EnvSpec
 from envs.steps import Obs
 from representations.base import Config, Mode, Representation, State
-from representations.nets import Trunk, make_trunk
+from representations.nets.trunks import Trunk, make_trunk
 
 
 @dataclass(frozen=True)

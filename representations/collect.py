@@ -33,6 +33,8 @@ NUM_ENVS = 32
 """Environments per ``World``; many give frames of many episodes sooner."""
 FIRST = "first"
 """Key of the marks of which steps of a window open an episode."""
+ACTION = "action"
+"""Key of the action between each step of a window and the next; 0 for the last step, whose action it does not hold."""
 
 
 class Behaviour(Protocol):
@@ -131,7 +133,7 @@ def collect(
         frames: in all, those of windows and views included.
         seed: of environments and actions.
         also: reads what else to store of each moment.
-        window: W > 1 stores frames // W windows of W consecutive steps, and ``FIRST``.
+        window: W > 1 stores frames // W windows of W consecutive steps, ``FIRST`` and ``ACTION``.
         views: the W frames of a window are views of one moment, which the environment's ``views(W)`` gives.
         behaviours: make what acts.
         coverage: gathers how far the behaviours got.
@@ -199,17 +201,19 @@ def _collect(
     ended = np.ones(NUM_ENVS, dtype=bool)
     stored: dict[str, NDArray[Any]] = {}
 
-    def step() -> None:
+    def step() -> NDArray[Any]:
         nonlocal observation, ended
-        observation, _, terminated, truncated, _ = envs.step(behaviour.act(observation, ended))
+        actions = behaviour.act(observation, ended)
+        observation, _, terminated, truncated, _ = envs.step(actions)
         ended = terminated | truncated
+        return np.asarray(actions, np.int64)
 
     def store(
         rows: Mapping[str, NDArray[Any]], start: int, step_index: tuple[int, ...] = (), size: tuple[int, ...] = ()
     ) -> None:
         for key, value in rows.items():
             if key not in stored:
-                stored[key] = np.empty((count, *size, *value.shape[1:]), value.dtype)
+                stored[key] = np.zeros((count, *size, *value.shape[1:]), value.dtype)
             stored[key][(slice(start, start + NUM_ENVS), *step_index)] = value[: count - start]
 
     for start in range(0, count, NUM_ENVS):
@@ -224,7 +228,7 @@ def _collect(
             continue
         for t in range(window):
             if t:
-                step()
+                store({ACTION: step()}, start, (t - 1,), (window,))
             rows = {**keyed(observation, envs.single_observation_space), **(also(envs) if also else {})}
             if window == 1:
                 store(rows, start)

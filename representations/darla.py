@@ -34,7 +34,9 @@ from torch import Tensor, nn
 from envs.spaces import EnvSpec
 from envs.steps import Obs, Steps, flatten
 from representations.base import Heads, Loss, Phase, State
-from representations.nets import Decoder, Shape, make_trunk, orthogonal, pixels, tile
+from representations.nets.decoders import Decoder
+from representations.nets.images import pixels, tile
+from representations.nets.trunks import Shape, make_trunk, orthogonal
 from representations.threads import gather, is_first
 from representations.vae import Latent, LatentConfig, bernoulli_loss
 

@@ -47,7 +47,8 @@ from envs.steps import Obs, Steps
 from representations.base import Config, Heads, Loss, Phase, Representation, State
 from representations.feature_metrics import feature_std
 from representations.gqn_networks import Pyramid, Renderer, Tower, opponent
-from representations.nets import orthogonal, pixels, tile
+from representations.nets.images import pixels, tile
+from representations.nets.trunks import orthogonal
 
 MOMENTUM = 0.05
 """Momentum of the running statistics of psi."""

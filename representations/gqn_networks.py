@@ -1,4 +1,4 @@
-"""Networks of GQN: the view encoder psi in two kinds, the convolutional LSTM and the renderer."""
+"""Networks of GQN: the view encoder psi in two kinds, and the renderer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from envs.registry import UsageError
-from representations.nets import Shape
+from representations.nets.recurrent import ConvLstm, kl
+from representations.nets.trunks import Shape
 
 MIDDLE, BRIGHTNESS, HUE, POSE = 0.4, 4.0, 8.0, 0.3
 """Scales under which the colours that psi reads have a variance of about one, and the poses of a tenth: seven numbers
@@ -76,27 +77,6 @@ class Tower(nn.Module):
         return x.mean((2, 3), keepdim=True) if self.pool else x
 
 
-class Core(nn.Module):
-    """Convolutional LSTM, 3x3; ``condition`` is added to the gates."""
-
-    def __init__(self, inputs: int, channels: int, condition: int):
-        super().__init__()
-        self.gates = nn.Conv2d(inputs + channels, 4 * channels, 3, padding=1)
-        self.condition = nn.Conv2d(condition, 4 * channels, 1, bias=False)
-
-    def forward(
-        self,
-        x: Float[Tensor, "B X h w"],
-        state: tuple[Float[Tensor, "B N h w"], Float[Tensor, "B N h w"]],
-        condition: Float[Tensor, "B 4*N h w"],
-    ) -> tuple[Float[Tensor, "B N h w"], Float[Tensor, "B N h w"]]:
-        h, c = state
-        gates = (self.gates(torch.cat([x, h.to(x.dtype)], 1)) + condition).float()
-        input_gate, forget_gate, output_gate, update = gates.chunk(4, 1)
-        c = torch.sigmoid(forget_gate + 1) * c + torch.sigmoid(input_gate) * torch.tanh(update)
-        return torch.sigmoid(output_gate) * torch.tanh(c), c
-
-
 class Renderer(nn.Module):
     """Renderer of a view from its pose and the scene's code; see ``gqn``'s docstring.
 
@@ -138,11 +118,11 @@ class Renderer(nn.Module):
             *(nn.Linear(256, math.prod(self.size)), nn.ReLU(inplace=True)),
         )
         condition = n + (code if code_map else 0)
-        self.generators = nn.ModuleList(Core(latents, n, condition) for _ in range(cores))
+        self.generators = nn.ModuleList(ConvLstm(latents, n, condition) for _ in range(cores))
         for core in self.generators:
             # Noise of a z that carries nothing yet would keep the scene's code from being learnt.
             nn.init.zeros_(core.gates.weight[:, :latents])  # type: ignore[union-attr, index]
-        self.inferences = nn.ModuleList(Core(n, n, condition + n) for _ in range(cores))
+        self.inferences = nn.ModuleList(ConvLstm(n, n, condition + n) for _ in range(cores))
         self.prior, self.posterior = (nn.Conv2d(n, 2 * latents, 3, padding=1) for _ in range(2))
         self.look = nn.Sequential(
             *(nn.Conv2d(C, n, 4, 4), nn.ReLU(inplace=True), nn.Conv2d(n, n, 4, 2, 1), nn.ReLU(inplace=True))
@@ -196,14 +176,3 @@ class Renderer(nn.Module):
             generating = generate(z.to(layout.dtype), generating, conditions[generate])
             canvas = canvas + self.paint(generating[0])
         return self.show(canvas).float(), divergence
-
-
-def kl(
-    mean: Float[Tensor, "*B"],
-    log_variance: Float[Tensor, "*B"],
-    prior_mean: Float[Tensor, "*B"],
-    prior_log_variance: Float[Tensor, "*B"],
-) -> Float[Tensor, "*B"]:
-    """KL(N(mean, e^log_variance) || N(prior_mean, e^prior_log_variance)) of each number, nats."""
-    ratio = log_variance - prior_log_variance
-    return 0.5 * (ratio.exp() + (mean - prior_mean).square() * (-prior_log_variance).exp() - 1 - ratio)

@@ -37,7 +37,8 @@ from envs.spaces import EnvSpec
 from envs.steps import Obs, Steps, flatten
 from representations.base import Config, Heads, Loss, Phase, Representation, State
 from representations.feature_metrics import feature_std
-from representations.nets import Shape, pixels, tile
+from representations.nets.images import pixels, tile
+from representations.nets.trunks import Shape
 from representations.vae import draw, kl_to_prior
 
 FAINTEST = -12.0

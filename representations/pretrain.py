@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from envs.registry import UsageError
 from envs.rng_streams import spawn
 from envs.steps import Obs, Steps
 from representations.base import Phase, Representation
-from representations.collect import FIRST, channels_first, channels_last
+from representations.collect import ACTION, FIRST, channels_first, channels_last
 from representations.feature_metrics import feature_std, warn_if_collapsed
 from representations.malloc import keep_freed_memory
 from representations.threads import num_threads, side_by_side, sum_gradients
@@ -56,10 +57,16 @@ class Pretrainer:
         self.precision = precision
         self.threads = num_threads(generator.device) if threads is None else threads
         self._rows = {key: channels_last(value) for key, value in frames.items()}  # gathered in memory order
+        if representation.needs_pretraining and frames:
+            representation.prepare(frames)
         self.phases = representation.phases() if representation.needs_pretraining else []
-        self._sizes = [max(1, (phase.batch or batch_size) // representation.window) for phase in self.phases]
+        self._count = len(next(iter(frames.values()))) if frames else 0
+        self._sizes = [
+            self._count if phase.solve else max(1, (phase.batch or batch_size) // representation.window)
+            for phase in self.phases
+        ]
         self._frames = [size * representation.window for size in self._sizes]
-        self._steps = _split(samples, [phase.share for phase in self.phases], self._frames)
+        self._steps = _split(samples, [0.0 if phase.solve else phase.share for phase in self.phases], self._frames)
         self.optimizers = [
             torch.optim.Adam(phase.parameters, phase.learning_rate, eps=1e-8, foreach=True) for phase in self.phases
         ]
@@ -108,7 +115,7 @@ class Pretrainer:
         representation, device = unwrapped(self.representation), self.generator.device
         training = representation.training
         representation.eval()
-        rows = {key: channels_first(value[:256]).to(device) for key, value in self._rows.items() if key != FIRST}
+        rows = {key: channels_first(self._rows[key][:256]).to(device) for key in representation.keys}
         obs = {key: value[:, 0] if representation.window > 1 else value for key, value in rows.items()}
         count = len(next(iter(obs.values())))
         state = tuple(carried.to(device) for carried in representation.initial_state(count))
@@ -122,6 +129,12 @@ class Pretrainer:
         phase, optimizer = self.phases[index], self.optimizers[index]
         done = self._step - sum(self._steps[:index])
         self.representation.set_progress(done / self._steps[index], self._steps[index])
+        if phase.solve is not None:
+            rows = {key: channels_first(value) for key, value in self._rows.items()}
+            with torch.no_grad():
+                metrics = phase.solve(rows, self.generator)
+            self._step += 1
+            return metrics
         loss, gradients, metrics = self.differentiate(phase, self._draw(self._sizes[index]))
         for parameter, gradient in zip(phase.parameters, gradients, strict=True):
             parameter.grad = gradient
@@ -162,18 +175,12 @@ class Pretrainer:
 
     def _draw(self, size: int) -> Int[Tensor, " B"]:
         """Indices of ``size`` stored rows, with replacement."""
-        count = len(next(iter(self._rows.values())))
-        return torch.randint(count, (size,), generator=self.generator, device=self.generator.device)
+        return torch.randint(self._count, (size,), generator=self.generator, device=self.generator.device)
 
     def _steps_of(self, index: Int[Tensor, " B"]) -> Steps:
-        """The stored rows as Steps."""
+        """The stored rows ``index`` as Steps."""
         rows = {key: value[index.to(value.device)].to(index.device) for key, value in self._rows.items()}
-        if self.representation.window == 1:
-            return Steps.frames({key: channels_first(row) for key, row in rows.items()})
-        # Time comes first in memory, too: then time and stream can be flattened without a copy.
-        timed = {key: channels_first(row.transpose(0, 1).contiguous()) for key, row in rows.items()}
-        first = timed.pop(FIRST)
-        return Steps.windows(timed, first)
+        return replace(as_steps(rows, self.representation.window), row=index)
 
     def components(self) -> dict[str, Any]:
         """Objects with state, for a checkpoint, each with ``state_dict`` and ``load_state_dict``."""
@@ -194,15 +201,24 @@ class Pretrainer:
         self.generator.set_state(state["generator"])
 
 
+def as_steps(rows: Obs, window: int) -> Steps:
+    """Stored rows (B, ...), or windows (B, W, ...), in the order of their memory (images channels-last) as Steps."""
+    if window == 1:
+        return Steps.frames({key: channels_first(row) for key, row in rows.items()})
+    # Time comes first in memory, too: then time and stream can be flattened without a copy.
+    timed = {key: channels_first(row.transpose(0, 1).contiguous()) for key, row in rows.items()}
+    first, action = timed.pop(FIRST), timed.pop(ACTION, None)
+    return Steps.windows(timed, first, action)
+
+
 def _split(samples: int, shares: list[float], sizes: list[int]) -> list[int]:
     """Optimizer steps of each phase, of ``sizes`` samples each, by share; rounded so that equal phases add up.
 
-    A budget of less than a step gives one.
+    A budget of less than a step gives one, as does a share of 0.
     """
-    if not shares:
-        return []
-    edges = [sum(shares[:i]) / sum(shares) for i in range(len(shares) + 1)]
+    total = sum(shares) or 1
+    edges = [sum(shares[:i]) / total for i in range(len(shares) + 1)]
     return [
-        max(1, round(samples // size * after) - round(samples // size * before))
+        max(1, round(samples // max(size, 1) * after) - round(samples // max(size, 1) * before))
         for (before, after), size in zip(pairwise(edges), sizes, strict=True)
     ]

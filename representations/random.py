@@ -6,7 +6,7 @@ curiosity-driven learning") and the control that any pre-trained encoder must be
 ``encode`` returns LayerNorm(dense(trunk(x))): the trunk's dense layer before its relu, so that no feature is dead,
 normalised over the D features of each frame, so that the policy's input has mean square 1 whatever the image's
 brightness, the trunk or the number of channels. LayerNorm needs no frames and learns nothing. A vector "state" without
-an image is read by ``nets.Mlp``, as in ``cnn``.
+an image is read by ``nets.trunks.Mlp``, as in ``cnn``.
 """
 
 from __future__ import annotations

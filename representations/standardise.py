@@ -125,8 +125,9 @@ def _features(method: Representation, frames: Obs, worlds: int, device: torch.de
     length = method.window if windows and not method.views else 1
     collected = []
     for index in _first_rows(len(next(iter(frames.values()))), -(-FRAMES // length), worlds).split(BATCH):
-        rows = {key: value[index.to(value.device)].to(device) for key, value in frames.items()}
-        first = rows.pop(FIRST) if FIRST in rows else torch.ones(len(index), 1, dtype=torch.bool, device=device)
+        rows = {key: frames[key][index.to(frames[key].device)].to(device) for key in method.keys}
+        opens_window = torch.ones(len(index), 1, dtype=torch.bool)
+        first = (frames[FIRST][index.to(frames[FIRST].device)] if FIRST in frames else opens_window).to(device)
         state = tuple(carried.to(device) for carried in method.initial_state(len(index)))
         for t in range(length):
             obs = {key: value[:, t] for key, value in rows.items()} if windows else rows

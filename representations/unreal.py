@@ -39,7 +39,7 @@ from envs.steps import Steps, flatten
 from representations.base import Config, Heads, Loss
 from representations.cnn import Trunked
 from representations.feature_metrics import feature_std
-from representations.nets import pixels
+from representations.nets.images import pixels
 
 CELL = 4
 """Side of a cell, pixels."""

@@ -8,7 +8,7 @@ KL term is gamma |KL - C|, C rising linearly from 0 to C_max nats over the first
 ``encode`` returns mu (B, latents); a latent that the KL has shut gives about 0.
 
 Differs from the paper: the encoder is the toolkit's trunk with a dense layer of 256, so that rows of one table share
-it; the decoder ends in one factor of 4 (see ``nets.Decoder``); Adam 5e-4, not 1e-4, as budgets are 100 times smaller.
+it; the decoder ends in one factor of 4 (see ``nets.decoders``); Adam 5e-4, not 1e-4, as budgets are 100 times smaller.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from envs.spaces import EnvSpec
 from envs.steps import Obs, Steps, flatten
 from representations.base import Config, Heads, Loss, Phase, Representation, State
 from representations.feature_metrics import feature_std
-from representations.nets import Decoder, GaussianEncoder, pixels, tile
+from representations.nets.decoders import Decoder, GaussianEncoder
+from representations.nets.images import pixels, tile
 
 ACTIVE = 0.1
 """Nats of mean KL above which a latent counts as active."""

@@ -24,6 +24,7 @@ from agents.runs.source import foreign_sources, package_versions, processor
 from envs.rng_streams import Streams
 from envs.steps import Obs
 from representations.collect import DataCoverage, collect
+from representations.pretext import FRAMES, pretext_scores
 from representations.pretrain import Pretrainer
 from representations.standardise import standardise
 
@@ -92,7 +93,23 @@ def fit(context: RunContext, data_policy: DataPolicy | None = None) -> None:
         context.run.start_afresh()
     with context.clock.measure("pretrain"):
         scale = standardise(representation, frames, len(worlds) * num_behaviours(config))
-    context.records.log({"global_step": 0, **coverage.metrics(), **scale})
+    context.records.log({"global_step": 0, **coverage.metrics(), **scale, **pretext(context, data_policy)})
+
+
+def pretext(context: RunContext, data_policy: DataPolicy | None = None) -> dict[str, float]:
+    """Accuracy of the representation's pretext task, where it has one, on frames that the fit has not seen."""
+    config, representation = context.config, context.parts.representation
+    if not representation.pretext or not config.pretrain_samples:
+        return {}
+    worlds = pretraining_worlds(config, context.task)
+    frames = collect(
+        worlds,
+        max(FRAMES, len(worlds) * num_behaviours(config) * representation.window),
+        context.seed("pretext frames"),
+        window=representation.window,
+        behaviours=behaviours(config, data_policy),
+    )
+    return pretext_scores(representation, frames, torch.Generator().manual_seed(context.seed("pretext draws")))
 
 
 def fit_offline(context: RunContext, frames: Obs) -> None:

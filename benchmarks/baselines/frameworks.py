@@ -37,7 +37,7 @@ from representations import REPRESENTATIONS
 from representations.base import Representation
 from representations.collect import collect
 from representations.malloc import keep_freed_memory
-from representations.nets import Nature
+from representations.nets.trunks import Nature
 from representations.pretrain import Pretrainer
 
 MINIBATCH = 2048

@@ -13,7 +13,7 @@ import torch
 
 from agents.runs.build import resolve_precision
 from envs.steps import Steps
-from representations.nets import TRUNKS, make_trunk
+from representations.nets.trunks import TRUNKS, make_trunk
 from representations.wrappers import unwrapped
 
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ from representations import REPRESENTATIONS
 
 if TYPE_CHECKING:
     from agents.runs.config import RunConfig
+    from representations.base import Representation
 
 Overrides = Mapping[str, Mapping[str, str]]
 """Module -> field -> text of its value, from ``--set``."""
@@ -151,7 +152,7 @@ def configure(args: ExperimentArgs, preset: Preset, task: Task, row: Row, seed: 
         level_set=str(level_set(args, preset, task, seed)),
         pretrain_on=args.pretrain_on if frames else "none",
         pretrain_frames=frames,
-        pretrain_samples=round(preset.pretrain_share * cls.needed_samples(cls.Config(**settings))) if pretrained else 0,
+        pretrain_samples=pretraining_samples(cls, cls.Config(**settings), preset) if pretrained else 0,
         pretrain_data=data,
         pretrain_levels=str(LevelRange(PRETRAINING.start, find_suite(args.suite).pretrain_levels))
         if other_levels
@@ -175,6 +176,11 @@ def configure(args: ExperimentArgs, preset: Preset, task: Task, row: Row, seed: 
         normalise=task.normalise,
         splits=tuple(task.splits()),
     )
+
+
+def pretraining_samples(cls: type[Representation], settings: Any, preset: Preset) -> int:
+    """Samples that pre-training draws in all: each frame once where a method is solved at once."""
+    return preset.pretrain_frames if cls.closed_form else round(preset.pretrain_share * cls.needed_samples(settings))
 
 
 def data_policy_settings(args: ExperimentArgs, preset: Preset, task: Task, overrides: Overrides) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from envs.registry import UsageError
 from envs.suites import build
 from envs.tasks import World
 from representations.base import Unfit
-from representations.collect import FIRST, NUM_ENVS, STRIDE, collect, collection_steps
+from representations.collect import ACTION, FIRST, NUM_ENVS, STRIDE, collect, collection_steps
 
 PLAIN = World("counting", {"num_levels": 3})
 
@@ -86,6 +86,24 @@ def test_windows_are_consecutive_steps_of_one_env():
     # env 1: 11 steps, then 12: step 11 opens episode 1, step 22 is its t=11
     starts = list(zip(episode[1::NUM_ENVS, 0].tolist(), time[1::NUM_ENVS, 0].tolist(), strict=True))
     assert starts == [(0, 0), (1, 0), (1, 11)]
+
+
+def test_windows_hold_the_actions_between_their_steps():
+    class Counter:
+        """Acts 0, 1, 2, 3, 0, ... in every env."""
+
+        def __init__(self, envs, seed):
+            self.steps = -1
+
+        def act(self, observation, first):
+            self.steps += 1
+            return np.full(NUM_ENVS, self.steps % 4, np.int32)
+
+    windows = collect((PLAIN,), 33 * 3, seed=7, window=3, behaviours=(Counter,))
+    assert windows[ACTION].dtype == torch.int64
+    # a window takes 2 steps, then 8 lead to the next one: its first is number 10, 10 % 4 = 2
+    assert windows[ACTION][:32].tolist() == [[0, 1, 0]] * 32
+    assert windows[ACTION][32].tolist() == [2, 3, 0]
 
 
 def test_windows_come_equally_from_all_worlds_with_ground_truth():

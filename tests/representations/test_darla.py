@@ -11,7 +11,7 @@ from torch import nn
 
 from envs.steps import Steps
 from representations.darla import Darla, DarlaConfig, occlude
-from representations.nets import pixels
+from representations.nets.images import pixels
 from representations.pretrain import Pretrainer
 from representations.vae import bernoulli_loss
 from tests.representations.toys import image_spec, moving_square, read_out

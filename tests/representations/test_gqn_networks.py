@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from representations.gqn_networks import Core, Renderer, kl, opponent, with_pose
+from representations.gqn_networks import Renderer, opponent, with_pose
+from representations.nets.recurrent import ConvLstm, kl
 
 B, P = 2, 5
 SHAPE = (3, 16, 8)
@@ -45,7 +46,7 @@ def test_poses_become_scaled_channels():
 
 
 def test_a_core_is_an_lstm_at_one_place():
-    core = Core(1, 1, 7)
+    core = ConvLstm(1, 1, 7)
     with torch.no_grad():
         core.gates.weight.zero_()
         core.gates.bias.copy_(torch.tensor([0.0, 0.0, 0.5, 0.0]))

@@ -23,7 +23,7 @@ from representations.monet import (
     places,
     with_mask,
 )
-from representations.nets import pixels
+from representations.nets.images import pixels
 from representations.pretrain import Pretrainer
 from representations.vae import kl_to_prior
 from tests.representations.toys import image_spec, read_out

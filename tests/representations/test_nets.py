@@ -10,7 +10,9 @@ from stable_baselines3.common.torch_layers import NatureCNN
 from torch import nn
 
 from envs.registry import UsageError
-from representations.nets import TRUNKS, Decoder, Impala, Impoola, Nature, ResidualBlock, make_trunk, pixels
+from representations.nets.decoders import Decoder
+from representations.nets.images import pixels
+from representations.nets.trunks import TRUNKS, Impala, Impoola, Nature, ResidualBlock, make_trunk
 
 
 def test_pixels_divide_by_255_and_stay_channels_last():

@@ -12,8 +12,8 @@ from torch import nn
 from agents import checkpoint
 from envs.registry import UsageError
 from envs.steps import flatten
-from representations.base import Phase, Representation
-from representations.collect import FIRST
+from representations.base import Phase, Representation, solving
+from representations.collect import ACTION, FIRST
 from representations.darla import Darla
 from representations.gqn import Gqn, GqnConfig
 from representations.pretrain import Pretrainer
@@ -143,6 +143,68 @@ def test_windows_reach_the_loss_time_first():
     assert two.steps.first[1].tolist() == [bool(index % 2) for index in drawn]
     assert torch.equal(two.steps.done[0], two.steps.first[1])
     assert image.movedim(-3, -1).is_contiguous()
+
+
+def test_windows_reach_the_loss_with_their_actions_and_their_row():
+    class Recording(Uneven):
+        def phases(self):
+            def record(steps, generator):
+                self.steps = steps
+                return self.a.sum(), {}
+
+            return [Phase("record", [self.a], record, 0.01, batch=6)]
+
+    two, data = Recording(image_spec((3, 4, 5))), pairs()
+    data[ACTION] = torch.arange(20).view(10, 2)
+    pretrainer(two, data, samples=6).run(6)
+    assert two.steps.actions_known
+    # row r holds the actions 2 r, 2 r + 1
+    assert torch.equal(two.steps.action, torch.stack([2 * two.steps.row, 2 * two.steps.row + 1]))
+
+
+class Solved(TwoPhases):
+    """Phase "mean" is solved at once, then phase "b" takes 4 frames a step."""
+
+    def prepare(self, frames):
+        self.prepared = len(frames["image"])
+
+    def phases(self):
+        def mean(frames, generator):
+            self.order.append("mean")
+            self.a.copy_(frames["image"].float().mean())
+            self.drawn = torch.rand((), generator=generator)
+            return {"mean": self.a.detach().clone()}
+
+        _, b = super().phases()
+        return [solving("mean", [self.a], mean), b]
+
+
+def test_a_phase_that_is_solved_at_once_takes_every_frame_once():
+    image = torch.randint(256, (10, 4, 5, 3), dtype=torch.uint8).movedim(-1, -3)
+    two = Solved(image_spec((3, 4, 5)))
+    trainer = pretrainer(two, {"image": image}, samples=12)
+    assert two.prepared == 10
+    assert trainer.total == 10 + 12  # 12 // 4 = 3 steps of b
+    metrics = trainer.run(1)
+    assert (trainer.drawn, two.order) == (10, ["mean"])
+    assert metrics == {"pretrain/mean/mean": pytest.approx(float(image.float().mean()), rel=1e-5)}
+    assert float(two.a) == pytest.approx(float(image.float().mean()), rel=1e-5)
+    trainer.run(100)
+    assert (trainer.done, two.order) == (True, ["mean", "b", "b", "b"])
+
+
+def test_a_fit_that_is_solved_at_once_resumes_after_it():
+    image = torch.randint(256, (10, 4, 5, 3), dtype=torch.uint8).movedim(-1, -3)
+    one, other = Solved(image_spec((3, 4, 5))), Solved(image_spec((3, 4, 5)))
+    first = pretrainer(one, {"image": image}, samples=12)
+    first.run(1)
+    second = pretrainer(other, {"image": image}, samples=12, seed=5)
+    second.load_state_dict(first.state_dict())
+    other.load_state_dict(one.state_dict())
+    assert second.drawn == 10
+    assert [len(trainer.run(100)) > 0 for trainer in (first, second)] == [True, True]
+    assert other.order == ["b", "b", "b"]  # not solved again
+    assert torch.equal(one.b, other.b)
 
 
 def test_the_learning_rate_anneals_at_the_end_of_its_phase():

@@ -10,7 +10,7 @@ import torch
 
 from envs.registry import UsageError
 from envs.steps import Steps
-from representations.nets import tile
+from representations.nets.images import tile
 from representations.pretrain import Pretrainer
 from representations.vae import BetaVae, BetaVaeConfig, LatentConfig, Vae, bernoulli_loss, draw, kl_to_prior
 from tests.representations.toys import Fixed, image_spec, moving_square, read_out

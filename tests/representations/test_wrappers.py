@@ -206,6 +206,8 @@ class Extended(Mean):
     sees = False
     pretrain_steps = 25
     starts_from_policy = True
+    closed_form = True
+    pretext = True
     progress = 0.5
     phase_steps = 9
     has_loss = False

@@ -7,7 +7,7 @@ from torch import nn
 from benchmarks.baselines import frameworks
 from benchmarks.baselines.frameworks import usual_network
 from envs.tasks import World
-from representations.nets import make_trunk
+from representations.nets.trunks import make_trunk
 
 COUNTING = World("counting", {"size": 36})
 

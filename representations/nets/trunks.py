@@ -1,9 +1,7 @@
-"""Trunks and decoders that two or more methods use, and the conversion of uint8 to float.
+"""Trunks: networks from an observation to one vector, which two or more methods use.
 
 Sizes at 64x64x3: Nature 4.7 M multiply-adds and 0.90 M parameters, IMPALA 30.6 M and 0.62 M, Impoola 30.1 M and
 0.11 M. Everything is channels-last in memory and takes any image size and number of channels that its strides allow.
-
-Shapes in annotations: T steps, B samples, C H W images, D features, Z latents, A actions, K slots, V views, P poses.
 """
 
 from __future__ import annotations
@@ -11,43 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
-from numpy.typing import NDArray
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from envs.registry import UsageError
+from representations.nets.images import CODES, one_hot, pixels
 
 Shape = tuple[int, ...]
 """(C, H, W) of one image, or (n,) of a vector."""
 SMALLEST = 36
 """Least side of an image for Nature's strides, in pixels."""
-CODES = 16
-"""Codes of a symbolic observation are below this (MiniGrid's go to 10)."""
-
-
-def pixels(image: UInt8[Tensor, "B C H W"], dtype: torch.dtype = torch.float32) -> Float[Tensor, "B C H W"]:
-    """uint8 images as floats in [0, 1], channels-last.
-
-    The result has the dtype of the running autocast (straight to bfloat16: 0..255 are exact there), else ``dtype``.
-    """
-    if image.dtype != torch.uint8:
-        raise UsageError(f"images must be uint8 in 0..255, got {image.dtype}; leave the scaling to the network")
-    kind = image.device.type
-    if torch.is_autocast_enabled(kind):
-        dtype = torch.get_autocast_dtype(kind)
-    return image.to(dtype).contiguous(memory_format=torch.channels_last).div_(255)
-
-
-def one_hot(image: UInt8[Tensor, "B C H W"], dtype: torch.dtype = torch.float32) -> Float[Tensor, "B CK H W"]:
-    """Codes below CODES as C * CODES planes of 0 and 1; memory and dtype as of ``pixels``."""
-    kind = image.device.type
-    if torch.is_autocast_enabled(kind):
-        dtype = torch.get_autocast_dtype(kind)
-    planes = image.permute(0, 2, 3, 1).unsqueeze(-1) == torch.arange(CODES, dtype=torch.uint8, device=image.device)
-    return planes.flatten(3).to(dtype).permute(0, 3, 1, 2)
 
 
 def orthogonal(module: nn.Module, gain: float = math.sqrt(2)) -> None:
@@ -221,65 +194,3 @@ def make_trunk(name: str, shape: Shape, width: int | None = None) -> Trunk:
     if name not in TRUNKS:
         raise UsageError(f"unknown trunk '{name}'; known: {', '.join(TRUNKS)}")
     return TRUNKS[name](shape) if width is None else TRUNKS[name](shape, width)
-
-
-class GaussianEncoder(nn.Module):
-    """Trunk with a dense layer of 256, then the mean and log-variance of q(z|x)."""
-
-    def __init__(self, trunk: str, shape: Shape, latents: int):
-        super().__init__()
-        self.trunk = make_trunk(trunk, shape, 256)
-        self.mean = nn.Linear(256, latents)
-        self.log_variance = nn.Linear(256, latents)
-
-    def forward(self, image: UInt8[Tensor, "B C H W"]) -> tuple[Float[Tensor, "B Z"], Float[Tensor, "B Z"]]:
-        hidden = self.trunk(image)
-        with torch.autocast(hidden.device.type, enabled=False):  # a KL of bfloat16 numbers would be noise
-            hidden = hidden.to(self.mean.weight.dtype)
-            return self.mean(hidden), self.log_variance(hidden)
-
-
-class Decoder(nn.Module):
-    """z (B, latents) -> logits (B, C, H, W): dense 256, dense, transposed convolutions k4 s2 of 64 and 32, then x4.
-
-    The last factor of 4 mirrors Nature's stride 4 as a 3x3 convolution and a pixel shuffle (Shi et al. 2016), the same
-    map as a transposed convolution of kernel 12 and stride 4, at twice the speed here. Sides that are no multiple of
-    16 are built larger and cropped.
-    """
-
-    def __init__(self, latents: int, shape: Shape):
-        super().__init__()
-        channels, self.height, self.width = shape
-        h, w = -(-self.height // 16), -(-self.width // 16)
-        self.dense = nn.Sequential(
-            nn.Linear(latents, 256), nn.ReLU(inplace=True), nn.Linear(256, 64 * h * w), nn.ReLU(inplace=True)
-        )
-        self.grid = (64, h, w)
-        self.body = nn.Sequential(
-            nn.ConvTranspose2d(64, 64, 4, 2, 1),
-            nn.ReLU(inplace=True),
-            nn.ConvTranspose2d(64, 32, 4, 2, 1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(32, channels * 16, 3, padding=1),
-            nn.PixelShuffle(4),
-        )
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def forward(self, z: Float[Tensor, "B Z"]) -> Float[Tensor, "B C H W"]:
-        grid = self.dense(z).unflatten(1, self.grid).contiguous(memory_format=torch.channels_last)
-        logits: Tensor = self.body(grid)[:, :, : self.height, : self.width]
-        return logits
-
-
-def tile(rows: list[Tensor], channels: int) -> NDArray[np.uint8]:
-    """Picture (R*H, n*W, 3) of R rows of n images (n, C, H, W) in [0, 1].
-
-    Of stacked frames the newest is shown, the last ``channels``; one that does not have three is shown as grey.
-    """
-    grid = torch.stack([row.float() for row in rows])[:, :, -channels:]
-    if channels != 3:
-        grid = grid.mean(2, keepdim=True).expand(-1, -1, 3, -1, -1)
-    R, n, _, H, W = grid.shape
-    flat = grid.permute(0, 3, 1, 4, 2).reshape(R * H, n * W, 3)
-    picture: NDArray[np.uint8] = (flat * 255).round().to(torch.uint8).cpu().numpy()
-    return picture
