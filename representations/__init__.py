@@ -1,6 +1,6 @@
 """Representation modules: encoders from observations to the features that the policy acts on.
 
-Read in this order: ``base`` (the contract), ``feature_metrics`` (spread, dead units, rank), ``nets/`` (networks
+Read in this order: ``base`` (the contract), ``feature_metrics`` (spread, dead units, rank), ``nets`` (networks
 that two or more methods use), ``cnn`` (the end-to-end baseline), the controls ``random`` (a frozen random
 network), ``policy_cnn`` (the encoder of the policy that gathers frames), ``blind`` (a constant) and ``oracle`` (the
 true factors), ``vae`` (VAE and beta-VAE), ``darla``, ``monet`` (slots), ``gqn`` (scenes from several views) and its
