@@ -9,8 +9,8 @@ J fixed, its gradient flowing through J into x_hat. (3) The encoder is frozen; R
 
 ``encode`` returns mu (B, latents). Its own protocol is ``--pretrain-on all`` where a task's variants recombine factors
 of the source (sprites, coinrun-themes). Two controls are settings: ``beta`` near 0 leaves z entangled; ``features``
-"denoiser" gives the policy J(x) (B, bottleneck) and leaves out stage 2. The pixels x_hat resemble noise, since only J
-measures them: pictures show them through the denoiser, too.
+"denoiser" gives the policy J(x) (B, bottleneck) and leaves out stage 2, while stage 1 stays as long. The pixels x_hat
+resemble noise, since only J measures them: pictures show them through the denoiser, too.
 
 Differs from the paper: J's features are standardised by running statistics of stage 1, so that one beta serves every
 game (raw, their scale drifts with the length of stage 1) and a J that shrinks cannot pass for a good one. The trunk is
@@ -114,6 +114,12 @@ class Darla(Latent):
         self.denoiser_only = self.config.features == "denoiser"
         if self.denoiser_only:
             self.features_dim = self.config.bottleneck
+
+    @classmethod
+    def needed_samples(cls, config: Any) -> int:
+        """Those of both stages, or of the first alone."""
+        samples = super().needed_samples(config)
+        return round(samples * config.denoiser_share) if config.features == "denoiser" else samples
 
     def encode(
         self, obs: Obs, state: State = (), first: Bool[Tensor, " B"] | None = None

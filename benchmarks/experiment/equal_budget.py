@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from benchmarks.experiment.plan import needs_controls
 from benchmarks.experiment.presets import BASELINE
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def data_policy_steps(config: RunConfig) -> int:
 
 
 def with_level_switch_steps(configs: Sequence[RunConfig], store: PartsStore) -> list[RunConfig]:
-    """The runs, those that start from a data policy as long in all as each row with pre-training beside them.
+    """The runs, those that start from a data policy as long in all as each row that must beat them.
 
     Their first steps are the data policy's, on the levels of pre-training.
     """
@@ -80,9 +81,10 @@ def with_level_switch_steps(configs: Sequence[RunConfig], store: PartsStore) -> 
     for config in configs:
         rows = [config]
         if config.start_from_policy:
-            others = [other for other in configs if other.pretrain_frames and _setting(other) == _setting(config)]
+            others = [other for other in configs if needs_controls(other) and _setting(other) == _setting(config)]
             totals = {whole_rollouts(other.steps, other) + pretraining_steps_of(other, store) for other in others}
-            lengths = {max(whole_rollouts(total - data_policy_steps(config), config), 1) for total in sorted(totals)}
+            own = pretraining_steps_of(config, store)
+            lengths = {max(whole_rollouts(total - own, config), 1) for total in totals}
             rows = [dataclasses.replace(config, steps=steps) for steps in sorted(lengths)]
         planned |= {repr(row): row for row in rows}
     return list(planned.values())

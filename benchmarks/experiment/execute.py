@@ -194,9 +194,12 @@ def short_budgets(configs: Sequence[RunConfig]) -> list[str]:
     lines = {}
     for config in configs:
         cls = REPRESENTATIONS.resolve(config.repr)
-        steps = config.pretrain_samples // cls.frames_per_step(cls.Config(**config.repr_settings))
-        if 0 < steps < cls.pretrain_steps and not cls.closed_form:
-            lines[f"{config.repr}: {steps:,} of {cls.pretrain_steps:,} optimizer steps that its pre-training needs"] = 0
+        settings = cls.Config(**config.repr_settings)
+        steps, needed = (
+            n // cls.frames_per_step(settings) for n in (config.pretrain_samples, cls.needed_samples(settings))
+        )
+        if 0 < steps < needed and not cls.closed_form:
+            lines[f"{config.repr}: {steps:,} of {needed:,} optimizer steps that its pre-training needs"] = 0
     return list(lines)
 
 

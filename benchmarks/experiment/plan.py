@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.cli import check_seeds
@@ -48,6 +49,11 @@ class Row:
     settings: tuple[str, ...] = ()
     """FIELD=VALUE of its representation each, over the user's own."""
 
+    @property
+    def takes_weights(self) -> bool:
+        """True for a row whose first weights are the data policy's, or of its encoder."""
+        return self.start_from_policy or self.repr == CONTROL
+
 
 CONTROLS = (
     Row(CONTROL, named=False, mode="frozen"),
@@ -70,8 +76,6 @@ def plan_runs(args: ExperimentArgs, rows: Iterable[Row], presets: Mapping[str, P
     from agents.runs.config import parse_bonuses
 
     preset, rows = presets[args.preset], list(rows)
-    if args.pretrain_levels == "more" or args.pretrain_data == "mixed":
-        rows += CONTROLS
     check_pretrain_data(args.pretrain_data)
     names = list(dict.fromkeys(row.repr for row in rows))
     bonuses = {name for row in rows for name in parse_bonuses(row.bonus)}
@@ -82,21 +86,76 @@ def plan_runs(args: ExperimentArgs, rows: Iterable[Row], presets: Mapping[str, P
     ALGORITHMS.check(args.algo)
     seeds = args.seeds or preset.seeds
     check_sizes(args, seeds)
-    overrides = own_settings(args.set, {*names, *bonuses, args.algo})
+    # Rows that take the data policy's weights have its network, which the settings of the baseline decide.
+    of_policy = {BASELINE} if CONTROL in names or asks_for_other_data(args) else set()
+    overrides = own_settings(args.set, {*names, *bonuses, args.algo} | of_policy)
+    if CONTROL in overrides:
+        raise UsageError(
+            f"--set {CONTROL}: it has the policy's own network; set that, as in --set {BASELINE}.trunk=impala"
+        )
     known = [task.env for task in build(args.suite)]
     for task_name in args.tasks:
         if task_name not in known:
             raise UsageError(f"--tasks {task_name}: suite '{args.suite}' has no such task; it has: {', '.join(known)}")
-    configs = [
-        configure(args, preset, task, row, seed, overrides)
+    tasks = [
+        task
         for train_levels in dict.fromkeys(args.train_levels or (default_levels(args.suite, preset),))
         for task in build(args.suite, train_levels)
         if not args.tasks or task.env in args.tasks
-        for row in rows
-        for seed in dict.fromkeys(seeds)
     ]
+
+    def configured(rows: Iterable[Row], task: Task) -> list[RunConfig]:
+        runs = [(row, seed) for row in rows for seed in dict.fromkeys(seeds)]
+        return [configure(args, preset, task, row, seed, overrides) for row, seed in runs]
+
+    configs = []
+    for task in tasks:
+        planned = configured(rows, task)
+        configs += planned
+        if any(needs_controls(config) for config in planned) and gives_controls(args, planned[0]):
+            configs += configured(CONTROLS, task)
     # Rows whose words say the same, as "rnd" and "rnd:1", are one.
     return list({repr(config): config for config in configs}.values())
+
+
+def asks_for_other_data(args: ExperimentArgs) -> bool:
+    """True for frames of other levels than the training levels, or of a policy."""
+    return args.pretrain_levels == "more" or args.pretrain_data != "random"
+
+
+def needs_controls(config: RunConfig) -> bool:
+    """True for a method that is fitted to frames of other levels or of a policy; it must beat ``CONTROLS``."""
+    other_data = config.pretrain_data != "random" or config.pretrain_levels
+    return bool(config.pretrain_frames and other_data) and config.repr not in (BASELINE, CONTROL)
+
+
+def gives_controls(args: ExperimentArgs, like: RunConfig) -> bool:
+    """True where the data policy's weights fit an agent like that of ``like``: always those of a short PPO.
+
+    A finished run's do where it is a ``cnn`` of this memory and these inputs, without bonuses, which may add heads.
+    """
+    named = named_policy(args)
+    if named is None:
+        return True
+    same_memory = memory_of(named.algo_settings) == memory_of(like.algo_settings)
+    same_agent = same_memory and named.last_step == like.last_step
+    return named.repr == BASELINE and named.bonus == "none" and same_agent
+
+
+def memory_of(algo_settings: Mapping[str, Any]) -> dict[str, str]:
+    """Settings that size a policy's memory, as ``--set`` writes them; empty without memory."""
+    if algo_settings.get("memory", "none") == "none":
+        return {}
+    return {name: str(algo_settings[name]) for name in ("memory", "memory_size")}
+
+
+def named_policy(args: ExperimentArgs) -> RunConfig | None:
+    """Configuration of the finished run whose policy gathers frames; None for a short PPO, and where none is there."""
+    from agents.runs.data_policy import RUN_PREFIX, read_config
+
+    run = Path(args.pretrain_data.removeprefix(RUN_PREFIX))
+    there = args.pretrain_data.startswith(RUN_PREFIX) and (run / "config.json").exists()
+    return read_config(run) if there else None
 
 
 def check_pretrain_data(data: str) -> None:
@@ -125,8 +184,11 @@ def configure(args: ExperimentArgs, preset: Preset, task: Task, row: Row, seed: 
     mode = check_mode(row.repr, cls, wanted if row.named or wanted in cls.modes else "auto")
     own = {**overrides.get(row.repr, {}), **dict(word.split("=", 1) for word in row.settings)}
     settings = representation_settings(task, preset, row.repr, {row.repr: own})
+    if row.takes_weights:
+        settings = data_policy_network(args, preset, task, overrides)
     bonus, bonus_settings = chosen_bonuses(task, row, overrides)
     num_envs, steps = args.num_envs or preset.num_envs, args.steps or round(preset.steps * task.share)
+    algo_settings = algorithm_settings(args, preset, task, row, num_envs, overrides)
     pretrained = cls.needs_pretraining and mode != "online"
     frames = preset.pretrain_frames if pretrained else min(preset.pretrain_frames, FRAMES)  # the latter for their scale
     scaled = mode != "online" or cls.scaled_online(cls.Config(**settings))
@@ -134,7 +196,7 @@ def configure(args: ExperimentArgs, preset: Preset, task: Task, row: Row, seed: 
     from_policy = cls.starts_from_policy or row.start_from_policy
     data_policy, data = {}, args.pretrain_data if frames or from_policy else "random"
     if (data == "mixed" or from_policy) and not data.startswith("policy:"):
-        data_policy = data_policy_settings(args, preset, task, overrides)
+        data_policy = data_policy_settings(args, preset, task, overrides, memory_of(algo_settings))
     other_levels = args.pretrain_levels == "more" and (frames or from_policy)
     window = max(1, round(task.window * preset.window_share)) if task.window else 0
     return RunConfig(
@@ -144,7 +206,7 @@ def configure(args: ExperimentArgs, preset: Preset, task: Task, row: Row, seed: 
         repr_settings=settings,
         mode=mode,
         algo=args.algo,
-        algo_settings=algorithm_settings(args, preset, task, row, num_envs, overrides),
+        algo_settings=algo_settings,
         bonus=bonus,
         bonus_settings=bonus_settings,
         trunk=str(settings.get("trunk", "own")),
@@ -183,15 +245,35 @@ def pretraining_samples(cls: type[Representation], settings: Any, preset: Preset
     return preset.pretrain_frames if cls.closed_form else round(preset.pretrain_share * cls.needed_samples(settings))
 
 
-def data_policy_settings(args: ExperimentArgs, preset: Preset, task: Task, overrides: Overrides) -> dict[str, Any]:
-    """Settings of the short PPO that gathers frames, the same whatever the rows' own agents."""
+def data_policy_settings(
+    args: ExperimentArgs, preset: Preset, task: Task, overrides: Overrides, memory: Mapping[str, str]
+) -> dict[str, Any]:
+    """Settings of the short PPO that gathers frames: the same for all rows, and of their memory."""
     ppo = dataclasses.replace(args, algo="ppo")
     return {
         "steps": preset.data_policy_steps,
         "num_envs": preset.num_envs,
-        "algo_settings": algorithm_settings(ppo, preset, task, Row(BASELINE), preset.num_envs, {}),
-        "repr_settings": representation_settings(task, preset, BASELINE, overrides),
+        "algo_settings": algorithm_settings(ppo, preset, task, Row(BASELINE), preset.num_envs, {"ppo": memory}),
+        "repr_settings": data_policy_network(args, preset, task, overrides),
     }
+
+
+def data_policy_network(args: ExperimentArgs, preset: Preset, task: Task, overrides: Overrides) -> dict[str, Any]:
+    """Representation settings of the data policy, and of every row that takes its weights.
+
+    Those of the baseline in this command, never standardised, as the rows that take the weights of a short PPO fit a
+    scale of their own or none; of a finished run its own.
+
+    Raises:
+        UsageError: a finished run of another representation is named.
+    """
+    named = named_policy(args)
+    if named is None:
+        own = {**overrides.get(BASELINE, {}), "standardise": "False"}
+        return representation_settings(task, preset, BASELINE, {BASELINE: own})
+    if named.repr != BASELINE:
+        raise UsageError(f"--repr {CONTROL} takes the encoder of a {BASELINE}; {args.pretrain_data} is {named.repr}")
+    return named.repr_settings
 
 
 def default_levels(suite: str, preset: Preset) -> int | None:

@@ -82,7 +82,7 @@ class Summary:
         """Controls of a row whose frames are of other levels or of a policy: see ``experiment.plan.CONTROLS``.
 
         On its task and levels, under its protocol and agent: the data policy's encoder frozen and fine-tuned, and
-        the agent that started from it. Empty for the other rows, and for these.
+        the agent that started from it, of as many environment steps in all. Empty for the other rows, and for these.
         """
 
         def setting(other: Cell) -> tuple[object, ...]:
@@ -90,7 +90,8 @@ class Summary:
 
         if not protocol(cell.config) or is_data_policy_control(cell):
             return []
-        return [other for other in self.cells if is_data_policy_control(other) and setting(other) == setting(cell)]
+        controls = [other for other in self.cells if is_data_policy_control(other) and setting(other) == setting(cell)]
+        return [other for other in controls if not other.config.get("start_from_policy") or _equal_budget(cell, other)]
 
     def cost_reference(self, cell: Cell) -> Cell | None:
         """The baseline whose seconds a row's are divided by: as many frames of RL; for a baseline the shortest one."""

@@ -75,6 +75,23 @@ def test_the_denoiser_alone_is_a_control(generator):
         DarlaConfig(features="j")
 
 
+@pytest.mark.parametrize(("share", "steps"), [(1 / 3, 10_000), (0.2, 6_000)])
+def test_the_denoiser_alone_is_trained_as_long_as_before_stage_2(generator, share, steps):
+    both = DarlaConfig(latents=6, bottleneck=16, batch=4, denoiser_share=share)
+    alone = replace(both, features="denoiser")
+    assert Darla.needed_samples(both) == 30_000 * 4
+    assert Darla.needed_samples(alone) == steps * 4
+    frames = {"image": noise(batch=5)}
+    # a thousandth of what each needs: 30 steps of which 10 or 6 are the denoiser's, and as many alone
+    counts = []
+    for config in (both, alone):
+        pretrainer = Pretrainer(
+            Darla(image_spec((3, 64, 64)), config), frames, Darla.needed_samples(config) // 1000, generator=generator
+        )
+        counts.append(pretrainer.state_dict()["steps"])
+    assert counts == [[steps // 1000, 30 - steps // 1000], [steps // 1000]]
+
+
 class Sums(nn.Module):
     """J with features (scale * sum of the frame, 1)."""
 

@@ -59,18 +59,19 @@ def test_nothing_is_added_without_pretraining_or_baseline():
     assert equal_budget_runs([vae], Store()) == []
 
 
-def test_a_run_with_a_level_switch_is_as_long_as_the_rows_beside_it():
+def test_a_run_with_a_level_switch_is_as_long_as_a_row_that_must_beat_it():
     cnn = run_config("cnn", level_set="100+3")
     short = {"steps": 300, "num_envs": 4, "algo_settings": cnn.algo_settings, "repr_settings": cnn.repr_settings}
-    data = {"level_set": "100+3", "data_policy": short}
-    start = run_config("cnn", start_from_policy=True, pretrain_data="mixed", **data)
-    vae = run_config("vae", pretrain_data="mixed", pretrain_frames=96, **data)
-    encoder = run_config("policy_cnn", pretrain_data="mixed", pretrain_frames=32, **data)
+    data = {"level_set": "100+3", "data_policy": short, "pretrain_data": "mixed"}
+    start = run_config("cnn", start_from_policy=True, **data)
+    vae = run_config("vae", pretrain_frames=96, **data)
+    encoder = run_config("policy_cnn", pretrain_frames=32, **data)
+    scaled = run_config("cnn", pretrain_frames=32, **data)
     other_seed = replace(vae, seed=2, pretrain_frames=320)
-    runs = with_level_switch_steps([cnn, vae, encoder, start, other_seed], Store())
+    runs = with_level_switch_steps([cnn, vae, encoder, scaled, start, other_seed], Store())
     # The short PPO's 300 frames are 3 rollouts of 128, 384. vae: 512 of RL and 384 and 96 frames, 48 by each behaviour:
     # one stride of 8 x 32 in both, 512. So 1408 in all, of which 384 were the policy's: 1024.
-    # The encoder: 512 + 384 + 0, whose frames are first ones: 512.
-    assert [config.steps for config in runs if config.start_from_policy] == [512, 1024]
+    # A row of 512 for the encoder, or for the baseline's scale (512 + 384 + 0), would be compared with neither.
+    assert [config.steps for config in runs if config.start_from_policy] == [1024]
     assert [config.repr for config in runs] == ["cnn", "vae", "policy_cnn", "cnn", "cnn", "vae"]
     assert equal_budget_runs([start], Store()) == []

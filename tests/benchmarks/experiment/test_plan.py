@@ -1,13 +1,15 @@
 """Planned runs: which levels they train on, by suite, preset, seed and command line."""
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
+from agents.runs.config import as_json
 from benchmarks.experiment import estimate
 from benchmarks.experiment.execute import short_budgets
-from benchmarks.experiment.plan import Row, plan_runs
+from benchmarks.experiment.plan import CONTROLS, Row, plan_runs
 from benchmarks.transfer import Args, plan
 from envs.level_sets import LevelRange, training_levels
 from envs.registry import UsageError
@@ -95,6 +97,10 @@ def test_a_budget_below_what_a_method_needs_is_said():
         "darla: 4,500 of 30,000 optimizer steps that its pre-training needs",
     ]
     assert short_budgets(plans("darla", preset="standard", seeds=(0,))) == []
+    # a third of them is the denoiser's, which needs no more where it is alone
+    alone = plans("darla", seeds=(0,), set=("darla.features=denoiser",))
+    assert short_budgets(alone) == ["darla: 1,500 of 10,000 optimizer steps that its pre-training needs"]
+    assert short_budgets(plans("darla", preset="standard", seeds=(0,), set=("darla.features=denoiser",))) == []
 
 
 @pytest.mark.parametrize(
@@ -130,6 +136,89 @@ def test_random_frames_of_the_training_levels_need_no_controls():
     configs = plans("vae", "random", seeds=(0,))
     assert [config.repr for config in configs] == ["vae", "random"]
     assert all((c.pretrain_data, c.pretrain_levels, c.data_policy) == ("random", "", {}) for c in configs)
+
+
+@pytest.mark.parametrize("options", [{"pretrain_data": "mixed"}, {"pretrain_levels": "more"}])
+def test_rows_without_frames_need_no_controls(options):
+    configs = plan(replace(Args(), repr=("unreal",), seeds=(0,), both_starts=True, **options))
+    assert [(c.repr, c.start_from_policy) for c in configs] == [("unreal", False), ("cnn", False), ("cnn", False)]
+
+
+def controls_of(configs):
+    return [c for c in configs if c.repr == "policy_cnn" or c.start_from_policy]
+
+
+@pytest.mark.parametrize(
+    ("words", "trunk"),
+    [(("cnn.standardise=True",), "nature"), (("cnn.trunk=impoola",), "impoola"), (("vae.trunk=impala",), "nature")],
+)
+def test_rows_that_take_weights_have_the_network_of_the_policy(words, trunk):
+    configs = plans("vae", "cnn", seeds=(0,), pretrain_data="mixed", set=words)
+    network = {"trunk": trunk, "standardise": False}
+    controls = controls_of(configs)
+    assert [config.repr_settings for config in controls] == [network] * 3
+    assert [config.data_policy["repr_settings"] for config in controls] == [network] * 3
+    assert [config.trunk for config in controls] == [trunk] * 3
+    (baseline,) = [c for c in configs if c.repr == "cnn" and not c.start_from_policy]
+    assert baseline.repr_settings["standardise"] == ("cnn.standardise=True" in words)
+
+
+def test_the_network_of_the_policy_is_set_without_the_baseline_too():
+    (alone,) = plans("policy_cnn", seeds=(0,), set=("cnn.trunk=impala",))
+    assert alone.repr_settings["trunk"] == alone.data_policy["repr_settings"]["trunk"] == "impala"
+    with pytest.raises(UsageError, match=r"--set policy_cnn: it has the policy's own network; .* --set cnn.trunk"):
+        plans("policy_cnn", seeds=(0,), set=("policy_cnn.trunk=impala",))
+
+
+def test_the_data_policy_has_the_memory_of_the_rows():
+    words = ("a2c.memory_size=24", "a2c.learning_rate=0.01")
+    configs = plans("vae", seeds=(0,), algo="a2c", memory="gru", pretrain_data="mixed", set=words)
+    settings = configs[-1].data_policy["algo_settings"]
+    assert (settings["memory"], settings["memory_size"]) == ("gru", 24)
+    assert settings["learning_rate"] != 0.01
+    plain = plans("vae", seeds=(0,), algo="a2c", pretrain_data="mixed", set=words)
+    assert plain[-1].data_policy["algo_settings"]["memory_size"] == 256
+
+
+def named_policy(folder, **changes):
+    """Folder of a finished run, as far as a plan reads it."""
+    (config,) = plans(changes.pop("repr", "cnn"), seeds=(0,), suite="coinrun", **changes)
+    (folder / "config.json").write_text(json.dumps(as_json(config)))
+    (folder / "done").write_text("")
+    return config
+
+
+def test_a_named_policy_brings_its_network_to_the_controls(tmp_path):
+    named = named_policy(tmp_path, set=("cnn.trunk=impala", "cnn.standardise=True"))
+    data = f"policy:{tmp_path}"
+    configs = plans("vae", "cnn", seeds=(0,), pretrain_data=data)
+    controls = controls_of(configs)
+    assert [(c.repr, c.mode) for c in controls] == [(r.repr, r.mode) for r in CONTROLS]
+    assert [c.repr_settings for c in controls] == [named.repr_settings] * 3
+    assert [(c.pretrain_data, c.data_policy) for c in controls] == [(data, {})] * 3
+    assert configs[1].repr_settings == {"trunk": "nature", "standardise": False}
+
+
+@pytest.mark.parametrize(
+    ("changes", "options"),
+    [
+        ({"repr": "vae"}, {}),
+        ({"memory": "gru"}, {}),
+        ({"memory": "gru", "set": ("ppo.memory_size=24",)}, {"memory": "gru"}),
+        ({"last_step": True}, {}),
+    ],
+    ids=["representation", "memory", "size of memory", "inputs"],
+)
+def test_a_named_policy_whose_weights_do_not_fit_brings_none(tmp_path, changes, options):
+    named_policy(tmp_path, **changes)
+    configs = plans("vae", "cnn", seeds=(0,), pretrain_data=f"policy:{tmp_path}", **options)
+    assert [c.repr for c in configs] == ["vae", "cnn"]
+
+
+def test_the_encoder_of_another_network_is_refused(tmp_path):
+    named_policy(tmp_path, repr="vae")
+    with pytest.raises(UsageError, match=r"policy_cnn takes the encoder of a cnn; policy:.* is vae"):
+        plans("policy_cnn", seeds=(0,), pretrain_data=f"policy:{tmp_path}")
 
 
 @pytest.mark.parametrize("data", ["mixture", "policy:", "policy"])

@@ -92,12 +92,12 @@ def other_data(experiment, controls, darla=6.0):
     rows = {
         "policy_cnn frozen": {},
         "policy_cnn finetune": {},
-        "cnn online": {"start_from_policy": True, "steps": 1_200_000},
+        "cnn online": {"start_from_policy": True, "steps": 1_200_000, "env_steps": (250_000, 1_200_000)},
     }
     for seed in range(3):
         make_run(experiment, "cnn", seed, {"train": [8.0] * 6, "heldout": (4 + 0.2 * rng.random(6)).tolist()})
         better = {"train": [8.0] * 6, "heldout": (darla + 0.2 * rng.random(6)).tolist()}
-        make_run(experiment, "darla", seed, better, pretrain_data="mixed")
+        make_run(experiment, "darla", seed, better, pretrain_data="mixed", env_steps=(450_000, 1_000_000))
         for name, height in controls.items():
             values = {"train": [8.0] * 6, "heldout": (height + 0.2 * rng.random(6)).tolist()}
             method, mode = name.split()
@@ -125,6 +125,21 @@ def test_on_other_data_a_row_helps_only_beyond_three_controls(tmp_path, monkeypa
         rows = main_comparisons(summarise(load(tmp_path)))
         (row,) = (row for row in rows if row.cell.config["repr"] == "darla" and row.outcome == outcome)
         assert row.marked == marked
+
+
+def test_a_level_switch_of_another_total_is_no_control(tmp_path, monkeypatch):
+    other_data(tmp_path, BEATEN)
+    for seed in range(3):  # as long in all as another row's, and better than darla
+        start = {"start_from_policy": True, "pretrain_data": "mixed", "steps": 1_300_000}
+        values = {"train": [8.0] * 6, "heldout": [6.5] * 6}
+        make_run(tmp_path, "cnn", seed, values, env_steps=(250_000, 1_300_000), **start)
+    allow(monkeypatch, "held-out return")
+    summary = summarise(load(tmp_path))
+    rows = [row for row in main_comparisons(summary) if row.outcome == "held-out return"]
+    (row,) = (row for row in rows if row.cell.config["repr"] == "darla")
+    assert row.marked
+    steps = [c.config["steps"] for c in summary.data_policy_controls(row.cell) if c.config["repr"] == "cnn"]
+    assert steps == [1_200_000]
 
 
 def test_a_row_on_other_data_may_be_worse_without_controls(tmp_path, monkeypatch):
