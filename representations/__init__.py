@@ -6,8 +6,9 @@ network), ``policy_cnn`` (the encoder of the policy that gathers frames), ``blin
 true factors), ``vae`` (VAE and beta-VAE), ``darla``, ``monet`` (slots), ``gqn`` (scenes from several views) and its
 ``gqn_networks``, ``cpc`` (contrastive prediction), ``unreal`` (auxiliary tasks of the agent), ``augment`` (random
 changes of images) and the methods that learn from them, ``simclr``, ``curl``, ``atc`` and ``drac``, the generative
-``conv_draw`` (a VAE that paints step by step) and ``acn`` (a VAE whose prior is a similar frame); then ``collect``
-(frames to fit on), ``pretrain`` (offline fit), ``pretext`` (accuracy of made-up
+``conv_draw`` (a VAE that paints step by step) and ``acn`` (a VAE whose prior is a similar frame), the tasks
+made up from frames, ``rotation``;
+then ``collect`` (frames to fit on), ``pretrain`` (offline fit), ``pretext`` (accuracy of made-up
 tasks), ``threads`` (parts of a batch side by side), ``malloc`` (settings of
 malloc for training), ``wrappers`` (stacked features, appended vectors), ``standardise`` (one scale for all methods) and
 ``frozen`` (a frozen representation in front of any stable-baselines3 algorithm).
@@ -40,5 +41,6 @@ REPRESENTATIONS = Registry(
         "drac": "representations.drac:Drac",
         "conv_draw": "representations.conv_draw:ConvDraw",
         "acn": "representations.acn:Acn",
+        "rotation": "representations.rotation:Rotation",
     },
 )
