@@ -11,6 +11,7 @@ Read in this order:
 * ``several_tasks``    IQM, P(X > Y), profiles, Holm
 * ``matching``         the gap at matched source return
 * ``labels``           names of methods
+* ``origins``          commit, versions and machine that runs in one figure share
 * ``cells``            runs that differ in their seed alone
 * ``summary``          all cells of a directory, the baseline of each, what is left out
 * ``comparisons``      differences from the baseline, corrected and marked

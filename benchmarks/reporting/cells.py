@@ -10,13 +10,13 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from benchmarks.experiment.presets import BASELINE, CONTROL
-from benchmarks.reporting import intervals
+from benchmarks.reporting import intervals, origins
 from benchmarks.reporting.episodes import Returns
 from benchmarks.reporting.intervals import Scores
 from benchmarks.reporting.labels import level_set_kind, training_set
@@ -24,6 +24,8 @@ from benchmarks.reporting.matching import SOURCE, match
 from benchmarks.reporting.runs import Run
 from benchmarks.reporting.stats import Interval
 
+Pairing = Literal["levels, sets", "levels", "nothing"]
+"""What two cells have in common in a difference: levels and training sets, levels alone, or neither."""
 FEWEST_CLAIMED = 3
 """Seeds below which no difference is claimed."""
 FEWEST_CROSSED = 3
@@ -95,8 +97,11 @@ class Cell:
 
     def differing(self, name: str) -> list[str]:
         """Values of a fact of source.json, where the runs have several."""
-        values = sorted({str(run.source[name]) for run in self.runs if name in run.source})
-        return values if len(values) > 1 else []
+        return origins.differing(self.runs, name)
+
+    def mixed(self, *others: Cell) -> dict[str, list[str]]:
+        """Fact -> its values, for each that the runs of this cell and of ``others`` do not share."""
+        return origins.mixed([run for cell in (self, *others) for run in cell.runs])
 
     @property
     def fallen(self) -> tuple[Run, ...]:
@@ -111,15 +116,17 @@ class Cell:
     @property
     def name(self) -> str:
         """The label with its marks, as tables show it: † fell, ‡ continued after evaluation, § mixed runs."""
-        several = any(self.differing(fact) for fact in ("commit", "threads", "precision", "device"))
-        marks = "†" * bool(self.fallen) + "‡" * bool(self.continued) + "§" * several
-        return f"{self.label} {marks}".rstrip()
+        return marked_name(self.label, [self])
 
     @property
     def claimable(self) -> bool:
         """True where a difference of this cell may be called one of methods."""
         enough = len(self.runs) >= FEWEST_CLAIMED
         return enough and not self.fallen and not self.differing("commit") and self.named_levels
+
+    def comparable(self, other: Cell) -> bool:
+        """True where a difference of the two may be called one of methods: both claimable, and of one commit."""
+        return self.claimable and other.claimable and "commit" not in self.mixed(other)
 
     @property
     def named_levels(self) -> bool:
@@ -157,9 +164,9 @@ class Cell:
         """Each seed's return on each level of a split."""
         return scores_of([(run.config["seed"], run.returns[split]) for run in self.runs], self.splits.index(split))
 
-    def shown(self, interval: Interval) -> Interval:
-        """The interval as it may be shown: without ends (nan) where the runs are of several commits."""
-        return without_ends(interval) if self.differing("commit") else interval
+    def shown(self, interval: Interval, *others: Cell) -> Interval:
+        """The interval as it may be shown: without ends (nan) where the runs of these cells are of several commits."""
+        return without_ends(interval) if "commit" in self.mixed(*others) else interval
 
     @cached_property
     def returns(self) -> dict[str, Interval]:
@@ -232,32 +239,38 @@ class Cell:
         complete = len(common) == min(len(sets), len(others))
         return common if complete and self.named_levels and other.named_levels else ()
 
+    def pairing(self, other: Cell, split: str) -> Pairing:
+        """What this cell's returns on a split and the other's have in common."""
+        first, second = self.scores(split), other.scores(split)
+        if self.paired_seeds(other) and _share_levels(first, second):
+            return "levels, sets"
+        shared = bool(len(np.intersect1d(first.common_levels, second.common_levels)))
+        return "levels" if shared and self.named_levels and other.named_levels else "nothing"
+
     def difference(self, other: Cell, split: str) -> Interval:
         """Mean return of this cell minus the other's: paired by training set and by level where both share them."""
-        first, second = self.scores(split), other.scores(split)
-        shared = bool(len(np.intersect1d(first.common_levels, second.common_levels)))
-        if self.paired_seeds(other) and _share_levels(first, second):
-            difference = intervals.difference(first, second)
-        elif shared and self.named_levels and other.named_levels:
-            difference = intervals.difference(first, second, paired="levels")
-        else:
-            difference = intervals.difference(first, second, paired="nothing")
-        return self.shown(other.shown(difference))
+        pairing = self.pairing(other, split)
+        paired = intervals.BOTH if pairing == "levels, sets" else pairing
+        return self.shown(intervals.difference(self.scores(split), other.scores(split), paired=paired), other)
 
     def unpaired_difference(self, other: Cell, split: str) -> Interval:
         """The same difference as if the two had shared neither training sets nor levels: what pairing saves."""
-        difference = intervals.difference(self.scores(split), other.scores(split), paired="nothing")
-        return self.shown(other.shown(difference))
+        return self.shown(intervals.difference(self.scores(split), other.scores(split), paired="nothing"), other)
+
+    def gap_pairing(self, other: Cell, split: str) -> Pairing:
+        """What this cell's gap and the other's have in common; without shared training sets at most unseen levels."""
+        target = self.pairing(other, split)
+        both = target == self.pairing(other, SOURCE) == "levels, sets"
+        return target if both or target == "nothing" else "levels"
 
     def gap_difference(self, other: Cell, split: str) -> Interval:
         """Raw gap of this cell minus the other's; paired by training set the difficulty of both sets cancels."""
         pairs = [(self.scores(name), other.scores(name)) for name in (SOURCE, split)]
-        if self.paired_seeds(other) and all(_share_levels(*pair) for pair in pairs):
+        if self.gap_pairing(other, split) == "levels, sets":
             train, target = (first.minus(second) for first, second in pairs)
-            return self.shown(other.shown(intervals.gap(train, target)))
+            return self.shown(intervals.gap(train, target), other)
         (mine, theirs), (my_target, their_target) = pairs
-        difference = intervals.gap_difference((mine, my_target), (theirs, their_target))
-        return self.shown(other.shown(difference))
+        return self.shown(intervals.gap_difference((mine, my_target), (theirs, their_target)), other)
 
 
 def scores_of(returns: Sequence[tuple[int, Returns]], place: int = 0) -> Scores:
@@ -289,12 +302,19 @@ def seed_difference(cell: Cell, values: ArrayLike, other: Cell, other_values: Ar
     )
     paired = bool(cell.paired_seeds(other))
     difference = intervals.difference(first, second, paired="seeds and levels" if paired else "nothing")
-    return cell.shown(other.shown(difference))
+    return cell.shown(difference, other)
 
 
 def without_ends(interval: Interval) -> Interval:
     """The estimate alone: ends and p are nan."""
     return replace(interval, low=math.nan, high=math.nan, p=math.nan)
+
+
+def marked_name(label: str, cells: Sequence[Cell]) -> str:
+    """A label with the marks of the cells in its row: † fell, ‡ continued after evaluation, § mixed runs."""
+    first, *others = cells
+    marks = "†" * any(cell.fallen for cell in cells) + "‡" * any(cell.continued for cell in cells)
+    return f"{label} {marks}{origins.MARK * bool(first.mixed(*others))}".rstrip()
 
 
 def is_baseline(cell: Cell) -> bool:

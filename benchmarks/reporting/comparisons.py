@@ -4,8 +4,9 @@ Primary outcome of every table: the return on unseen levels minus that of the ba
 training set and by level. A difference is marked where all of this holds:
 
 * the task declares that it can decide the outcome at this size (``benchmarks.experiment.outcomes``)
-* its p-value, corrected for the declared rows of the same table (Holm), is below 0.05, so that 0 is outside
-* both cells have at least 3 seeds, one commit, and no run that fell
+* the baseline took as many environment steps in all, pre-training included
+* its p-value, corrected for the rows of the same table of which both holds (Holm), is below 0.05, so that 0 is outside
+* both cells have at least 3 seeds and no run that fell, and all of their runs are of one commit
 * where frames are of other levels or of a policy, and the row is better: it beats all three controls, too
 """
 
@@ -18,7 +19,7 @@ from dataclasses import dataclass, replace
 from benchmarks.experiment.outcomes import Outcome
 from benchmarks.experiment.plan import CONTROLS
 from benchmarks.experiment.presets import BASELINE
-from benchmarks.reporting.cells import Cell, is_data_policy_control
+from benchmarks.reporting.cells import Cell, Pairing, is_data_policy_control
 from benchmarks.reporting.labels import protocol
 from benchmarks.reporting.matching import SOURCE
 from benchmarks.reporting.several_tasks import holm
@@ -44,23 +45,33 @@ class Comparison:
     declared: bool
     """True where the task can decide this outcome at this size."""
     corrected_p: float = math.nan
-    """After Holm over the declared rows of a table; nan where it is not declared or not known."""
+    """After Holm over the tested rows of a table; nan where the row is not tested, or its p is not known."""
     beats_controls: bool = True
     """False where the row needs controls (``Summary.controls``) and one is absent or not beaten."""
 
     @property
+    def tested(self) -> bool:
+        """True where the outcome is declared, and the baseline had as many environment steps in all."""
+        return self.declared and self.reference.budget == "equal budget"
+
+    @property
     def marked(self) -> bool:
         """True where the row may be said to differ from its baseline."""
-        claimable = self.cell.claimable and self.reference.cell.claimable
         better = self.difference.estimate < 0 if self.outcome == "gap" else self.difference.estimate > 0
         if better and not self.beats_controls:
             return False
-        return claimable and self.corrected_p < 0.05  # nan where the outcome is not declared
+        return self.cell.comparable(self.reference.cell) and self.corrected_p < 0.05  # nan where it is not tested
 
     @property
-    def paired(self) -> bool:
-        """True where the two were trained on the same levels."""
-        return bool(self.cell.paired_seeds(self.reference.cell))
+    def mixed(self) -> dict[str, list[str]]:
+        """Fact -> its values, for each that the runs of the row and of its baseline do not all share."""
+        return self.cell.mixed(self.reference.cell)
+
+    @property
+    def pairing(self) -> Pairing:
+        """What the row and its baseline have in common."""
+        pairing = self.cell.gap_pairing if self.outcome == "gap" else self.cell.pairing
+        return pairing(self.reference.cell, self.split)
 
     @property
     def relative_width(self) -> float:
@@ -99,8 +110,8 @@ def look_comparisons(summary: Summary) -> list[Comparison]:
 
 
 def corrected(rows: Sequence[Comparison]) -> list[Comparison]:
-    """The rows of one table with p-values corrected for the declared ones among them."""
-    p_values = holm([row.difference.p if row.declared else math.nan for row in rows])
+    """The rows of one table with p-values corrected for the tested ones among them."""
+    p_values = holm([row.difference.p if row.tested else math.nan for row in rows])
     return [replace(row, corrected_p=p) for row, p in zip(rows, p_values, strict=True)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.reporting import published
+from benchmarks.reporting import origins, published
 from benchmarks.reporting.cells import Cell
 from benchmarks.reporting.context_tables import is_comparable
 from benchmarks.reporting.labels import protocol
@@ -11,8 +11,6 @@ from benchmarks.reporting.published import Conditions
 from benchmarks.reporting.summary import Summary, decides, declaration
 from benchmarks.reporting.tables import MANY_SEEDS
 
-FACTS = {"commit": "commits", "threads": "numbers of threads", "precision": "precisions", "device": "devices"}
-"""Facts of source.json that the runs of a cell should share, and their names in the plural."""
 OLD_PROTOCOL = (
     "Old protocol: these runs evaluated first episodes on levels that they did not name, so each episode passes for a "
     "level of its own and nothing is paired by level. Compare them with each other only."
@@ -100,11 +98,17 @@ def mark_notes(summary: Summary) -> list[str]:
         if cell.continued:
             seeds = listed(run.config["seed"] for run in cell.continued)
             sentences.append(f"‡ {where}: seed {seeds} was continued after held-out levels were read.")
-        if mixed := {plural: values for fact, plural in FACTS.items() if (values := cell.differing(fact))}:
-            words = "; ".join(f"mixed {plural} {', '.join(values)}" for plural, values in mixed.items())
-            barred = ". No interval: these may be two behaviours" if "commits" in mixed else ""
-            sentences.append(f"§ {where}: {words}{barred}.")
+        if mixed := cell.mixed():
+            sentences.append(f"{origins.MARK} {where}: {origins.described(mixed)}{_barred(mixed)}.")
+        reference = summary.reference(cell)
+        if reference and (mixed := cell.mixed(reference.cell)) not in ({}, cell.mixed(), reference.cell.mixed()):
+            beside = f"{where}, and {reference.cell.label} that it is compared with"
+            sentences.append(f"{origins.MARK} {beside}: {origins.described(mixed)}{_barred(mixed)}.")
     return sentences
+
+
+def _barred(mixed: dict[str, list[str]]) -> str:
+    return ". No interval: these may be two behaviours" if "commit" in mixed else ""
 
 
 def outcome_notes(summary: Summary) -> list[str]:

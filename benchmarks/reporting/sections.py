@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from benchmarks.experiment.presets import BASELINE
-from benchmarks.reporting import context_tables, tables
+from benchmarks.reporting import context_tables, origins, tables
 from benchmarks.reporting.comparisons import MARK, PRIMARY, main_comparisons
 from benchmarks.reporting.layout import Section, listed
 from benchmarks.reporting.stats import Interval
@@ -13,9 +13,10 @@ from benchmarks.reporting.summary import Summary
 
 RESULTS = f"{PRIMARY} Column 'minus {BASELINE}'; gap = return on training levels minus return on the split."
 COMPARED = (
-    f"{PRIMARY} {MARK}: the row differs from the baseline. That needs a task that declares to decide the outcome, "
-    "0 outside the interval after Holm's correction for the declared rows of this table, and on both sides at least 3 "
-    "seeds, one commit and no fall. 'against' names the baseline and what is equal."
+    f"{PRIMARY} {MARK}: the row differs from the baseline. That needs a task that declares to decide the outcome, a "
+    "baseline of equal budget, 0 outside the interval after Holm's correction for the rows of this table of which both "
+    f"holds, on both sides at least 3 seeds and no fall, and one commit for all runs. {origins.MARK}: runs of the row "
+    "and its baseline differ in a fact that the notes name. 'against' names the baseline and what is equal."
 )
 GAPS = (
     "As it is: training return minus return on the split. Crossed (primary where it is given): return on the own "
@@ -41,7 +42,9 @@ COSTS = (
 AGGREGATES = (
     "Returns normalised by the suite's constants, on the seeds that finished every task. Primary outcome: "
     f"interquartile mean (IQM) on unseen levels minus the {BASELINE}'s. Intervals resample seeds (jackknife, t). P(>): "
-    "chance that a run beats a run of the baseline on a task."
+    f"chance that a run beats a run of the baseline on a task. {MARK}: the row differs, and on every task the "
+    f"conditions for a mark on it hold. Marks of a method are those of all tasks; {origins.MARK} behind a difference: "
+    "runs of the row and its baseline differ in a fact that the notes name."
 )
 REFERENCES = (
     "Policies that learn nothing, START+COUNT being their levels: compare them with a row only where it was evaluated "

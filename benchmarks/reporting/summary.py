@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from benchmarks.experiment.outcomes import Declaration, Outcome, declared
+from benchmarks.experiment.outcomes import Conditions, Declaration, Outcome, declared
 from benchmarks.reporting.cells import Cell, is_baseline, is_data_policy_control
 from benchmarks.reporting.labels import agent_of, flat_settings, labels_of, protocol
 from benchmarks.reporting.runs import Run
@@ -127,8 +127,10 @@ def better_start(baselines: Sequence[Cell]) -> list[Cell]:
 
 
 def declaration(cell: Cell) -> Declaration:
-    """Outcomes that the cell's task can decide, at its preset and size."""
-    return declared(cell.env, str(cell.config.get("preset", "")), cell.steps, cell.train_levels)
+    """Outcomes that the cell's task can decide, at its preset and size and for its kind of agent and levels."""
+    algo, memory, last_step = agent_of(cell.config)
+    conditions = Conditions(algo, memory, last_step, str(cell.config.get("trunk", "")), cell.level_set_kind)
+    return declared(cell.env, str(cell.config.get("preset", "")), cell.steps, cell.train_levels, conditions)
 
 
 def decides(cells: Iterable[Cell], outcome: Outcome) -> bool:

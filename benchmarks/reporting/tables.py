@@ -10,8 +10,8 @@ import math
 import numpy as np
 
 from benchmarks.experiment.presets import BASELINE
-from benchmarks.reporting import layout, stats
-from benchmarks.reporting.cells import Cell
+from benchmarks.reporting import layout, origins, stats
+from benchmarks.reporting.cells import Cell, marked_name
 from benchmarks.reporting.comparisons import MARK, Comparison, look_comparisons, main_comparisons
 from benchmarks.reporting.labels import agent_of, protocol
 from benchmarks.reporting.layout import ABSENT, Table, interval, number
@@ -73,10 +73,11 @@ def seeds(cell: Cell) -> str:
 
 
 def marked(comparison: Comparison | None) -> str:
-    """The difference with its interval, and the mark where it may be called one of methods."""
+    """The difference with its interval, and marks: one of methods (*), runs of both sides do not share a fact (§)."""
     if comparison is None:
         return ABSENT
-    return interval(comparison.difference, sign=True) + f" {MARK}" * comparison.marked
+    marks = f" {MARK}" * comparison.marked + f" {origins.MARK}" * bool(comparison.mixed)
+    return interval(comparison.difference, sign=True) + marks
 
 
 def against_baseline(summary: Summary) -> Table:
@@ -94,12 +95,13 @@ def _compared(summary: Summary, comparisons: list[Comparison]) -> Table:
     header.append("width / unpaired")
     rows = []
     for row in comparisons:
-        p = "not declared" if not row.declared else ABSENT if math.isnan(row.corrected_p) else f"{row.corrected_p:.3f}"
+        p = "other budget" if row.declared else "not declared"
+        if row.tested:
+            p = ABSENT if math.isnan(row.corrected_p) else f"{row.corrected_p:.3f}"
         against = f"{row.reference.cell.name}, {row.reference.budget}"
-        pairing = "levels, sets" if row.paired else "levels" if row.cell.named_levels else "nothing"
         line = [row.cell.name, *task_columns(summary, row.cell), row.outcome, row.split, marked(row), p, against]
         width = row.relative_width
-        rows.append([*line, pairing, ABSENT if math.isnan(width) else f"{width:.2f}", resampled(row.difference)])
+        rows.append([*line, row.pairing, ABSENT if math.isnan(width) else f"{width:.2f}", resampled(row.difference)])
     return [*header, "resamples"], rows
 
 
@@ -193,12 +195,13 @@ def aggregates(summary: Summary) -> Table:
                 continue
             train, held_out = matrices
             cells = [cell for env in summary.envs if (cell := summary.cell(label, env, levels))]
-            row = [cells[0].name, f"{levels:,}", str(train.shape[1]), str(len(train))]
-            difference, better = _against_matrices(summary, cells, held_out)
-            declared = decides(cells, "held-out return") and all(cell.claimable for cell in cells)
-            p_values.append(difference.p if difference and declared else math.nan)
-            row += [interval(difference, sign=True), interval(aggregate(train)), interval(aggregate(held_out))]
-            row += [interval(aggregate_difference(train, held_out, paired=True), sign=True), interval(better)]
+            first, *others = cells
+            row = [marked_name(label, cells), f"{levels:,}", str(train.shape[1]), str(len(train))]
+            difference, better, tested, mark = _against_matrices(summary, cells, held_out)
+            p_values.append(difference.p if difference and tested else math.nan)
+            own = (aggregate(train), aggregate(held_out), aggregate_difference(train, held_out, paired=True))
+            shown = [interval(first.shown(value, *others), sign=value is own[-1]) for value in own]
+            row += [interval(difference, sign=True) + mark, *shown, interval(better)]
             point_estimates = (stats.mean, stats.median, stats.optimality_gap)
             rows.append(row + [number(float(estimate(held_out))) for estimate in point_estimates])
     for row, p in zip(rows, holm(p_values), strict=True):
@@ -208,18 +211,30 @@ def aggregates(summary: Summary) -> Table:
 
 def _against_matrices(
     summary: Summary, cells: list[Cell], held_out: np.ndarray
-) -> tuple[Interval | None, Interval | None]:
-    """IQM minus the baseline's, and P(better than it); None where the tasks have no baseline in common."""
-    references = [summary.reference(cell) for cell in cells]
-    labels = {reference.cell.label if reference else "" for reference in references}
-    if len(labels) > 1 or "" in labels:
-        return None, None
-    others = score_matrices(summary, labels.pop(), cells[0].train_levels)
-    if others is None:
-        return None, None
-    pairs = [(cell, reference.cell) for cell, reference in zip(cells, references, strict=True) if reference]
+) -> tuple[Interval | None, Interval | None, bool, str]:
+    """IQM minus the baseline's, P(better than it), whether the first may be tested, and the mark of mixed runs.
+
+    None where the tasks have no baseline in common. As for a single task a test needs claimable rows on both sides, one
+    commit and equal budgets, here on every task.
+    """
+    references = [reference for cell in cells if (reference := summary.reference(cell))]
+    labels = {reference.cell.label for reference in references}
+    others = score_matrices(summary, labels.pop(), cells[0].train_levels) if len(labels) == 1 else None
+    if others is None or len(references) < len(cells):
+        return None, None, False, ""
+    baselines = [reference.cell for reference in references]
+    pairs = list(zip(cells, baselines, strict=True))
     paired = len(held_out) == len(others[1]) and all(cell.paired_seeds(other) == cell.seeds for cell, other in pairs)
-    return aggregate_difference(held_out, others[1], paired=paired), improvement(held_out, others[1])
+    first, *rest = cells
+    mixed = first.mixed(*rest, *baselines)
+    equal = all(reference.budget == "equal budget" for reference in references)
+    claimable = "commit" not in mixed and all(cell.comparable(other) for cell, other in pairs)
+    tested = equal and claimable and decides([*cells, *baselines], "held-out return")
+    difference, better = (
+        first.shown(value, *rest, *baselines)
+        for value in (aggregate_difference(held_out, others[1], paired=paired), improvement(held_out, others[1]))
+    )
+    return difference, better, tested, f" {origins.MARK}" * bool(mixed)
 
 
 def score_matrices(summary: Summary, label: str, levels: int) -> tuple[np.ndarray, np.ndarray] | None:

@@ -43,7 +43,7 @@ def test_one_seed_speaks_of_these_agents_and_few_seeds_are_labelled(tmp_path):
 def test_notes_say_what_a_task_can_decide(tmp_path, monkeypatch):
     make_run(tmp_path, "cnn")
     make_run(tmp_path, "darla", env="mine")
-    assert sentences(tmp_path, "coinrun-easy, 20 levels: decides the gap only (at commit 131b204", "of label")
+    assert sentences(tmp_path, "coinrun-easy, 20 levels: decides the gap only (at commit 3587fa4", "of label")
     assert sentences(tmp_path, "mine, 20 levels: declares no outcome (no control")
     allow(monkeypatch, "gap", "held-out return", "looks")
     assert not sentences(tmp_path, "coinrun-easy", "decides")
