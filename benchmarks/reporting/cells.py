@@ -25,7 +25,7 @@ from benchmarks.reporting.runs import Run
 from benchmarks.reporting.stats import Interval
 
 Pairing = Literal["levels, sets", "levels", "nothing"]
-"""What two cells have in common in a difference: levels and training sets, levels alone, or neither."""
+"""Things that two cells share in a difference: levels and training sets, levels alone, or neither."""
 FEWEST_CLAIMED = 3
 """Seeds below which no difference is claimed."""
 FEWEST_CROSSED = 3
@@ -240,7 +240,7 @@ class Cell:
         return common if complete and self.named_levels and other.named_levels else ()
 
     def pairing(self, other: Cell, split: str) -> Pairing:
-        """What this cell's returns on a split and the other's have in common."""
+        """Levels and sets that this cell's returns on a split share with the other's."""
         first, second = self.scores(split), other.scores(split)
         if self.paired_seeds(other) and _share_levels(first, second):
             return "levels, sets"
@@ -258,7 +258,7 @@ class Cell:
         return self.shown(intervals.difference(self.scores(split), other.scores(split), paired="nothing"), other)
 
     def gap_pairing(self, other: Cell, split: str) -> Pairing:
-        """What this cell's gap and the other's have in common; without shared training sets at most unseen levels."""
+        """Levels and sets that this cell's gap shares with the other's; without shared training sets at most unseen levels."""
         target = self.pairing(other, split)
         both = target == self.pairing(other, SOURCE) == "levels, sets"
         return target if both or target == "nothing" else "levels"

@@ -69,7 +69,7 @@ class Comparison:
 
     @property
     def pairing(self) -> Pairing:
-        """What the row and its baseline have in common."""
+        """Levels and sets that the row shares with its baseline."""
         pairing = self.cell.gap_pairing if self.outcome == "gap" else self.cell.pairing
         return pairing(self.reference.cell, self.split)
 

@@ -43,5 +43,5 @@ def mixed(runs: Sequence[Run]) -> dict[str, list[str]]:
 
 
 def described(values: dict[str, list[str]]) -> str:
-    """What ``mixed`` gives, in words: 'mixed commits a, b; mixed devices cpu, cuda'."""
+    """Facts that differ, in words: 'mixed commits a, b; mixed devices cpu, cuda'."""
     return "; ".join(f"mixed {FACTS[fact]} {', '.join(own)}" for fact, own in values.items())
