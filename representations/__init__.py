@@ -7,7 +7,11 @@ true factors), ``vae`` (VAE and beta-VAE), ``darla``, ``monet`` (slots), ``gqn``
 ``gqn_networks``, ``cpc`` (contrastive prediction), ``unreal`` (auxiliary tasks of the agent), ``augment`` (random
 changes of images) and the methods that learn from them, ``simclr``, ``curl``, ``atc`` and ``drac``, the generative
 ``conv_draw`` (a VAE that paints step by step) and ``acn`` (a VAE whose prior is a similar frame), the tasks
-made up from frames, ``rotation``;
+made up from frames, ``rotation``,
+``inverse`` (actions between frames),
+``time_contrastive``,
+``order`` (shuffle and the arrow of time),
+``motion_mask``;
 then ``collect`` (frames to fit on), ``pretrain`` (offline fit), ``pretext`` (accuracy of made-up
 tasks), ``threads`` (parts of a batch side by side), ``malloc`` (settings of
 malloc for training), ``wrappers`` (stacked features, appended vectors), ``standardise`` (one scale for all methods) and
@@ -42,5 +46,10 @@ REPRESENTATIONS = Registry(
         "conv_draw": "representations.conv_draw:ConvDraw",
         "acn": "representations.acn:Acn",
         "rotation": "representations.rotation:Rotation",
+        "inverse": "representations.inverse:Inverse",
+        "time_contrastive": "representations.time_contrastive:TimeContrastive",
+        "shuffle": "representations.order:Shuffle",
+        "arrow": "representations.order:Arrow",
+        "motion_mask": "representations.motion_mask:MotionMask",
     },
 )

@@ -11,6 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from envs.spaces import EnvSpec
+from envs.steps import Obs
+from envs.toys import ToyVectorEnv
+from representations.collect import collect
 
 
 def image_spec(shape: tuple[int, int, int], frames: int = 1, actions: int = 2, discount: float = 0.99) -> EnvSpec:
@@ -76,3 +79,36 @@ class Fixed(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         return self.answer
+
+
+class ToyWorld:
+    """Maker of one of the toy environments (``envs.toys``), as ``collect`` takes it."""
+
+    def __init__(self, toy: str):
+        self.toy = toy
+
+    def make(self, num_envs: int, seed: int) -> ToyVectorEnv:
+        return ToyVectorEnv(num_envs, toy=self.toy, seed=seed)
+
+
+def toy_windows(toy: str, windows: int, length: int = 1, seed: int = 0) -> tuple[Obs, Tensor]:
+    """Stored windows of a toy as ``collect`` gives them, or frames, and the factor of each frame (frames, F)."""
+    frames = collect([ToyWorld(toy)], windows * length, seed, lambda envs: envs.factors(), length)
+    factor = frames.pop("shape" if toy == "shape" else "place").float()
+    return frames, factor.flatten(0, -2)
+
+
+def few_label_read_out(features: Tensor, factors: Tensor, labels: int = 64) -> float:
+    """R^2 of a ridge regression from standardised features on ``labels`` rows, on the rest, at its best strength."""
+    x, y = features.double(), factors.double()
+    std = x.std(0)
+    x = (x - x.mean(0)) / std.clamp(min=0.1 * float(std.square().mean().sqrt()))
+    y = y - y[:labels].mean(0)
+    kernel, rest = x[:labels] @ x[:labels].T, x[labels:] @ x[:labels].T
+    variance = (y[labels:] - y[labels:].mean(0)).square().sum(0)
+    scores = []
+    for strength in (1e-3, 1e-2, 1e-1, 1.0):
+        ridge = strength * x.shape[1] * torch.eye(labels).double()
+        error = (rest @ torch.linalg.solve(kernel + ridge, y[:labels]) - y[labels:]).square().sum(0)
+        scores.append(float((1 - error / variance).mean()))
+    return max(scores)
