@@ -252,7 +252,8 @@ def notes(cells: Sequence[Cell]) -> list[str]:
     """Notes on how to read the numbers."""
     lines = [
         "success = episodes of the final evaluation with a return above 0; first reward, half success = frames of all "
-        "environments until the first reward and until half of the environments' newest episodes succeed; rates of the "
+        "environments until the first reward and until half of the environments' newest episodes succeed, counted from "
+        "when each has finished one; rates of the "
         "environment's own = means over the last tenth of training. Medians over seeds [lowest, highest].",
         f"Primary outcome: area under the success curve minus that of '{CONTROL}', a bonus of 1 that measures nothing: "
         "what a bonus adds to first visits; of several coefficients the best one's. The interval (t) resamples seeds, "

@@ -167,7 +167,7 @@ class TrainingCallback(BaseCallback):
         if last or self._due(step, self.keep_every):
             self.keep(self.agent, step)
         self.records.log(record)
-        shown = f"return {record['train/return']:.2f}" if "train/return" in record else "no episode has ended yet"
+        shown = f"return {record['train/return']:.2f}" if "train/return" in record else "first episodes still run"
         self.progress.update(step, shown)
 
     def _due(self, step: int, every: float) -> bool:

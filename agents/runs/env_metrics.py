@@ -1,8 +1,11 @@
 """Metrics that an environment tells of itself: sums over the infos that its class names in ``metric_infos``.
 
 Such an info is one value an env at every step, (N,). A sum is "distinct", the number of different values since the
-start; "final", the mean over finished episodes of an episode's last value; or "mean" over the steps of a rollout. An
-environment without ``metric_infos`` adds no metric.
+start; "final", the mean over envs of the last value of the episode that each finished last; or "mean" over the steps
+of a rollout. An environment without ``metric_infos`` adds no metric.
+
+What is of finished episodes has no value before every env has finished one: those that end first are short ones, and
+where reward ends an episode nearly all of them are successes, whatever the policy.
 """
 
 from __future__ import annotations
@@ -41,28 +44,31 @@ class Distinct:
 
 
 class Final:
-    """Mean over the episodes that ended since the last call of an episode's last value."""
+    """Mean over envs of the last value of the episode that each finished last; none before all have finished one."""
 
     def __init__(self) -> None:
         self.newest: Array | None = None
-        self.ended: list[float] = []
+        self.ended: Array | None = None
 
     def add(self, values: Array, done: Array) -> None:
         # At the end of an episode infos are those of the next one: its last value is the step before's.
+        if self.ended is None:
+            self.ended = np.full(len(values), np.nan)
         if self.newest is not None:
-            self.ended += self.newest[done].tolist()
+            self.ended[done] = self.newest[done]
         self.newest = values
 
     def value(self, ranks: Ranks) -> float | None:
-        ended = ranks.all_gather(self.ended)
-        self.ended = []
-        return float(np.mean(ended)) if ended else None
+        ended = ranks.all_gather([] if self.ended is None else self.ended.tolist())
+        return float(np.mean(ended)) if ended and np.isfinite(ended).all() else None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"newest": self.newest}
+        return {"newest": self.newest, "ended": self.ended}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.newest = None if state["newest"] is None else np.array(state["newest"])
+        self.newest, self.ended = (
+            None if state.get(name) is None else np.array(state[name]) for name in ("newest", "ended")
+        )
 
 
 class Mean:
@@ -125,7 +131,8 @@ class NewestEpisodes:
     """Return and length of the episode that each env finished last.
 
     The last hundred episodes to finish would favour short ones: while a long one runs, an env that ends its episodes
-    early is counted many times. Here each env counts once.
+    early is counted many times. Here each env counts once, and there are no means before all envs have finished an
+    episode: those that finish first had short ones.
 
     Args:
         num_envs: environments of this rank.
@@ -143,12 +150,11 @@ class NewestEpisodes:
                 self.returns[i], self.lengths[i] = episode["r"], episode["l"]
 
     def metrics(self) -> dict[str, float]:
-        """Means over the envs that have finished an episode, and the fraction with a return above 0; or nothing."""
+        """Means over the envs, and the fraction with a return above 0; nothing while an env has finished none."""
         pairs = np.array(self.ranks.all_gather(list(zip(self.returns, self.lengths, strict=True))))
-        finished = pairs[~np.isnan(pairs[:, 0])]
-        if not len(finished):
+        if np.isnan(pairs).any():
             return {}
-        returns, lengths = finished.T
+        returns, lengths = pairs.T
         return {
             "return": float(returns.mean()),
             "episode_length": float(lengths.mean()),

@@ -1,8 +1,8 @@
 """Learning curves as numbers: area under the curve, frames to a return, and differences between methods.
 
 R(s) is the return of the policy that trains, at frame s: the records' ``train/return`` (the newest episode of each
-environment; of runs of the protocol before, the last 100 episodes that ended, which favours short ones), joined by
-straight lines. The first known value also stands for the frames before it, and the last one for those up to S, the
+environment, from when all have finished one; of runs of the protocol before, the last 100 episodes that ended, which
+favours short ones), joined by straight lines. The first known value also stands for the frames before it, and the last one for those up to S, the
 run's ``steps``.
 
     AUC = 1/S * integral_0^S R(s) ds        mean return over training, in units of return
@@ -89,7 +89,7 @@ def training_curve(run: Run) -> tuple[Array, Array]:
     }
     if not returns_at:
         raise UsageError(
-            f"run {run.id} has no record with '{METRIC}': no episode ended while it trained; "
+            f"run {run.id} has no record with '{METRIC}': not every environment ended an episode while it trained; "
             "train it longer (--steps), or name directories without it"
         )
     frames = np.array(sorted(returns_at), dtype=np.float64)

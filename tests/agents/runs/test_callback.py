@@ -98,7 +98,7 @@ def test_returns_are_means_and_values_not_finite_are_left_out():
     nobody = Log()
     run_callback([100, 200], nobody)
     assert "train/return" not in nobody.records[0]
-    assert nobody.shown[0] == (100, "no episode has ended yet")
+    assert nobody.shown[0] == (100, "first episodes still run")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
