@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from agents.runs.context import RunContext
 from agents.runs.data_policy import num_behaviours
 from agents.runs.evaluate import SEED, Episodes, equal_visits
 from agents.runs.kept_policies import matched_rows
+from agents.runs.run_dir import RunDir
 from agents.runs.splits import VALIDATION, evaluate_split, played_levels
 from envs.contact_sheet import moments, strip
 from envs.rng_streams import Streams
@@ -25,6 +27,7 @@ from representations.collect import collection_steps
 
 PAIRED_STEPS, PAIRED_LEVELS = 128, 32
 """Steps, and levels at most, on which actions are compared state by state."""
+VALIDATION_FILE = "validation.csv"
 
 
 def periodic_evaluation(context: RunContext, agent: OnPolicyAlgorithm, step: int) -> dict[str, float]:
@@ -32,11 +35,33 @@ def periodic_evaluation(context: RunContext, agent: OnPolicyAlgorithm, step: int
     config = context.config
     if not config.periodic_evals or context.task.validation is None:
         return {}
-    train, validation = (
-        float(evaluate_split(config, context.task, agent.policy, split, config.periodic_envs).returns.mean())
-        for split in ("train", VALIDATION)
-    )
-    return {"eval/train/return": train, "eval/validation/return": validation, "eval/gap": train - validation}
+    task, policy, count = context.task, agent.policy, config.periodic_envs
+    train, validation = (evaluate_split(config, task, policy, split, count) for split in ("train", VALIDATION))
+    append_validation(context.run, step, validation)
+    on_train, on_validation = float(train.returns.mean()), float(validation.returns.mean())
+    return {
+        "eval/train/return": on_train,
+        "eval/validation/return": on_validation,
+        "eval/gap": on_train - on_validation,
+    }
+
+
+def append_validation(run: RunDir, step: int, episodes: Episodes) -> None:
+    """Add an evaluation's episodes to validation.csv; all evaluations play the same visits.
+
+    Rows of this step or later ones are of a start that left no checkpoint after them, and go.
+    """
+    path, rows = run.path / VALIDATION_FILE, []
+    if path.exists():
+        with open(path, newline="") as handle:
+            rows = [row for row in csv.DictReader(handle) if int(row["step"]) < step]
+    columns = (episodes.levels, episodes.repeats, episodes.returns, episodes.lengths)
+    names = ("step", "level", "episode", "return", "length")
+    rows += [
+        dict(zip(names, (step, *values), strict=True))
+        for values in zip(*(column.tolist() for column in columns), strict=True)
+    ]
+    run.write_csv(VALIDATION_FILE, rows)
 
 
 def final_evaluation(context: RunContext, agent: OnPolicyAlgorithm) -> None:

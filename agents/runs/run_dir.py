@@ -5,6 +5,7 @@ DIR/fits/                           finished fits of representations, see fit_ca
 DIR/runs/<id>/config.json           all values of the configuration
               source.json           commit, versions, machine, command, device, precision, threads, times
               metrics.jsonl         one record a line, cut back to the checkpoint on resume
+              validation.csv        one row per episode of the evaluations on validation levels during training
               eval.csv              one row per episode of the final evaluation
               pictures/*.png
               checkpoint/           see checkpoint.py

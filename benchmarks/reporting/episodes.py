@@ -1,6 +1,7 @@
 """Episodes read back from a run's CSV files, with the level and the repetition behind each return.
 
     eval.csv        the final evaluation: split, level, repetition, sampled or likeliest actions
+    validation.csv  evaluations during training, all on the same validation levels
     crossed.csv     the same agent on the training levels of other seeds
     matched.csv     policies kept during training, each on two halves of episodes
     agreement.csv   how often the likeliest effect of an action stays the same in another visual variant
@@ -117,6 +118,11 @@ def read_evaluation(path: Path) -> Evaluation:
             if len(set(zip(returns.levels.tolist(), returns.repetitions.tolist(), strict=True))) < len(returns):
                 raise ValueError(f"{path.name}: split {split} has a level twice with one repetition number")
     return evaluation
+
+
+def read_validation(path: Path) -> dict[int, Returns]:
+    """Step of training -> episodes on validation levels then; empty without the file, which older runs lack."""
+    return {int(step): returns_of(group) for step, group in _grouped(_rows(path), "step")}
 
 
 def read_crossed(path: Path) -> dict[int, Returns]:

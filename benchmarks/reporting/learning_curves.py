@@ -2,8 +2,8 @@
 
 R(s) is the return of the policy that trains, at frame s: the records' ``train/return`` (the newest episode of each
 environment, from when all have finished one; of runs of the protocol before, the last 100 episodes that ended, which
-favours short ones), joined by straight lines. The first known value also stands for the frames before it, and the last one for those up to S, the
-run's ``steps``.
+favours short ones), joined by straight lines. The first known value also stands for the frames before it, and the last
+one for those up to S, the run's ``steps``.
 
     AUC = 1/S * integral_0^S R(s) ds        mean return over training, in units of return
 

@@ -25,6 +25,7 @@ from benchmarks.reporting.episodes import (
     read_crossed,
     read_evaluation,
     read_matched,
+    read_validation,
 )
 from envs.registry import UsageError
 
@@ -37,10 +38,9 @@ COLUMNS = (
 FALL = 0.2
 """Part of the task's range (normalised 0 to 1) that the last validation return may lie below the best one."""
 CHANCE = 2.5
-"""Standard errors of the difference of two evaluations that it may lie below, too, as the best of several noisy ones
-lies above the last by chance alone. With six equal evaluations of 64 episodes of 0 or 10 that chance is at most 3%
-where all noise is of the episodes (without this bound 16 to 35%), and less where levels differ, as all play the same.
-"""
+"""Standard errors of the difference of both that it may lie below, too, as the best of several noisy evaluations lies
+above the last by chance alone. Six equal evaluations of 64 episodes of 0 or 10 fall by that chance in at most 4% of
+runs, whether levels decide all of a return, half of it or nothing (without this bound 16 to 35%)."""
 FALL_IN_RETURN = 1.0
 """The same in units of return, where the task has no constants."""
 _REQUIRED = frozenset({"suite", "repr", "mode", "algo", "env", "train_levels", "seed", "steps", "splits", "normalise"})
@@ -72,6 +72,8 @@ class Run:
     """(Split, half of episodes) -> policies kept during training; empty where none were."""
     agreement: dict[str, Agreement] = field(default_factory=dict)
     """Split -> agreement of actions by effect, where it shows the training levels' own states."""
+    validation: dict[int, Returns] = field(default_factory=dict)
+    """Step of training -> episodes on validation levels then; empty for older runs, which kept means alone."""
     named_levels: bool = True
     """False for the protocol before, which evaluated first episodes on levels that it did not name."""
 
@@ -110,9 +112,18 @@ class Run:
 
     @property
     def _validation_noise(self) -> float:
-        """Standard error of the difference of two evaluations on validation levels, by the final policy's episodes."""
-        returns = self.returns.get("heldout", self.returns.get("train"))
-        episodes = self.config.get("periodic_envs", 0)
+        """Standard error of the last minus the best evaluation on validation levels.
+
+        Both play the same levels under the same noise, so it is that of their paired differences. Runs that kept means
+        alone: that of two unpaired evaluations as noisy as the final policy's training episodes. Held-out returns are
+        for tests, and decide nothing here.
+        """
+        best, last = (self.source.get(name, {}).get("step") for name in ("best_validation", "final_validation"))
+        if best in self.validation and last in self.validation:
+            (levels, earlier), (same, later) = (self.validation[step].level_means() for step in (best, last))
+            if np.array_equal(levels, same) and len(levels) > 1:
+                return float((later - earlier).std(ddof=1) / math.sqrt(len(levels)))
+        returns, episodes = self.returns.get("train"), self.config.get("periodic_envs", 0)
         if returns is None or len(returns) < 2 or not episodes:
             return 0.0
         return float(returns.values.std(ddof=1) * math.sqrt(2 / episodes))
@@ -173,6 +184,7 @@ def read(path: Path) -> Run:
             crossed=read_crossed(path / "crossed.csv"),
             matched=read_matched(path / "matched.csv"),
             agreement=read_agreement(path / "agreement.csv"),
+            validation=read_validation(path / "validation.csv"),
             named_levels=evaluation.named_levels,
         )
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:

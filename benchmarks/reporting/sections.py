@@ -32,7 +32,8 @@ AGREEMENT = (
 )
 VALIDATION = (
     "Return on validation levels, mean over seeds. A run fell where the last is below the best by more than 20% of the "
-    "task's range (1.0 in return where the task has no constants): no difference of it is marked."
+    "task's range (1.0 in return where the task has no constants) and by more than 2.5 standard errors of their "
+    "difference, level by level: no difference of it is marked."
 )
 COSTS = (
     "Environment steps and wall seconds of both stages, mean over seeds; a cached fit or data set is charged in full. "

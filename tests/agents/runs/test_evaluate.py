@@ -140,6 +140,10 @@ def test_sampled_actions_depend_on_the_visit_and_step_alone():
     later = play_visits(Uniform(), Script, equal_visits(range(40, 60), 20, first_repeat=2))
     np.testing.assert_array_equal(later.returns, many.returns[40:])  # the third round
     assert not np.array_equal(many.returns[:20], many.returns[20:40])  # each round is another draw
+    # each step is another draw: an episode of 7 or 12 steps is all of one action with a chance of 1.6% or less
+    long = many.lengths > 2
+    mixed = (many.returns - many.lengths * (many.lengths + 1) / 2) / (100 * many.lengths)
+    assert np.mean((mixed[long] > 0) & (mixed[long] < 1)) > 0.9
     # E[return - step numbers] = 100 x 0.5 a step
     steps = many.lengths
     drawn = (many.returns - steps * (steps + 1) / 2) / 100

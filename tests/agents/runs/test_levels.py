@@ -2,17 +2,22 @@
 
 import csv
 import json
+from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from agents.runs import final
 from agents.runs.crossed import play_other_sets
-from agents.runs.final import validation_summary
+from agents.runs.evaluate import Episodes
+from agents.runs.final import append_validation, evaluate_splits, periodic_evaluation, validation_summary
 from agents.runs.kept_policies import load_policy, policy_file
 from agents.runs.load import load_policy_of
+from agents.runs.run_dir import RunDir, open_experiment
 from agents.runs.splits import evaluate_split, played_levels
 from envs.counting import CountingVectorEnv
 from envs.level_sets import HELDOUT, VALIDATION, LevelRange, training_levels
@@ -139,6 +144,65 @@ def test_costs_and_the_best_validation_are_recorded(repr, steps, tmp_path):
     assert source["env_steps"] == {"pretrain": collection_steps(32) if steps is None else steps, "train": 512}
     assert source["final_validation"]["step"] == 512
     assert source["best_validation"]["return"] >= source["final_validation"]["return"]
+
+
+def test_validation_episodes_are_those_behind_the_recorded_means(tmp_path):
+    config = run_config(level_set=str(DRAWN), periodic_evals=4, periodic_envs=5)
+    train_here(tmp_path / "whole", config)
+    table = rows(the_run(tmp_path / "whole") / "validation.csv")
+    assert [int(row["level"]) for row in table] == list(range(VALIDATION.start, VALIDATION.start + 5)) * 4
+    records = [json.loads(line) for line in (the_run(tmp_path / "whole") / "metrics.jsonl").read_text().splitlines()]
+    recorded = {r["global_step"]: r["eval/validation/return"] for r in records if "eval/validation/return" in r}
+    assert list(recorded) == [128, 256, 384, 512]
+    for step, value in recorded.items():
+        assert np.mean([float(row["return"]) for row in table if int(row["step"]) == step]) == value
+    # killed after the evaluation at 384, it goes on from the checkpoint at 256
+    with pytest.raises(Killed):
+        train_here(tmp_path / "killed", config, Interrupted("train", 384))
+    train_here(tmp_path / "killed", config)
+    assert rows(the_run(tmp_path / "killed") / "validation.csv") == table
+
+
+def test_an_evaluation_drops_those_of_its_step_and_later(tmp_path):
+    run = RunDir(open_experiment(tmp_path), run_config())
+    episodes = lambda value: Episodes(*(np.array([v]) for v in (7, 0, value, 3)))  # noqa: E731
+    for step, value in ((100, 1.0), (200, 2.0), (300, 3.0), (200, 4.0)):
+        append_validation(run, step, episodes(value))
+    run.close()
+    assert [(row["step"], row["level"], row["return"]) for row in rows(run.path / "validation.csv")] == [
+        ("100", "7", "1.0"),
+        ("200", "7", "4.0"),
+    ]
+
+
+RETURNS = {"train": [9.0, 5.0], "validation": [4.0, 2.0], "heldout": [1.0, 3.0], "swapped": [8.0, 10.0]}
+"""Means 7, 3, 2, 9."""
+
+
+@pytest.fixture
+def context(tmp_path, monkeypatch):
+    """A run's context, and episodes by hand in place of its evaluations."""
+
+    def evaluate_split(config, task, policy, split, episodes, **options):
+        numbers = np.arange(2)
+        return Episodes(numbers, 0 * numbers, np.array(RETURNS[split]), numbers + 1)
+
+    monkeypatch.setattr(final, "evaluate_split", evaluate_split)
+    config, task = run_config(), build("counting", 3)[0]
+    run = RunDir(open_experiment(tmp_path), config)
+    clock = SimpleNamespace(measure=lambda stage: nullcontext())
+    yield SimpleNamespace(config=config, task=task, run=run, clock=clock, progress=Interrupted())
+    run.close()
+
+
+def test_gaps_are_training_return_minus_the_others(context):
+    agent = SimpleNamespace(policy=None, num_timesteps=512)
+    record = periodic_evaluation(context, agent, 128)
+    assert record == {"eval/train/return": 7.0, "eval/validation/return": 3.0, "eval/gap": 4.0}
+    assert [row["return"] for row in rows(context.run.path / "validation.csv")] == ["4.0", "2.0"]
+    _, record = evaluate_splits(context, agent)
+    assert (record["final/train/return"], record["final/heldout/return"], record["final/swapped/return"]) == (7, 2, 9)
+    assert (record["final/gap/heldout"], record["final/gap/swapped"]) == (5.0, -2.0)
 
 
 def test_the_best_validation_is_the_first_of_the_highest():

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.reporting.episodes import returns_of
 from benchmarks.reporting.notes import notes
 from benchmarks.reporting.report import describe_run, write_report
 from benchmarks.reporting.runs import load, read
@@ -83,20 +84,55 @@ def test_a_fall_is_measured_by_the_tasks_range(tmp_path, normalise, last, fall):
     assert load(tmp_path)[0].fall == pytest.approx(fall)
 
 
-def test_equal_evaluations_are_no_fall(tmp_path):
-    """Six evaluations of 64 episodes of 0 or 10, at one rate of success; 2,000 such runs for each rate."""
-    rng = np.random.default_rng(0)
-    for rate in (0.5, 0.7, 0.85):
-        returns = {"train": [10.0, 0.0], "heldout": (10.0 * (np.arange(256) < 256 * rate)).tolist()}
-        path = make_run(tmp_path, "cnn", returns=returns, periodic_envs=64, rate=rate)
-        run = read(path)
-        means = rng.binomial(64, rate, (2000, 6)) * 10 / 64
-        falls = [
-            replace(run, source={**run.source, **validated(max(evaluations), evaluations[-1])}).fall > 0
-            for evaluations in means.tolist()
-        ]
-        assert 0.005 < np.mean(falls) < 0.035
-        assert replace(run, source={**run.source, **validated(8.6, 5.0)}).fall == pytest.approx(3.6)
+@pytest.mark.parametrize("of_levels", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("rate", [0.5, 0.7, 0.85])
+def test_equal_evaluations_are_no_fall(tmp_path, rate, of_levels):
+    """Six evaluations of 64 levels, 0 or 10 each, at one rate of success; 1,000 such runs for each case.
+
+    ``of_levels`` of the levels give the same return each time, as they do where a level decides what is earned.
+    """
+    rng, run, falls = np.random.default_rng(0), read(make_run(tmp_path, "cnn", periodic_envs=64)), []
+    for _ in range(1000):
+        returns = 10.0 * (rng.random((6, 64)) < rate)
+        fixed = round(64 * of_levels)
+        returns[:, :fixed] = returns[0, :fixed]
+        falls.append(fall_of(run, returns) > 0)
+    assert np.mean(falls) < 0.045
+
+
+def fall_of(run, evaluations):
+    """The fall of a run with these evaluations (E, levels), one each hundred steps, level by level."""
+    steps, means = 100 * np.arange(1, len(evaluations) + 1), evaluations.mean(1)
+    best = int(means.argmax())
+    facts = {
+        "best_validation": {"step": int(steps[best]), "return": float(means[best])},
+        "final_validation": {"step": int(steps[-1]), "return": float(means[-1])},
+    }
+    rows = [[{"level": level, "episode": 0, "return": value} for level, value in enumerate(row)] for row in evaluations]
+    validation = {int(step): returns_of(of_step) for step, of_step in zip(steps, rows, strict=True)}
+    return replace(run, source={**run.source, **facts}, validation=validation).fall
+
+
+def test_noise_that_both_evaluations_share_does_not_hide_a_fall(tmp_path):
+    run = read(make_run(tmp_path, "cnn", returns={"train": [10.0, 0.0]}, periodic_envs=8))
+    # Of 8 levels 6 succeed, then 3 of these 6: 7.5 to 3.75. Differences: -10 three times, 0 five times; their
+    # deviation is sqrt((3 x 6.25^2 + 5 x 3.75^2) / 7) = 5.18, its error 5.18 / sqrt(8) = 1.83, 2.5 of it 4.58: none.
+    first, same = [10.0] * 6 + [0.0] * 2, [10.0] * 3 + [0.0] * 5
+    assert fall_of(run, np.array([first, same])) == 0
+    # 12 of 64 levels are lost, a drop of 1.875. Unpaired that needs 2.5 x 4.9 x sqrt(2 / 64) = 2.2; in pairs the
+    # deviation is 10 sqrt(0.19 x 0.81) = 3.9, and 2.5 x 3.9 / 8 = 1.2.
+    assert fall_of(run, np.array([first * 8, first * 4 + same * 4])) == pytest.approx(1.875)
+    assert fall_of(run, np.array([first * 8, first * 6 + same * 2])) == 0  # 6 levels: 0.94, less than a fifth of 5
+
+
+def test_runs_that_kept_means_alone_are_judged_by_training_episodes(tmp_path):
+    # 0 or 10 with equal chance: standard deviation 5.27 in 10 episodes, of a difference of 32: 1.32, and 2.5 of it 3.29
+    facts = {"source": validated(8.6, 5.5), "periodic_envs": 32}
+    run = read(make_run(tmp_path, "cnn", 0, {"train": [10.0, 0.0] * 5, "heldout": [10.0] * 4}, **facts))
+    assert run.fall == 0
+    assert replace(run, source={**run.source, **validated(8.8, 5.5)}).fall == pytest.approx(3.3)
+    steady = {"train": [10.0] * 10, "heldout": [10.0, 0.0] * 50}
+    assert read(make_run(tmp_path, "cnn", 1, steady, **facts)).fall == pytest.approx(3.1)
 
 
 def test_rows_that_went_on_after_evaluation_say_so(tmp_path):
