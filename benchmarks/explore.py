@@ -27,7 +27,7 @@ import numpy as np
 from benchmarks import cli
 from benchmarks.experiment.arguments import REMOVED, ExperimentArgs
 from benchmarks.experiment.execute import execute
-from benchmarks.experiment.plan import Row, plan_runs
+from benchmarks.experiment.plan import CONSTANT, Row, counts_first_visits, plan_runs
 from benchmarks.experiment.presets import DEFAULT, PRESETS
 from intrinsic import BONUSES
 
@@ -56,7 +56,7 @@ COLUMNS = (
 )
 LAST_COLUMNS = ("frames_per_second", "commit")
 """Columns after those of the environments' own metrics."""
-CONTROL = "constant"
+CONTROL = CONSTANT
 """Bonus that the others are compared with."""
 ENV_METRIC = "explore/"
 """Beginning of the chart names of an environment's own metrics."""
@@ -99,7 +99,7 @@ def plan(args: Args) -> list[RunConfig]:
     words = [*args.bonus, *(["none"] if args.baseline else [])]
     bonuses = [tuple(name for name in word.split("+") if name != "none") for word in words]
     configs = plan_runs(args, [Row(args.repr, bonus) for bonus in dict.fromkeys(bonuses)], SIZES)
-    if args.baseline and any(config.bonus != "none" and config.algo_settings.get("bonus_once") for config in configs):
+    if args.baseline and counts_first_visits(configs):
         bonuses.append((CONTROL,))
         configs = plan_runs(args, [Row(args.repr, bonus) for bonus in dict.fromkeys(bonuses)], SIZES)
     return configs

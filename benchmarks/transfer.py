@@ -21,7 +21,7 @@ from benchmarks import cli
 from benchmarks.experiment.arguments import REMOVED, ExperimentArgs
 from benchmarks.experiment.execute import execute
 from benchmarks.experiment.overrides import describe_settings
-from benchmarks.experiment.plan import STANDARDISED, Row, plan_runs
+from benchmarks.experiment.plan import CONSTANT, STANDARDISED, Row, counts_first_visits, plan_runs
 from benchmarks.experiment.presets import BASELINE
 from envs.registry import UsageError
 from envs.suites import SUITES
@@ -43,7 +43,8 @@ class Args(ExperimentArgs):
     """Representations to compare: names of the registry, or your own as package.module:Class."""
     bonus: tuple[str, ...] = ()
     """Intrinsic bonuses added to the reward, as NAME or NAME:COEFFICIENT: --bonus icm:0.01 rnd:0.5. The baseline row
-    gets none, so that the table shows what they do."""
+    gets none, so that the table shows what they do; where a bonus counts first visits alone, rows of a constant one
+    are added."""
     both_starts: bool = False
     """Also train the baseline with features standardised at its start; the better of both on validation levels is the
     row to compare with."""
@@ -92,7 +93,10 @@ def plan(args: Args) -> list[RunConfig]:
         rows.append(Row(BASELINE, (), named=BASELINE in args.repr))
     if args.both_starts:
         rows.append(STANDARDISED)
-    return plan_runs(args, rows)
+    configs = plan_runs(args, rows)
+    if args.baseline and counts_first_visits(configs):
+        configs = plan_runs(args, [*rows, *(Row(name, (CONSTANT,)) for name in args.repr)])
+    return configs
 
 
 if __name__ == "__main__":

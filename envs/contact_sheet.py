@@ -28,7 +28,7 @@ def moments(world: World, seed: int = 0) -> dict[str, Array]:
     """Observations (FRAMES, ...) by key: that of env i after i * EVERY steps of a random policy that holds its actions.
 
     Visual variants of one environment show the same states for the same seed. Where no key is an image, "image" is
-    what the environment renders.
+    what the environment renders, if it renders anything.
     """
     envs: Any = world.make(FRAMES, seed)
     space = envs.single_observation_space
@@ -38,7 +38,7 @@ def moments(world: World, seed: int = 0) -> dict[str, Array]:
     snapshots = []
     for moment in range(FRAMES):
         by_key = keyed(observations, space)
-        if not has_image:
+        if not has_image and getattr(envs, "render_mode", None) == "rgb_array":
             by_key[IMAGE] = np.stack(envs.render())
         snapshots.append({key: value[moment] for key, value in by_key.items()})
         actions = rng.integers(envs.single_action_space.n, size=FRAMES)

@@ -162,8 +162,9 @@ class Suite:
     tasks: Callable[[int], tuple[Task, ...]]
     """K -> tasks."""
     fixed_levels: bool = False
-    """True where K belongs to the suite's question, which is about visual variants or combinations and not about a gap:
-    then only the command line changes K. With few levels agents learn these by heart, and nothing is measured."""
+    """True where K belongs to the suite's question, which is about visual variants, combinations, exploration or memory
+    and not about a gap: then only the command line changes K. With few levels agents learn these by heart, and nothing
+    is measured."""
     pretrain_levels: int = 10_000
     """Levels of ``level_sets.PRETRAINING`` that frames come from under ``--pretrain-levels more``."""
 

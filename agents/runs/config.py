@@ -65,7 +65,8 @@ class RunConfig:
     bonus_settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     """All fields of the Config of each bonus, by its name."""
     level_set: str = ""
-    """Training levels as START+COUNT (``envs.level_sets``); "" stands for the published ones, 0+``train_levels``."""
+    """Training levels as START+COUNT (``envs.level_sets``); "" stands for the published ones, 0+``train_levels``, or
+    for an environment that names no levels."""
     greedy: bool = False
     """Also evaluate the likeliest actions, each level once."""
     kept_policies: int = 0

@@ -90,7 +90,7 @@ def num_behaviours(config: RunConfig) -> int:
 
 def data_policy_config(config: RunConfig) -> RunConfig:
     """The short PPO of a run's task, seed, and levels of pre-training."""
-    settings, levels = config.data_policy, LevelRange.parse(config.pretrain_levels or config.level_set)
+    settings, level_set = config.data_policy, config.pretrain_levels or config.level_set
     return RunConfig(
         suite=config.suite,
         env=config.env,
@@ -101,8 +101,8 @@ def data_policy_config(config: RunConfig) -> RunConfig:
         algo_settings=settings["algo_settings"],
         bonus="none",
         trunk=str(settings["repr_settings"].get("trunk", "own")),
-        train_levels=levels.count,
-        level_set=str(levels),
+        train_levels=LevelRange.parse(level_set).count if level_set else config.train_levels,
+        level_set=level_set,
         pretrain_on="none",
         pretrain_frames=0,
         pretrain_samples=0,

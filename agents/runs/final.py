@@ -21,7 +21,7 @@ from agents.runs.run_dir import RunDir
 from agents.runs.splits import VALIDATION, evaluate_split, played_levels
 from envs.contact_sheet import moments, strip
 from envs.rng_streams import Streams
-from envs.spaces import Array
+from envs.spaces import IMAGE, Array
 from representations.base import Representation
 from representations.collect import collection_steps
 
@@ -184,12 +184,17 @@ def episode_rows(split: str, env: str, episodes: Episodes, actions: str = "sampl
 
 
 def pictures(context: RunContext, representation: Representation) -> dict[str, Array]:
-    """A row of frames of each split ("splits"), and what the representation shows of itself; uint8 (H, W, 3) each."""
+    """A row of frames of each split ("splits"), and what the representation shows of itself; uint8 (H, W, 3) each.
+
+    Empty for an environment that neither observes nor renders images.
+    """
     seed, worlds = context.seed("pictures"), context.task.splits()
+    frames = moments(context.policy_world(worlds["train"]), seed)
+    if IMAGE not in frames:
+        return {}
     rows = [np.concatenate(list(strip(world, seed)), axis=1) for world in worlds.values()]
-    frames = {key: torch.from_numpy(rows) for key, rows in moments(context.policy_world(worlds["train"]), seed).items()}
-    obs = {key: value.movedim(-1, 1) if value.dim() == 4 else value for key, value in frames.items()}
+    tensors = {key: torch.from_numpy(values).to(context.device) for key, values in frames.items()}
+    obs = {key: value.movedim(-1, 1) if value.dim() == 4 else value for key, value in tensors.items()}
     representation.eval()
-    on_device = {key: value.to(context.device) for key, value in obs.items()}
     draws = Streams(seed, context.device)["draws"]
-    return {"splits": np.concatenate(rows), **representation.pictures(on_device, draws)}
+    return {"splits": np.concatenate(rows), **representation.pictures(obs, draws)}

@@ -134,24 +134,54 @@ def finish_run(args: ExperimentArgs, out: Path, config: RunConfig, title: str, s
 
 
 def cross(configs: Sequence[RunConfig], out: Path) -> None:
-    """Let each agent play the training levels of the other seeds of its row."""
-    from agents.runs.config import named_values, run_id
+    """Let each agent of these rows play the training levels of its row's other seeds, whichever command trained them.
+
+    An agent that cannot be read back is left out by a line.
+    """
+    from agents.runs.config import run_id
     from agents.runs.crossed import play_other_sets
     from agents.runs.progress import Bar
 
+    wanted = {row_of(config) for config in configs}
     rows: dict[str, list[RunConfig]] = {}
-    for config in configs:
-        values = {name: value for name, value in named_values(config).items() if name not in ("seed", "level_set")}
-        rows.setdefault(json.dumps(values, sort_keys=True), []).append(config)
+    for config in finished_configs(out):
+        if (name := row_of(config)) in wanted:
+            rows.setdefault(name, []).append(config)
     pending = [(config, row) for row in rows.values() if len(row) > 1 for config in row]
     if not pending:
         return
     progress = Bar("other seeds' training levels")
     progress.stage("evaluate", len(pending), 0)
     for number, (config, row) in enumerate(pending, 1):
-        play_other_sets(out / "runs" / run_id(config), config, row)
+        try:
+            play_other_sets(out / "runs" / run_id(config), config, row)
+        except UsageError as error:
+            print(f"not on other seeds' training levels: {run_id(config)} ({error})")
         progress.update(number)
     progress.close()
+
+
+def row_of(config: RunConfig) -> str:
+    """Everything that names a run but its seed and the levels that follow from it, as text."""
+    from agents.runs.config import named_values
+
+    values = {name: value for name, value in named_values(config).items() if name not in ("seed", "level_set")}
+    return json.dumps(values, sort_keys=True)
+
+
+def finished_configs(out: Path) -> list[RunConfig]:
+    """Configurations of the finished runs of a directory, by name; without those that this version names otherwise."""
+    from agents.runs.config import from_json, run_id
+
+    configs = []
+    for done in sorted(out.glob("runs/*/done")):
+        try:
+            config = from_json(json.loads((done.parent / "config.json").read_text()))
+            if run_id(config) == done.parent.name:
+                configs.append(config)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, UsageError):
+            continue  # of an earlier version, or damaged: the report says so
+    return configs
 
 
 def announce(configs: Sequence[RunConfig], out: Path, device: str, store: PartsStore) -> str:
@@ -163,7 +193,9 @@ def announce(configs: Sequence[RunConfig], out: Path, device: str, store: PartsS
     rows = [
         f"  {config.repr} ({config.mode})"
         + f" with {config.bonus}" * (config.bonus != "none")
-        + f", {config.env}, {config.train_levels:,} levels ({config.level_set}), seed {config.seed}: "
+        + f", {config.env}"
+        + f", {config.train_levels:,} levels ({config.level_set})" * bool(config.level_set)
+        + f", seed {config.seed}: "
         + (f"pre-train on {config.pretrain_samples:,} samples, then " if config.pretrain_samples else "")
         + "standardise its features, then " * bool(config.repr_settings.get("standardise"))
         + "begin with the data policy's weights, then " * config.start_from_policy

@@ -20,7 +20,7 @@ from benchmarks.experiment.presets import BASELINE, CONTROL, PRESETS, Preset
 from envs.level_sets import PRETRAINING, LevelRange, published_levels, training_levels
 from envs.registry import UsageError
 from envs.suites import build, find_suite
-from envs.tasks import Task
+from envs.tasks import Task, levels_of
 from intrinsic import BONUSES
 from representations import REPRESENTATIONS
 
@@ -62,6 +62,8 @@ CONTROLS = (
 )
 """Rows that a method must beat where its frames are of other levels or of a policy: the encoder that this policy has
 anyway, frozen; fine-tuned; and an agent that spent the same steps on those levels by RL."""
+CONSTANT = "constant"
+"""Bonus that measures nothing: what a bonus that counts first visits alone must beat."""
 STANDARDISED = Row(BASELINE, named=False, settings=("standardise=True",))
 """The baseline with features standardised at its start, as frozen ones are; the better start is the reference."""
 
@@ -211,7 +213,7 @@ def configure(args: ExperimentArgs, preset: Preset, task: Task, row: Row, seed: 
         bonus_settings=bonus_settings,
         trunk=str(settings.get("trunk", "own")),
         train_levels=task.train_levels,
-        level_set=str(level_set(args, preset, task, seed)),
+        level_set=level_set(args, preset, task, seed),
         pretrain_on=args.pretrain_on if frames else "none",
         pretrain_frames=frames,
         pretrain_samples=pretraining_samples(cls, cls.Config(**settings), preset) if pretrained else 0,
@@ -281,12 +283,19 @@ def default_levels(suite: str, preset: Preset) -> int | None:
     return None if find_suite(suite).fixed_levels else preset.train_levels
 
 
-def level_set(args: ExperimentArgs, preset: Preset, task: Task, seed: int) -> LevelRange:
-    """The training levels of a task under a seed, the same for every method and algorithm."""
+def level_set(args: ExperimentArgs, preset: Preset, task: Task, seed: int) -> str:
+    """Training levels of a task under a seed, START+COUNT, the same for every method; "" where it names no levels."""
     choice = args.level_sets
+    if levels_of(task.source) is None:
+        return ""
     if choice == "published" or (choice == "auto" and preset.published_levels):
-        return published_levels(task.train_levels)
-    return training_levels(task.env, seed, task.train_levels)
+        return str(published_levels(task.train_levels))
+    return str(training_levels(task.env, seed, task.train_levels))
+
+
+def counts_first_visits(configs: Iterable[RunConfig]) -> bool:
+    """True where a bonus of these runs is given once an episode for each state: a bonus of 1 may do as well."""
+    return any(config.bonus != "none" and config.algo_settings.get("bonus_once") for config in configs)
 
 
 def representation_settings(task: Task, preset: Preset, name: str, overrides: Overrides) -> dict[str, Any]:

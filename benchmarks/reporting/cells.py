@@ -200,6 +200,16 @@ class Cell:
         return self.shown(intervals.crossed_gap(plays))
 
     @property
+    def uncrossed(self) -> tuple[int, ...]:
+        """Seeds whose agents lack some other seed's training levels; empty where too few seeds trained on own ones."""
+        own_sets = len({training_set(run.config) for run in self.runs})
+        if own_sets < max(FEWEST_CROSSED, len(self.runs)) or not self.named_levels or SOURCE not in self.splits:
+            return ()
+        return tuple(
+            run.config["seed"] for run in self.runs if not set(self.seeds) - {run.config["seed"]} <= run.crossed.keys()
+        )
+
+    @property
     def primary_gap(self) -> str:
         """The gap that counts: "crossed" where enough seeds crossed, else "raw"."""
         return "raw" if self.crossed_gap is None else "crossed"

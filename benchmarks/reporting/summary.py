@@ -155,6 +155,7 @@ def summarise(runs: Sequence[Run]) -> Summary:
             cells.append(Cell(label, tuple(sorted(kept, key=lambda run: run.config["seed"]))))
     missing += _absent_seeds(readable, labels)
     missing += [message for cell in cells for message in _dropped_splits(cell)]
+    missing += [_not_crossed(cell) for cell in cells if cell.uncrossed]
     return Summary(tuple(_ordered(cells)), tuple(runs), tuple(missing))
 
 
@@ -192,6 +193,17 @@ def _dropped_splits(cell: Cell) -> Iterable[str]:
         if split not in cell.splits:
             having = ", ".join(str(run.config["seed"]) for run in cell.runs if split in run.config["splits"])
             yield f"{cell.label}, {cell.env}, {cell.train_levels} training levels: split {split} only has seed {having}"
+
+
+def _not_crossed(cell: Cell) -> str:
+    """Sentence about the agents that have not played all other seeds' training levels."""
+    gap = cell.crossed_gap
+    lacking = "no crossed gap" if gap is None else f"crossed gap of {gap.seeds} of {len(cell.runs)} seeds alone"
+    return (
+        f"{cell.label}, {cell.env}, {cell.train_levels} training levels: {lacking}; agents of seed "
+        f"{', '.join(map(str, cell.uncrossed))} lack other seeds' levels; the row's command, with any of its seeds, "
+        "lets them play these"
+    )
 
 
 def _absent_seeds(runs: Sequence[Run], labels: dict[str, str]) -> Iterable[str]:

@@ -81,6 +81,6 @@ def _noisy_tv(levels: int) -> tuple[Task, ...]:
 
 
 MINIGRID = Suite("MiniGrid's ladder of sparse rewards: unseen mazes, other colours", 200, _minigrid)
-MINIGRID_LADDER = Suite("MiniGrid as symbols, for bonuses: five rungs of rare reward", 10_000, _minigrid_ladder)
-MINIGRID_MEMORY = Suite("MiniGrid as symbols: remember an object to choose at a fork", 10_000, _minigrid_memory)
-NOISY_TV = Suite("four rooms without reward and a TV, for bonuses: noise, still, remote", 10_000, _noisy_tv)
+MINIGRID_LADDER = Suite("MiniGrid as symbols, for bonuses: five rungs of rare reward", 10_000, _minigrid_ladder, True)
+MINIGRID_MEMORY = Suite("MiniGrid as symbols: remember an object to choose at a fork", 10_000, _minigrid_memory, True)
+NOISY_TV = Suite("four rooms without reward and a TV, for bonuses: noise, still, remote", 10_000, _noisy_tv, True)

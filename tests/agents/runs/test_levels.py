@@ -17,7 +17,8 @@ from agents.runs.evaluate import Episodes
 from agents.runs.final import append_validation, evaluate_splits, periodic_evaluation, validation_summary
 from agents.runs.kept_policies import load_policy, policy_file
 from agents.runs.load import load_policy_of
-from agents.runs.run_dir import RunDir, open_experiment
+from agents.runs.run_dir import RunDir, open_experiment, write_rows
+from agents.runs.source import commit
 from agents.runs.splits import evaluate_split, played_levels
 from envs.counting import CountingVectorEnv
 from envs.level_sets import HELDOUT, VALIDATION, LevelRange, training_levels
@@ -132,6 +133,14 @@ def test_a_finished_agent_plays_the_other_seeds_sets(tmp_path):
     measured = [float(row["return"]) for row in rows(run / "eval.csv") if row["split"] == "train"]
     assert own.returns.tolist() == measured
     assert not play_other_sets(run, config, others)  # all is there
+    assert {row["commit"] for row in table} == {commit()}
+    # a file that an earlier version made for fewer seeds is completed, and what it holds is kept
+    kept = [{name: value for name, value in row.items() if name != "commit"} for row in table if row["seed"] == "4"]
+    write_rows(run / "crossed.csv", [{**row, "length": "77"} for row in kept])
+    assert play_other_sets(run, config, others)
+    completed = rows(run / "crossed.csv")
+    assert completed[:66] == table[:66]
+    assert completed[66:] == [{**row, "length": "77", "commit": ""} for row in kept]
     assert not play_other_sets(run, config, [config])  # nobody else
 
 

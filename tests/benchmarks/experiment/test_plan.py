@@ -28,6 +28,8 @@ def plans(*reprs, **options):
         ("coinrun", "paper", 200),
         ("sprites", "quick", 100_000),  # the question is about looks: no preset makes it one of 20 layouts
         ("rooms", "smoke", 100_000),
+        ("minigrid-ladder", "quick", 10_000),
+        ("minigrid-memory", "standard", 10_000),
     ],
 )
 def test_the_number_of_levels_is_the_suites_question(suite, preset, levels):
@@ -53,6 +55,20 @@ def test_methods_and_algorithms_of_a_seed_share_their_levels():
 def test_published_levels_are_for_the_published_protocol(preset, choice, start):
     (config,) = plans(preset=preset, level_sets=choice)
     assert LevelRange.parse(config.level_set).start == start
+
+
+@pytest.mark.parametrize(
+    ("suite", "baseline", "bonuses"),
+    [
+        # MiniGrid's symbols give a bonus at first visits alone, so a bonus of 1 may do as well
+        ("minigrid-ladder", True, {"none", "rnd:0.5", "constant:0.5"}),
+        ("minigrid-ladder", False, {"rnd:0.5"}),
+        ("coinrun", True, {"none", "rnd:0.5"}),
+    ],
+)
+def test_a_bonus_at_first_visits_has_the_constant_one_beside_it(suite, baseline, bonuses):
+    planned = plan(replace(Args(), repr=("cnn",), bonus=("rnd:0.5",), suite=suite, baseline=baseline))
+    assert {config.bonus for config in planned} == bonuses
 
 
 def test_runs_that_share_a_fit_are_planned_to_make_one(monkeypatch):

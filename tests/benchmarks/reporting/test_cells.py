@@ -147,6 +147,36 @@ def test_the_crossed_gap_needs_three_seeds_that_played_all_sets(tmp_path, seeds)
     assert cell.primary_gap == "raw"
 
 
+def test_seeds_that_did_not_play_all_other_sets_are_missing(tmp_path):
+    # difficulty 3 x seed, and 2 more at home; seeds 0 to 2 and 3 to 5 were crossed by two commands
+    for group in ((0, 1, 2), (3, 4, 5)):
+        for seed in group:
+            crossed_run(tmp_path, seed, 3.0 * seed + 2, {other: 3.0 * other for other in group if other != seed})
+    summary = summarise(load(tmp_path))
+    (cell,) = summary.cells
+    assert (cell.crossed_gap, cell.uncrossed) == (None, (0, 1, 2, 3, 4, 5))
+    (message,) = summary.missing
+    assert message.startswith("cnn, coinrun-easy, 20 training levels: no crossed gap; agents of seed 0, 1, 2, 3, 4, 5")
+
+
+def test_a_crossed_gap_of_fewer_seeds_says_so(tmp_path):
+    for seed in range(3):
+        crossed_run(tmp_path, seed, 3.0 * seed + 2, {other: 3.0 * other for other in range(3) if other != seed})
+    assert summarise(load(tmp_path)).missing == ()
+    make_run(tmp_path, "cnn", 3, {"train": [11.0] * 2, "heldout": [0.0] * 2})
+    (message,) = summarise(load(tmp_path)).missing
+    assert "crossed gap of 3 of 4 seeds alone; agents of seed 0, 1, 2, 3 lack" in message
+
+
+def test_two_seeds_or_a_set_that_all_share_need_no_crossing(tmp_path):
+    for seed in range(2):
+        make_run(tmp_path, "cnn", seed)
+    for seed in range(4):
+        make_run(tmp_path, "vae", seed, level_set="0+20", env="coinrun-themes")
+    cnn, vae = summarise(load(tmp_path)).cells
+    assert cnn.uncrossed == vae.uncrossed == ()
+
+
 def test_runs_of_several_commits_get_no_interval_and_no_claim(tmp_path):
     for seed in range(3):
         make_run(tmp_path, "cnn", seed, {"train": [seed, 9.0], "heldout": [seed, 3.0]})
