@@ -2,7 +2,8 @@
 
 Held random actions hardly leave the start of a level, so what an encoder must tell apart later is rare in their frames.
 A short PPO gets further. It is a run of its own in DIR/policies of the cache of fits, trained once and shared by all
-runs that ask for it; each of them is charged its frames and seconds in full.
+runs that ask for it; each of them is charged its frames and seconds in full. A finished run that is named instead must
+be of the same seed and training levels: one policy for several seeds would make their agents depend on each other.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from agents import checkpoint
 from agents.policy import Policy
 from agents.runner import PolicyRunner
-from agents.runs.config import RunConfig, from_json
+from agents.runs.config import RunConfig, from_json, training_set
 from agents.runs.load import load_policy_of
 from envs.level_sets import LevelRange
 from envs.registry import UsageError
@@ -51,11 +52,16 @@ class DataPolicy:
     """Hash of its weights."""
     env_steps: int
     seconds: float
+    commits: tuple[str, ...] = ()
+    """Commits of its starts, each once."""
+    held_out_read: bool = False
+    """True where its held-out levels have been read: an agent that begins with its weights goes on after that."""
 
     @property
     def facts(self) -> dict[str, Any]:
         """Facts for ``source.json`` of a run that uses it."""
-        return {"run": str(self.run), "weights": self.digest, "env_steps": self.env_steps, "seconds": self.seconds}
+        costs = {"env_steps": self.env_steps, "seconds": self.seconds}
+        return {"run": str(self.run), "weights": self.digest, "commit": " ".join(self.commits), **costs}
 
     @property
     def encoder(self) -> dict[str, Tensor]:
@@ -66,8 +72,12 @@ class DataPolicy:
 
 def uses_data_policy(config: RunConfig) -> bool:
     """True for a run that takes frames or weights from a data policy."""
-    starts = config.start_from_policy or REPRESENTATIONS.resolve(config.repr).starts_from_policy
-    return config.pretrain_data != "random" or starts
+    return config.pretrain_data != "random" or takes_weights(config)
+
+
+def takes_weights(config: RunConfig) -> bool:
+    """True for a run that begins with weights of a data policy: of all of it, or of its encoder."""
+    return bool(config.start_from_policy or REPRESENTATIONS.resolve(config.repr).starts_from_policy)
 
 
 def behaviours(config: RunConfig, data_policy: DataPolicy | None) -> tuple[BehaviourMaker, ...]:
@@ -125,18 +135,42 @@ def data_policy_config(config: RunConfig) -> RunConfig:
 def named_run(config: RunConfig) -> Path | None:
     """Folder of the finished run whose policy the command names; None for a short PPO.
 
+    The command names that folder, or an experiment directory that holds one such run for each seed.
+
     Raises:
-        UsageError: no finished run of this task is there.
+        UsageError: no finished run of this task, seed and training levels is there, or several are.
     """
     if not config.pretrain_data.startswith(RUN_PREFIX):
         return None
-    run = Path(config.pretrain_data.removeprefix(RUN_PREFIX))
-    if not (run / "done").exists():
-        raise UsageError(f"--pretrain-data {config.pretrain_data}: no finished run there; name a folder DIR/runs/<id>")
-    env = read_config(run).env
-    if env != config.env:
-        raise UsageError(f"--pretrain-data {config.pretrain_data}: that run plays {env}, and this one {config.env}")
-    return run
+    words, path = f"--pretrain-data {config.pretrain_data}", Path(config.pretrain_data.removeprefix(RUN_PREFIX))
+    if (path / "runs").is_dir():
+        runs = [done.parent for done in sorted(path.glob("runs/*/done")) if not _mismatch(done.parent, config)]
+        if len(runs) != 1:
+            raise UsageError(
+                f"{words}: it holds {len(runs)} finished runs of {config.env} with seed {config.seed} on its training "
+                "levels; name a directory with one, or one run's folder"
+            )
+        return runs[0]
+    if not (path / "done").exists():
+        raise UsageError(f"{words}: no finished run there; name a folder DIR/runs/<id>")
+    if mismatch := _mismatch(path, config):
+        raise UsageError(f"{words}: {mismatch}")
+    return path
+
+
+def _mismatch(run: Path, config: RunConfig) -> str:
+    """Reason why ``config`` may not take the policy of a run, in words; empty where it may."""
+    other = read_config(run)
+    if other.env != config.env:
+        return f"that run plays {other.env}, and this one {config.env}"
+    levels = {str(training_set(config)), *([config.pretrain_levels] if config.pretrain_levels else [])}
+    trained_on = str(training_set(other))
+    if other.seed == config.seed and trained_on in levels:
+        return ""
+    return (
+        f"that run has seed {other.seed} and training levels {trained_on}, and this one seed {config.seed} and "
+        f"{' or '.join(sorted(levels))}, so seeds would share an agent; name a directory with a run for each seed"
+    )
 
 
 def read_config(run: Path) -> RunConfig:
@@ -151,7 +185,16 @@ def load_data_policy(run: Path, device: str) -> DataPolicy:
     newest = max((run / "checkpoint" / "train").glob("*.safetensors"))
     source = json.loads((run / "source.json").read_text())
     seconds = source["pretrain_seconds"] + source["train_seconds"]
-    return DataPolicy(run, policy.to(device), checkpoint.sha256(newest)[:16], total_env_steps(run), seconds)
+    commits = tuple(dict.fromkeys(start["commit"] for start in source.get("starts", [source])))
+    return DataPolicy(
+        run,
+        policy.to(device),
+        checkpoint.sha256(newest)[:16],
+        total_env_steps(run),
+        seconds,
+        commits,
+        held_out_read="held_out_read_at" in source,
+    )
 
 
 def total_env_steps(run: Path) -> int:

@@ -70,7 +70,8 @@ def final_evaluation(context: RunContext, agent: OnPolicyAlgorithm) -> None:
     This is the only place where a run reads held-out levels. What is trained afterwards says so.
     """
     run, tracker = context.run, context.records.tracker
-    run.write_source(held_out_read_at=agent.num_timesteps)
+    if set(context.config.splits) - {"train"}:
+        run.write_source(held_out_read_at=agent.num_timesteps)
     rows, record = evaluate_splits(context, agent)
     with context.clock.measure("eval"):
         agreements = action_agreement(context, agent)

@@ -33,6 +33,11 @@ FITTED_BY = (
     *("agents.runs.data_policy", "agents.actions", "agents.memory", "agents.policy", "agents.runner"),
 )
 """Packages and modules whose code decides the bits of a fit; those of the second line act for a data policy."""
+TRAINED_BY = (
+    *("envs", "representations", "agents.*", "agents.parallel"),
+    *("agents.runs.build", "agents.runs.data_policy", "agents.runs.train"),
+)
+"""Packages and modules whose code decides the bits of a short PPO; "agents.*" is its own modules alone."""
 
 
 def pretrain(context: RunContext, data_policy: DataPolicy | None = None) -> None:
@@ -166,14 +171,16 @@ def fit_facts(
 
 
 @cache
-def code_hash() -> str:
-    """Hash of the sources in ``FITTED_BY``."""
+def code_hash(names: tuple[str, ...] = FITTED_BY) -> str:
+    """Hash of the sources of packages and modules; "PACKAGE.*" stands for a package without those inside."""
     digest = hashlib.sha256()
-    for name in FITTED_BY:
-        module = import_module(name)
+    for name in names:
+        module = import_module(name.removesuffix(".*"))
         assert module.__file__ is not None
         file = Path(module.__file__)
-        files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
+        files = [file]
+        if file.name == "__init__.py":
+            files = sorted(file.parent.glob("*.py") if name.endswith(".*") else file.parent.rglob("*.py"))
         for path in files:
             digest.update(f"{name}/{path.relative_to(file.parent)}".encode())
             digest.update(path.read_bytes())

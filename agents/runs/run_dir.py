@@ -3,7 +3,8 @@
 DIR/experiment.json                 marks an experiment of this toolkit
 DIR/fits/                           finished fits of representations, see fit_cache.py
 DIR/runs/<id>/config.json           all values of the configuration
-              source.json           commit, versions, machine, command, device, precision, threads, times
+              source.json           commit, versions, machine, command, device, precision, threads, times; "starts":
+                                    commit and versions of every start
               metrics.jsonl         one record a line, cut back to the checkpoint on resume
               validation.csv        one row per episode of the evaluations on validation levels during training
               eval.csv              one row per episode of the final evaluation
@@ -28,6 +29,8 @@ from agents.runs.config import RunConfig, as_json, differences, run_id
 from agents.runs.source import describe_source, foreign_sources
 from envs.registry import UsageError
 
+STARTED_WITH = ("commit", "versions")
+"""Facts of source.json that may change between the starts of a run."""
 FORMAT = 2
 """1: runs were named by all values of their configuration, the defaults among them."""
 
@@ -188,6 +191,14 @@ class RunDir:
         first = self.source or {**describe_source(), "foreign_sources": foreign_sources(self._run_config)}
         source = {**first, **facts}
         write_aside(self.path / "source.json", lambda aside: aside.write_text(json.dumps(source, indent=2) + "\n"))
+
+    def write_start(self, **facts: Any) -> None:
+        """Add ``facts`` to source.json, and this start's commit and versions to its list of starts."""
+        begun = self.source
+        first = [{name: begun[name] for name in STARTED_WITH if name in begun}] if begun else []
+        now = describe_source()
+        starts = [*begun.get("starts", first), {name: now[name] for name in STARTED_WITH}]
+        self.write_source(**facts, starts=starts)
 
     def write_csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write ``name`` whole or not at all; all rows have the same keys."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -28,14 +29,16 @@ from agents.runs.data_policy import (
     load_data_policy,
     named_run,
     take_policy,
+    takes_weights,
     uses_data_policy,
 )
 from agents.runs.env_metrics import EnvMetrics, NewestEpisodes
 from agents.runs.final import final_evaluation, periodic_evaluation
-from agents.runs.fit_cache import FitCache
+from agents.runs.fit_cache import FitCache, fit_key
 from agents.runs.kept_policies import save_policy
-from agents.runs.pretraining import pretrain
+from agents.runs.pretraining import TRAINED_BY, code_hash, pretrain
 from agents.runs.run_dir import RunDir, open_experiment
+from agents.runs.source import package_versions, processor
 from agents.runs.trackers import Tracker
 from envs.wrappers.sb3 import Sb3VecEnv
 
@@ -63,9 +66,6 @@ def train(
     cache = cache or run.experiment / "fits"
     checkpoints = run.checkpoints / "train"
     resumed = ranks.on_rank_zero(lambda: checkpoints.exists() and checkpoint.read(checkpoints) is not None)
-    policy_run = None
-    if uses_data_policy(parts.config) and not resumed:
-        policy_run = finished_data_policy(parts.config, cache, progress, device, ranks)
 
     def begin() -> tuple[str, Precision]:
         begun = run.source
@@ -77,10 +77,13 @@ def train(
                 f"{run.id} was begun with {threads} threads, on which its weights depend: torch takes {threads} again"
             )
             torch.set_num_threads(threads)
-        run.write_source(device=chosen, precision=precision, threads=threads)
+        run.write_start(device=chosen, precision=precision, threads=threads)
         return chosen, precision
 
     device, precision = ranks.on_rank_zero(begin)
+    policy_run = None
+    if uses_data_policy(parts.config) and not resumed:
+        policy_run = finished_data_policy(parts.config, cache, progress, device, ranks)
     records, clock, stop = Records(run, tracker), Clock(), StopRequest()
     context = RunContext(parts, run, records, progress, clock, stop, device, precision, cache, ranks)
     data_policy = None if policy_run is None else load_data_policy(policy_run, device)
@@ -98,13 +101,17 @@ def train(
 def finished_data_policy(
     config: RunConfig, cache: Path, progress: Progress, device: str, ranks: Ranks = SINGLE_PROCESS
 ) -> Path:
-    """Folder of the run whose policy ``config`` needs: the one it names, or a short PPO, trained now if need be."""
+    """Folder of the run whose policy ``config`` needs: the one it names, or a short PPO, trained now if need be.
+
+    A short PPO is shared by runs of the same code, versions, processor and number of threads.
+    """
     if (named := named_run(config)) is not None:
         return named
     wanted, stop = data_policy_config(config), StopRequest()
+    facts = ranks.on_rank_zero(lambda: policy_facts(wanted, device))
     with stop.listening():
-        experiment = ranks.on_rank_zero(lambda: open_experiment(cache / "policies"))
-        lock = FitCache(cache).locked({"repr": "policy", "config": as_json(wanted)}, stop.check)
+        experiment = ranks.on_rank_zero(lambda: open_experiment(cache / "policies" / fit_key(facts)))
+        lock = FitCache(cache).locked(facts, stop.check)
         with lock if ranks.index == 0 else nullcontext():
             run = RunDir(experiment, wanted, ranks)
             try:
@@ -115,6 +122,20 @@ def finished_data_policy(
     return run.path
 
 
+def policy_facts(wanted: RunConfig, device: str) -> dict[str, Any]:
+    """Everything that decides the bits of a short PPO, as plain data."""
+    return {
+        "repr": "policy",
+        "config": as_json(wanted),
+        "device": device,
+        "precision": resolve_precision(wanted.precision, device),
+        "threads": torch.get_num_threads(),
+        "code": code_hash(TRAINED_BY),
+        "versions": package_versions(),
+        "processor": processor(),
+    }
+
+
 def prepare(context: RunContext, data_policy: DataPolicy | None) -> None:
     """Everything before the first step of RL: the representation fitted, and the data policy charged."""
     if context.config.pretrain_frames:
@@ -123,6 +144,8 @@ def prepare(context: RunContext, data_policy: DataPolicy | None) -> None:
         context.run.start_afresh()
     if data_policy is not None:
         context.run.write_source(data_policy=data_policy.facts)
+        if takes_weights(context.config) and data_policy.held_out_read:
+            context.run.write_source(continued_after_evaluation=True)
         context.clock.seconds["pretrain"] += data_policy.seconds
 
 

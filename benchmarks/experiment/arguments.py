@@ -39,7 +39,8 @@ class ExperimentArgs:
     source)."""
     pretrain_data: str = "random"
     """Behaviour that gathers the unsupervised frames: random; mixed, half of them by a short PPO, trained once a task
-    and seed; or policy:DIR, the policy of a finished run's folder."""
+    and seed; or policy:DIR, that of a finished run of the same seed and levels: its folder, or
+    a directory with one for each seed."""
     pretrain_levels: Literal["same", "more"] = "same"
     """Levels the unsupervised frames come from: the training levels, or 10,000 others (rooms, sprites: 100,000). more
     and mixed add three control rows."""

@@ -96,7 +96,7 @@ class Cell:
     # origin -----------------------------------------------------------------------------------------------------------
 
     def differing(self, name: str) -> list[str]:
-        """Values of a fact of source.json, where the runs have several."""
+        """Values of a fact of source.json, where the runs, or the starts of one, have several."""
         return origins.differing(self.runs, name)
 
     def mixed(self, *others: Cell) -> dict[str, list[str]]:

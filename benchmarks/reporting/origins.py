@@ -25,8 +25,8 @@ MARK = "§"
 
 
 def differing(runs: Iterable[Run], fact: str) -> list[str]:
-    """Values of a fact where the runs have several, sorted; of versions those of the packages that differ."""
-    recorded = [run.source[fact] for run in runs if fact in run.source]
+    """Values of a fact where the runs, or the starts of one, have several, sorted; of versions those that differ."""
+    recorded = [value for run in runs for value in run.values(fact)]
     if fact != "versions":
         values = sorted({str(value) for value in recorded})
         return values if len(values) > 1 else []

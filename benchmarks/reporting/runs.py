@@ -83,6 +83,15 @@ class Run:
         return {stage: int(count) for stage, count in self.source.get("env_steps", {}).items()}
 
     @property
+    def commits(self) -> str:
+        """Commits of all its starts, each once, in order."""
+        return " ".join(dict.fromkeys(self.values("commit")))
+
+    def values(self, fact: str) -> list[Any]:
+        """A fact of source.json at each start of the run; empty where it does not say."""
+        return [start[fact] for start in (self.source, *self.source.get("starts", ())) if fact in start]
+
+    @property
     def seconds(self) -> dict[str, float]:
         """Seconds of "pretrain" and "train"; empty where the run does not say."""
         stages = ("pretrain", "train")
@@ -226,7 +235,7 @@ def score(runs: Iterable[Run]) -> list[Row]:
             returns = run.returns[split]
             normalised = normalise(run, returns.mean())
             row = {name: run.config.get(name, "") for name in COLUMNS}
-            row |= {name: run.source.get(name, "") for name in ("frames_per_second", "commit")}
+            row |= {"frames_per_second": run.source.get("frames_per_second", ""), "commit": run.commits}
             row |= {f"{stage}_env_steps": run.env_steps.get(stage, "") for stage in ("pretrain", "train")}
             row |= {f"{stage}_seconds": run.seconds.get(stage, "") for stage in ("pretrain", "train")}
             row["levels"] = len(returns.level_means()[0]) if returns.named_levels else ""

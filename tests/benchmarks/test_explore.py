@@ -138,6 +138,27 @@ def test_gains_are_counted_from_the_constant_bonus():
     assert {line[1]: line[-1].split()[0] for line in lines}["rnd:1"] == "+0.10"
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mode": "frozen"},
+        {"algo": "a2c"},
+        {"last_step": True},
+        {"algo_settings": {"memory": "gru"}},
+        {"steps": 2000},
+        {"env": "another-env"},
+    ],
+)
+def test_a_control_of_another_setting_is_none(changes):
+    def cell(bonus, **config):
+        runs = [run(seed, bonus, [{"global_step": 1000, "train/success": 0.5}], **config) for seed in range(3)]
+        return Cell(bonus, tuple(runs))
+
+    method = cell("rnd:0.5")
+    assert explore.gain_over_control(method, [method, cell("constant:0.1")]).estimate == 0
+    assert explore.gain_over_control(method, [method, cell("constant:0.1", **changes)]) is None
+
+
 def test_the_control_is_added_where_first_visits_are_rewarded(tmp_path, capsys):
     words = ["--bonus", "rnd", "--preset", "smoke", "--dry-run", "--out", str(tmp_path), "--tasks", "doorkey-8x8"]
     for suite, added in (("minigrid-ladder", True), ("breakout-sparse", False)):

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from agents.runs import source as source_module
 from agents.runs import train as train_module
 from agents.runs.build import build_parts
-from agents.runs.data_policy import EpsilonGreedy, data_policy_config, load_data_policy
+from agents.runs.data_policy import EpsilonGreedy, data_policy_config, load_data_policy, named_run
 from agents.runs.load import load_policy_of
+from agents.runs.train import policy_facts
 from envs.registry import UsageError
 from representations.collect import NUM_ENVS, DataCoverage, collect, collection_steps
 from tests.agents.runs.tools import run_config, the_run, train_here
@@ -40,7 +42,7 @@ def test_the_policy_is_trained_once_and_charged_to_every_row(tmp_path, monkeypat
     for out, config in (("vae", mixed()), ("random", mixed("random")), ("again", mixed(mode="finetune"))):
         train_here(tmp_path / out, config, cache=cache)
     assert trained == ["cnn"]  # train_here calls the function that it imported
-    (policy,) = (cache / "policies" / "runs").iterdir()
+    (policy,) = cache.glob("policies/*/runs/*")
     cost = json.loads((policy / "source.json").read_text())
     seconds = cost["pretrain_seconds"] + cost["train_seconds"]
     # 32 frames: 16 held random, 16 by the policy; a round of 32 environments each, whose first frames cost no step
@@ -102,7 +104,7 @@ def test_a_policy_of_stacked_frames_sees_its_own_stack(tmp_path):
 def test_rows_that_start_from_the_policy_have_its_weights(tmp_path):
     cache = tmp_path / "fits"
     frozen = train_here(tmp_path / "frozen", mixed("policy_cnn"), cache=cache)
-    (run,) = (cache / "policies" / "runs").iterdir()
+    (run,) = cache.glob("policies/*/runs/*")
     given = load_data_policy(run, "cpu")
     kept = frozen.policy.representation.inner.state_dict()
     assert all(torch.equal(value, kept[name]) for name, value in given.encoder.items())
@@ -122,6 +124,57 @@ def test_a_named_run_must_be_finished_and_of_the_task(tmp_path):
     run = the_run(tmp_path / "breakout")
     with pytest.raises(UsageError, match="that run plays breakout, and this one counting"):
         train_here(tmp_path / "b", mixed(pretrain_data=f"policy:{run}"))
+
+
+def test_a_policy_of_other_code_is_trained_again(tmp_path, monkeypatch):
+    cache, runs = tmp_path / "fits", []
+    for out, commit, code in (("one", "aaa", "1"), ("two", "bbb", "2"), ("three", "ccc", "2")):
+        monkeypatch.setattr(source_module, "commit", lambda commit=commit: commit)
+        monkeypatch.setattr(train_module, "code_hash", lambda names, code=code: code)
+        train_here(tmp_path / out, mixed(), cache=cache)
+        runs.append(source(tmp_path / out)["data_policy"])
+    assert [facts["commit"] for facts in runs] == ["aaa", "bbb", "bbb"]
+    assert runs[0]["run"] != runs[1]["run"] == runs[2]["run"]
+    facts = policy_facts(data_policy_config(mixed()), "cpu")
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 1)
+    monkeypatch.setattr(train_module, "processor", lambda: "another")
+    other = policy_facts(data_policy_config(mixed()), "cpu")
+    assert {name for name in facts if facts[name] != other[name]} == {"threads", "processor"}
+
+
+def test_a_named_run_is_of_the_same_seed_and_levels(tmp_path):
+    finished = run_config("cnn", level_set="5+3", steps=128)
+    train_here(tmp_path / "done", finished)
+    run, data = the_run(tmp_path / "done"), f"policy:{tmp_path / 'done'}"
+    assert named_run(mixed(pretrain_data=f"policy:{run}")) == named_run(mixed(pretrain_data=data)) == run
+    # a policy of the levels of pre-training serves, too
+    assert named_run(mixed(pretrain_data=data, level_set="900+3", pretrain_levels="5+3")) == run
+    for changes in ({"seed": 7}, {"level_set": "900+3"}):
+        with pytest.raises(
+            UsageError, match=r"seed 1 and training levels 5\+3, and this one seed . and .*\+3, so seeds"
+        ):
+            named_run(mixed(pretrain_data=f"policy:{run}", **changes))
+        with pytest.raises(UsageError, match=r"holds 0 finished runs of counting with seed"):
+            named_run(mixed(pretrain_data=data, **changes))
+    train_here(tmp_path / "done", replace(finished, steps=256))
+    with pytest.raises(UsageError, match=r"holds 2 finished runs of counting with seed 1"):
+        named_run(mixed(pretrain_data=data))
+
+
+def test_weights_of_an_evaluated_run_are_marked(tmp_path):
+    train_here(tmp_path / "done", run_config("cnn", level_set="5+3", steps=128))
+    data = f"policy:{the_run(tmp_path / 'done')}"
+    marks = {}
+    for out, config in (
+        ("start", mixed("cnn", start_from_policy=True, steps=128, pretrain_data=data)),
+        ("encoder", mixed("policy_cnn", steps=128, pretrain_data=data)),
+        ("frames", mixed("vae", steps=128, pretrain_data=data)),  # it gathers frames and gives no weights
+        ("short", mixed("cnn", start_from_policy=True, steps=128)),  # of a policy that was never evaluated
+    ):
+        train_here(tmp_path / out, config)
+        marks[out] = source(tmp_path / out).get("continued_after_evaluation", False)
+    assert marks == {"start": True, "encoder": True, "frames": False, "short": False}
 
 
 class Places:

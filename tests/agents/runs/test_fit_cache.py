@@ -101,12 +101,19 @@ def test_the_code_of_a_fit_is_its_files_contents(tmp_path, monkeypatch):
     (package / "__init__.py").write_text("")
     (package / "loss.py").write_text("a = 1")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(pretraining, "FITTED_BY", ("fitters",))
+    (package / "inner").mkdir()
+    (package / "inner" / "__init__.py").write_text("")
     hashes = []
     for text in ("a = 1", "a = 2", "a = 1"):
         (package / "loss.py").write_text(text)
         pretraining.code_hash.cache_clear()
-        hashes.append(pretraining.code_hash())
+        hashes.append(pretraining.code_hash(("fitters",)))
+    own = pretraining.code_hash(("fitters.*",))
+    (package / "inner" / "__init__.py").write_text("b = 1")
+    pretraining.code_hash.cache_clear()
+    # a package without those inside it
+    assert pretraining.code_hash(("fitters.*",)) == own
+    assert pretraining.code_hash(("fitters",)) not in hashes
     pretraining.code_hash.cache_clear()
     assert hashes[0] == hashes[2] != hashes[1]
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from agents.runs import final
+from agents.runs import final, source
 from agents.runs.crossed import play_other_sets
 from agents.runs.evaluate import Episodes
 from agents.runs.final import append_validation, evaluate_splits, periodic_evaluation, validation_summary
@@ -20,6 +21,7 @@ from agents.runs.load import load_policy_of
 from agents.runs.run_dir import RunDir, open_experiment, write_rows
 from agents.runs.source import commit
 from agents.runs.splits import evaluate_split, played_levels
+from benchmarks.reporting.runs import read
 from envs.counting import CountingVectorEnv
 from envs.level_sets import HELDOUT, VALIDATION, LevelRange, training_levels
 from envs.suites import build
@@ -57,9 +59,9 @@ def test_held_out_levels_are_read_after_training_alone(tmp_path, monkeypatch):
     assert all(level in VALIDATION for level in before - set(DRAWN.first(3)))
     assert {HELDOUT.start, HELDOUT.start + 1} <= after  # eval_envs is 2
     assert all(level in HELDOUT for level in after - set(DRAWN.first(3)))
-    source = json.loads((the_run(tmp_path) / "source.json").read_text())
-    assert source["held_out_read_at"] == 512
-    assert "continued_after_evaluation" not in source
+    facts = json.loads((the_run(tmp_path) / "source.json").read_text())
+    assert facts["held_out_read_at"] == 512
+    assert "continued_after_evaluation" not in facts
 
 
 def test_levels_count_equally_and_variants_share_their_starts(tmp_path):
@@ -77,6 +79,24 @@ def test_levels_count_equally_and_variants_share_their_starts(tmp_path):
     greedy = [(row["split"], int(row["level"])) for row in episodes if row["actions"] == "greedy"]
     assert greedy.count(("train", DRAWN.start)) == 1
     assert len(greedy) == 3 + 7 + 3
+
+
+def test_a_run_trained_after_its_evaluation_says_so(tmp_path, monkeypatch):
+    config = run_config(level_set=str(DRAWN))
+    monkeypatch.setattr(source, "commit", lambda: "aaa")
+    train_here(tmp_path, config)
+    run = the_run(tmp_path)
+    (run / "done").unlink()  # killed during its evaluation: nothing is trained any more
+    train_here(tmp_path, config)
+    assert "continued_after_evaluation" not in json.loads((run / "source.json").read_text())
+    (run / "done").unlink()
+    shutil.rmtree(run / "checkpoint")
+    monkeypatch.setattr(source, "commit", lambda: "bbb")
+    train_here(tmp_path, config)
+    facts = json.loads((run / "source.json").read_text())
+    assert facts["continued_after_evaluation"] is True
+    assert [start["commit"] for start in facts["starts"]] == ["aaa", "aaa", "bbb"]
+    assert read(run).commits == "aaa bbb"
 
 
 def test_the_published_set_is_tested_on_levels_drawn_from_all():
@@ -149,10 +169,10 @@ def test_costs_and_the_best_validation_are_recorded(repr, steps, tmp_path):
     from representations.collect import collection_steps
 
     train_here(tmp_path, run_config(repr, level_set=str(DRAWN), periodic_evals=4))
-    source = json.loads((the_run(tmp_path) / "source.json").read_text())
-    assert source["env_steps"] == {"pretrain": collection_steps(32) if steps is None else steps, "train": 512}
-    assert source["final_validation"]["step"] == 512
-    assert source["best_validation"]["return"] >= source["final_validation"]["return"]
+    facts = json.loads((the_run(tmp_path) / "source.json").read_text())
+    assert facts["env_steps"] == {"pretrain": collection_steps(32) if steps is None else steps, "train": 512}
+    assert facts["final_validation"]["step"] == 512
+    assert facts["best_validation"]["return"] >= facts["final_validation"]["return"]
 
 
 def test_validation_episodes_are_those_behind_the_recorded_means(tmp_path):

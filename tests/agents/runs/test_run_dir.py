@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from agents.runs import run_dir
 from agents.runs.config import run_id
 from agents.runs.run_dir import RunDir, changed_sources, check_stored, open_experiment
 from envs.registry import UsageError
@@ -102,6 +103,24 @@ def test_the_source_says_where_numbers_come_from(tmp_path):
     assert source["commit"]
     assert source["versions"]["torch"]
     assert source["foreign_sources"] == {}
+
+
+def test_every_start_is_listed_with_its_commit(tmp_path, monkeypatch):
+    run = RunDir(open_experiment(tmp_path / "out"), CONFIG)
+    origins = iter([("aaa", "2.1"), ("aaa", "2.1"), ("bbb", "2.2")])
+
+    def describe():
+        commit, torch = next(origins)
+        return {"commit": commit, "versions": {"torch": torch}, "machine": "m"}
+
+    monkeypatch.setattr(run_dir, "describe_source", describe)
+    run.write_source(device="cpu")  # as a version that listed no starts left it
+    for _ in range(2):
+        run.write_start(threads=2)
+    run.close()
+    first, last = {"commit": "aaa", "versions": {"torch": "2.1"}}, {"commit": "bbb", "versions": {"torch": "2.2"}}
+    assert run.source["starts"] == [first, first, last]
+    assert (run.source["commit"], run.source["device"], run.source["threads"]) == ("aaa", "cpu", 2)
 
 
 def test_a_foreign_class_is_remembered_by_its_file(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from benchmarks.reporting.runs import load
+from benchmarks.reporting.runs import load, score
 from benchmarks.reporting.summary import summarise
 from tests.benchmarks.tools import make_run, one_of_each, write_rows
 
@@ -189,6 +189,18 @@ def test_runs_of_several_commits_get_no_interval_and_no_claim(tmp_path):
         assert math.isfinite(interval.estimate)
         assert math.isnan(interval.low)
     assert math.isnan(cnn.difference(vae, "heldout").p)
+
+
+def test_a_run_resumed_under_another_commit_is_mixed(tmp_path):
+    starts = [{"commit": "abc1234", "versions": {"torch": "2"}}, {"commit": "bbb", "versions": {"torch": "2"}}]
+    for seed in range(3):
+        make_run(tmp_path, "cnn", seed, source={"starts": starts, "versions": {"torch": "2"}})
+    (cell,) = summarise(load(tmp_path)).cells
+    assert cell.differing("commit") == ["abc1234", "bbb"]
+    assert cell.differing("versions") == []
+    assert (cell.name, cell.claimable) == ("cnn §", False)
+    assert math.isnan(cell.returns["train"].low)
+    assert {row["commit"] for row in score(load(tmp_path))} == {"abc1234 bbb"}
 
 
 @pytest.mark.parametrize("fact", ["threads", "precision", "device"])
