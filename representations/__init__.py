@@ -8,6 +8,7 @@ true factors), ``vae`` (VAE and beta-VAE), ``darla``, ``monet`` (slots), ``gqn``
 changes of images) and the methods that learn from them, ``simclr``, ``curl``, ``atc`` and ``drac``, the generative
 ``conv_draw`` (a VAE that paints step by step) and ``acn`` (a VAE whose prior is a similar frame), the tasks
 made up from frames, ``rotation``,
+``patches`` (context and jigsaw),
 ``inverse`` (actions between frames),
 ``time_contrastive``,
 ``order`` (shuffle and the arrow of time),
@@ -51,5 +52,7 @@ REPRESENTATIONS = Registry(
         "shuffle": "representations.order:Shuffle",
         "arrow": "representations.order:Arrow",
         "motion_mask": "representations.motion_mask:MotionMask",
+        "context": "representations.patches:Context",
+        "jigsaw": "representations.patches:Jigsaw",
     },
 )
