@@ -7,6 +7,8 @@ Commands, each run as ``python -m benchmarks.NAME``, in reading order:
 * ``report``        results.csv, report.md and report.html of an experiment directory, rebuilt
 * ``curves``        areas under the learning curves of finished runs, frames to a return
 * ``probe``         linear read-outs of ground truth from each run's representation
+* ``toys``          every method on four toys of known factors, beside random features
+* ``correlate``     cheap scores of representations beside the transfer of their agents
 * ``segmentation``  MONet's masks scored on scenes of sprites
 * ``views``         GQN's predictions of unseen views of rooms
 * ``speed``         frames per second and memory, beside stable-baselines3 and a single-file loop

@@ -203,8 +203,10 @@ def varies(target: Array) -> bool:
     return len(known) >= FEWEST and bool((known.std(0) > 0).any())
 
 
-def fit(features: Array, target: Array) -> Callable[[Array], Array]:
+def fit(features: Array, target: Array, strengths: Sequence[float] = STRENGTHS) -> Callable[[Array], Array]:
     """Ridge regression features (n, D) -> target (n, d), rows with nan left out; returns its prediction.
+
+    The best of ``strengths`` on a quarter of the rows counts.
 
     The scale of a feature has the lower bound that frozen policies' features have: one that hardly varied here and does
     on other frames would be multiplied a thousandfold there.
@@ -218,7 +220,7 @@ def fit(features: Array, target: Array) -> Callable[[Array], Array]:
     scale = np.where(scale > 0, scale, np.inf)  # all are constant: they carry nothing
     x, y = (x - mean) / scale, y - centre
     cut = len(x) * 3 // 4
-    scores = [(r_squared(y[cut:], x[cut:] @ ridge(x[:cut], y[:cut], strength)), strength) for strength in STRENGTHS]
+    scores = [(r_squared(y[cut:], x[cut:] @ ridge(x[:cut], y[:cut], strength)), strength) for strength in strengths]
     weights = ridge(x, y, max(scores)[1])
     return lambda inputs: (inputs - mean) / scale @ weights + centre
 

@@ -287,6 +287,28 @@ def scatter(points: Mapping[str, Sequence[tuple[float, float]]], style_of: Mappi
         return _uri(figure)
 
 
+def dots(
+    panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], style_of: Mapping[str, Style], ylabel: str
+) -> bytes:
+    """PNG with a panel for each title: a dot for each (x, y), coloured by its name; one legend for all."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(4.2 * max(len(panels), 1), 4.6), layout="constrained")
+        handles: dict[str, Any] = {}
+        for index, (title, points) in enumerate(panels.items(), 1):
+            axes = figure.add_subplot(1, len(panels), index)
+            axes.set_title(title, fontsize=10)
+            for name, pairs in points.items():
+                x, y = zip(*pairs, strict=True)
+                look: dict[str, Any] = {"color": style_of[name].colour, "marker": style_of[name].marker}
+                handles[name] = axes.scatter(x, y, s=36, edgecolor="white", linewidth=0.6, **look)
+            axes.set_ylabel(ylabel if index == 1 else "")
+        if handles:
+            figure.legend(handles.values(), handles, loc="outside lower center", ncols=8, frameon=False, fontsize=8)
+        with io.BytesIO() as file:
+            figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
+            return file.getvalue()
+
+
 def over_levels(series: Mapping[str, Sequence[tuple[int, Interval]]], style_of: Mapping[str, Style], title: str) -> str:
     """A quantity over the number of training levels (log axis), with 95% intervals."""
     with matplotlib.rc_context(STYLE):
