@@ -29,6 +29,7 @@ import tyro
 
 from benchmarks import cli
 from envs.registry import UsageError
+from envs.spaces import Array
 from envs.toys import TOYS
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ def scores_of(rows: Sequence[Row], toy: str, method: str) -> dict[int, float]:
     return {int(row["seed"]): float(row["r2"]) for row in rows if (row["toy"], row["repr"]) == (toy, method)}
 
 
-def grid(rows: Sequence[Row], methods: Sequence[str], toys: Sequence[str]) -> tuple[list[str], np.ndarray]:
+def grid(rows: Sequence[Row], methods: Sequence[str], toys: Sequence[str]) -> tuple[list[str], Array]:
     """Methods, the control first, and their mean R2 (methods, toys)."""
     names = [CONTROL, *(name for name in methods if name != CONTROL)]
     means = [[np.mean(list(scores_of(rows, toy, name).values()) or [math.nan]) for toy in toys] for name in names]

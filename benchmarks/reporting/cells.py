@@ -268,7 +268,7 @@ class Cell:
         return self.shown(intervals.difference(self.scores(split), other.scores(split), paired="nothing"), other)
 
     def gap_pairing(self, other: Cell, split: str) -> Pairing:
-        """Levels and sets that this cell's gap shares with the other's; at most unseen levels without shared training sets."""
+        """Levels and sets that the gaps of both share; at most unseen levels without shared training sets."""
         target = self.pairing(other, split)
         both = target == self.pairing(other, SOURCE) == "levels, sets"
         return target if both or target == "nothing" else "levels"
