@@ -3,8 +3,9 @@
     python -m benchmarks.segmentation
     python -m benchmarks.segmentation --size 64 --seeds 0 --samples 100000
 
-Trained on scenes 0, 1, ... and scored on scenes from 10^6 on that hold two or more sprites (with one, the score is 1 or
-0 and carries nothing). Foreground ARI: the adjusted Rand index between the true sprites and the slot of the largest
+Each seed trains on scenes of its own; the curve during training is of validation scenes, the final score of held-out
+ones (``envs.level_sets``). Scored are scenes of two or more sprites (with one, the score is 1 or 0 and carries
+nothing). Foreground ARI: the adjusted Rand index between the true sprites and the slot of the largest
 mask, over the pixels of sprites only; 1 is perfect, 0 is chance, and a net with everything in one slot scores 0.
 Writes DIR/segmentation.csv and, per seed, pictures of masks and of every slot's strongest latent.
 """
@@ -20,14 +21,16 @@ import numpy as np
 
 from benchmarks import cli
 from benchmarks.experiment.offline import Row, fit, write
+from envs.level_sets import HELDOUT, VALIDATION, LevelRange, training_levels
 from envs.registry import UsageError
 
 if TYPE_CHECKING:
     from representations.monet import Monet
 
-HELDOUT = 10**6
+TASK = "segmentation"
+"""Name whose drawn sets are the training scenes."""
 SCORED = 1024
-"""Held-out scenes of the final score; a quarter of them in the scores during training."""
+"""Held-out scenes of the final score; a quarter as many validation scenes in the scores during training."""
 SHOWN = 10
 """Held-out scenes in a picture."""
 
@@ -43,7 +46,7 @@ class Args:
     samples: int = 500_000
     """Images drawn in training."""
     scenes: int = 32_768
-    """Distinct training scenes."""
+    """Distinct training scenes of each seed."""
     sprites: tuple[int, int] = (1, 3)
     """Fewest and most sprites of a scene."""
     set: tuple[str, ...] = ()
@@ -73,19 +76,21 @@ def segmentation(args: Args) -> str:
     settings = apply_settings("monet", cls.Config, defaults, own_settings(args.set, {"monet"}).get("monet", {}))
     rows: list[Row] = []
     for seed in args.seeds:
+        levels = training_levels(TASK, seed, args.scenes)
         settings_of_row: Row = {"seed": seed, "size": args.size, "sprites": "-".join(map(str, args.sprites))}
+        settings_of_row["level_set"] = str(levels)
         folder = args.out / f"monet-{args.size}-s{seed}"
         model = build(cls, settings, args.size, seed)
         scored = fit(
             folder,
             model,
-            lambda: {"image": images(dataset, np.arange(args.scenes))},
+            lambda levels=levels: {"image": images(dataset, np.array(levels.first(levels.count)))},  # type: ignore[misc]
             args.samples,
             seed,
-            lambda model: {"ari_fg": score(model, dataset, SCORED // 4)},  # type: ignore[arg-type]
-            settings={**settings, "scenes": args.scenes, "sprites": args.sprites},
+            lambda model: {"ari_fg": score(model, dataset, SCORED // 4, VALIDATION)},  # type: ignore[arg-type]
+            settings={**settings, "scenes": str(levels), "sprites": args.sprites},
         )
-        final = {"samples": scored[-1]["samples"], "ari_fg": score(model, dataset, SCORED)}
+        final = {"samples": scored[-1]["samples"], "ari_fg": score(model, dataset, SCORED, HELDOUT)}
         curve = " ".join(f"{row['ari_fg']:.2f}" for row in scored)
         rows.append(
             {
@@ -123,22 +128,22 @@ def images(dataset: Any, ids: np.ndarray) -> Any:
     return torch.from_numpy(np.concatenate(batches)).permute(0, 3, 1, 2)
 
 
-def heldout(dataset: Any, count: int) -> Any:
-    """``count`` ids of unseen scenes with two or more sprites."""
-    ids = np.arange(HELDOUT, HELDOUT + 4 * count)
+def scored_scenes(dataset: Any, count: int, levels: LevelRange) -> Any:
+    """The first ``count`` ids of ``levels`` whose scenes have two or more sprites."""
+    ids = np.array(levels.first(4 * count))
     several = ids[dataset.scenes(ids).n >= 2]
     if not len(several):
         raise UsageError("scenes with fewer than two sprites cannot be scored; give --sprites with at least 2")
     return several[:count]
 
 
-def score(model: Monet, dataset: Any, count: int) -> float:
-    """Mean foreground ARI over ``count`` held-out scenes."""
+def score(model: Monet, dataset: Any, count: int, levels: LevelRange) -> float:
+    """Mean foreground ARI over ``count`` scenes of ``levels``."""
     import torch
 
     from representations.nets.images import pixels
 
-    ids, scores = heldout(dataset, count), []
+    ids, scores = scored_scenes(dataset, count, levels), []
     with torch.no_grad():
         for start in range(0, len(ids), 128):
             batch = ids[start : start + 128]
@@ -151,7 +156,7 @@ def picture_inputs(dataset: Any) -> tuple[Any, Any]:
     """Held-out scenes for pictures, and the generator of their samples."""
     import torch
 
-    return {"image": images(dataset, heldout(dataset, SHOWN))}, torch.Generator().manual_seed(0)
+    return {"image": images(dataset, scored_scenes(dataset, SHOWN, HELDOUT))}, torch.Generator().manual_seed(0)
 
 
 def foreground_ari(true: np.ndarray, slots: np.ndarray) -> np.ndarray:

@@ -3,8 +3,9 @@
     python -m benchmarks.views
     python -m benchmarks.views --camera free --samples 1000000
 
-Trained on rooms 0, 1, ... and scored on rooms from 10^6 on: mean squared error of a pixel in [0, 1] between the true
-view and the one rendered with the prior's mean, after 1, 2, ... context views, beside
+Each seed trains on rooms of its own; the curve during training is of validation rooms, the final scores are of
+held-out ones (``envs.level_sets``): mean squared error of a pixel in [0, 1] between the true view and the one rendered
+with the prior's mean, after 1, 2, ... context views, beside
 
     copy      the context view whose camera is nearest to the query's
     mean      the mean of all training images
@@ -26,6 +27,7 @@ import numpy as np
 
 from benchmarks import cli
 from benchmarks.experiment.offline import Row, fit, write
+from envs.level_sets import HELDOUT, LARGEST, VALIDATION, LevelRange, training_levels
 from envs.registry import UsageError
 
 if TYPE_CHECKING:
@@ -34,9 +36,10 @@ if TYPE_CHECKING:
 
     from representations.gqn import Gqn
 
-HELDOUT = 10**6
+TASK = "views"
+"""Name whose drawn sets are the training rooms."""
 SCORED = 512
-"""Held-out rooms of the final score; a quarter of them in the scores during training."""
+"""Held-out rooms of the final score; a quarter as many validation rooms in the scores during training."""
 DRAWN = 8
 """Samples whose spread is the uncertainty."""
 SHOWN = 8
@@ -54,7 +57,7 @@ class Args:
     samples: int = 600_000
     """Views drawn in training, context and query."""
     scenes: int = 10_000
-    """Distinct training rooms."""
+    """Distinct training rooms of each seed."""
     set: tuple[str, ...] = ()
     """Settings of the method: --set gqn.steps=12 gqn.channels=128."""
     out: cli.OutputFolder = Path("runs/views")
@@ -79,12 +82,15 @@ def views(args: Args) -> str:
     config = cls.Config(**settings)
     check(args, config.batch * config.views)
     rows: list[Row] = []
-    rooms: dict[str, Any] = {}
+
+    def record_first(levels: LevelRange, count: int) -> dict[str, Tensor]:
+        return record(np.array(levels.first(count)), config.views, args.camera)
+
+    validation, unseen = record_first(VALIDATION, SCORED // 4), record_first(HELDOUT, SCORED)
     for seed in args.seeds:
         folder = args.out / f"gqn-{args.camera}-s{seed}"
-        rooms = rooms or record(np.arange(args.scenes), config.views, args.camera)
-        unseen = record(np.arange(HELDOUT, HELDOUT + SCORED), config.views, args.camera)
-        quarter = {key: value[: SCORED // 4] for key, value in unseen.items()}
+        levels = training_levels(TASK, seed, args.scenes)
+        rooms = record_first(levels, args.scenes)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(seed, "init", "representation"))
             model = cls(spec(), config)
@@ -94,13 +100,14 @@ def views(args: Args) -> str:
             lambda rooms=rooms: rooms,  # type: ignore[misc]
             args.samples,
             seed,
-            lambda model, rooms=quarter: {"mse_unseen": prediction_errors(model, rooms, config.views - 1)["gqn"]},  # type: ignore[misc]
-            settings={**settings, "scenes": args.scenes},
+            lambda model: {"mse_unseen": prediction_errors(model, validation, config.views - 1)["gqn"]},  # type: ignore[arg-type]
+            settings={**settings, "scenes": str(levels)},
         )
         seconds = round(measured[-1].get("seconds", 0))
         mean = rooms["image"].float().mean((0, 1)) / 255
         for count in range(1, config.views):
-            setting = {"seed": seed, "camera": args.camera, "samples": measured[-1]["samples"], "context": count}
+            setting = {"seed": seed, "camera": args.camera, "level_set": str(levels), "context": count}
+            setting["samples"] = measured[-1]["samples"]
             errors = prediction_errors(model, unseen, count, mean)
             rows.append({**setting, **errors, "seconds": seconds, "commit": commit()})
         write(folder, "curve", measured, {"predictions": predictions(model, unseen)})
@@ -114,8 +121,8 @@ def check(args: Args, least: int) -> None:
     cli.check_seeds(args.seeds)
     if args.samples < least:
         raise UsageError(f"--samples {args.samples}: one optimizer step draws {least}; give at least that")
-    if not 1 <= args.scenes <= HELDOUT:
-        raise UsageError(f"--scenes {args.scenes}: give 1 to {HELDOUT}; rooms from there on are for the score")
+    if not 1 <= args.scenes <= LARGEST:
+        raise UsageError(f"--scenes {args.scenes}: give 1 to {LARGEST}, the rooms of one seed")
 
 
 def spec() -> Any:

@@ -72,8 +72,8 @@ class RunConfig:
     kept_policies: int = 0
     """Fractions of training at whose end the policy is kept, to compare methods at equal source return; 0: none."""
     pretrain_data: str = "random"
-    """Behaviour that gathers frames: held random actions; "mixed", half of them by a short PPO; "policy:RUN", all by
-    the policy of a finished run's folder."""
+    """Behaviour that gathers frames: held random actions; "mixed", half of them by a short PPO; "policy:DIR", all by
+    the policy of a finished run of the same seed and training levels."""
     pretrain_levels: str = ""
     """Levels that frames, and the short PPO's training, come from, as START+COUNT; "" stands for the run's own."""
     data_policy: dict[str, Any] = field(default_factory=dict)

@@ -152,12 +152,16 @@ def memory_of(algo_settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def named_policy(args: ExperimentArgs) -> RunConfig | None:
-    """Configuration of the finished run whose policy gathers frames; None for a short PPO, and where none is there."""
+    """Configuration of the finished run whose policy gathers frames; None for a short PPO, and where none is there.
+
+    Of a directory with a run for each seed that of the first, as they differ in their seed alone.
+    """
     from agents.runs.data_policy import RUN_PREFIX, read_config
 
-    run = Path(args.pretrain_data.removeprefix(RUN_PREFIX))
-    there = args.pretrain_data.startswith(RUN_PREFIX) and (run / "config.json").exists()
-    return read_config(run) if there else None
+    path = Path(args.pretrain_data.removeprefix(RUN_PREFIX))
+    folders = [path, *(done.parent for done in sorted(path.glob("runs/*/done")))]
+    runs = [folder for folder in folders if (folder / "config.json").exists()]
+    return read_config(runs[0]) if runs and args.pretrain_data.startswith(RUN_PREFIX) else None
 
 
 def check_pretrain_data(data: str) -> None:

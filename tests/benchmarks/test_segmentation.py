@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from benchmarks import segmentation
-from benchmarks.segmentation import HELDOUT, foreground_ari, heldout
+from benchmarks.segmentation import foreground_ari, scored_scenes
+from envs.level_sets import HELDOUT, VALIDATION, training_levels
 from envs.registry import UsageError
 from envs.sprites.multi_sprites import MultiSprites
 from representations.pretrain import Pretrainer
@@ -85,16 +86,16 @@ def test_random_masks_score_about_nothing():
         assert scores.min() < -0.005 < 0.005 < scores.max()
 
 
-def test_heldout_scenes_have_two_sprites_and_were_never_trained_on():
+def test_heldout_scenes_have_two_sprites():
     world = MultiSprites(counts=(1, 3), size=32)
-    ids = heldout(world, 20)
+    ids = scored_scenes(world, 20, HELDOUT)
     assert len(set(ids.tolist())) == 20
-    assert ids.min() >= HELDOUT == 10**6 > segmentation.Args().scenes
+    assert all(level in HELDOUT for level in ids.tolist())
     assert world.scenes(ids).n.min() >= 2
-    passed = np.setdiff1d(np.arange(HELDOUT, ids.max()), ids)  # nothing but scenes of one sprite was left out
+    passed = np.setdiff1d(np.arange(HELDOUT.start, ids.max()), ids)  # nothing but scenes of one sprite was left out
     assert set(world.scenes(passed).n.tolist()) == {1}
     with pytest.raises(UsageError, match="--sprites with at least 2"):
-        heldout(MultiSprites(counts=(1, 1), size=32), 4)
+        scored_scenes(MultiSprites(counts=(1, 1), size=32), 4, HELDOUT)
 
 
 class Oracle:
@@ -106,7 +107,7 @@ class Oracle:
     def masks(self, x):
         import torch
 
-        ids = heldout(self.world, 200)[len(self.asked) : len(self.asked) + len(x)]
+        ids = scored_scenes(self.world, 200, VALIDATION)[len(self.asked) : len(self.asked) + len(x)]
         self.asked += ids.tolist()
         scenes = self.world.scenes(ids)
         wanted = torch.from_numpy(scenes.image).permute(0, 3, 1, 2) / 255
@@ -119,18 +120,33 @@ def test_the_score_covers_all_scenes_each_with_its_own_masks():
     world = MultiSprites(counts=(1, 3), size=32)
     for right in (True, False):
         oracle = Oracle(world, right)
-        assert segmentation.score(oracle, world, 150) == float(right)  # a batch of 128 and one of 22
+        assert segmentation.score(oracle, world, 150, VALIDATION) == float(right)  # a batch of 128 and one of 22
         assert len(oracle.asked) == 150
 
 
 def test_a_tiny_fit_is_written_and_not_repeated(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(segmentation, "SCORED", 48)
+    drawn, scored, images, score = [], [], segmentation.images, segmentation.score
+
+    def recorded_images(dataset, ids):
+        drawn.append(ids.tolist())
+        return images(dataset, ids)
+
+    def recorded_score(model, dataset, count, levels):
+        scored.append((count, levels))
+        return score(model, dataset, count, levels)
+
+    monkeypatch.setattr(segmentation, "images", recorded_images)
+    monkeypatch.setattr(segmentation, "score", recorded_score)
     arguments = [*TINY, *SMALL, "--out", str(tmp_path / "out")]
     assert segmentation.main(arguments) == 0
     printed = capsys.readouterr().out
     with open(tmp_path / "out" / "segmentation.csv", newline="") as file:
         (row,) = csv.DictReader(file)
     assert (row["seed"], row["size"], row["sprites"], row["samples"]) == ("0", "32", "1-3", "320")
+    assert row["level_set"] == str(training_levels("segmentation", 0, 64))
+    assert drawn[0] == list(training_levels("segmentation", 0, 64).first(64))
+    assert scored == [(12, VALIDATION)] * 10 + [(48, HELDOUT)]
     assert -0.2 < float(row["ari_fg"]) <= 1
     assert len(row["curve"].split()) == 10
     assert f"{float(row['ari_fg']):.3f}" in printed

@@ -12,6 +12,7 @@ from PIL import Image
 
 from benchmarks import views
 from benchmarks.views import main, prediction_errors, record, spec
+from envs.level_sets import HELDOUT, VALIDATION, training_levels
 
 
 class Stub:
@@ -110,6 +111,18 @@ def test_recorded_rooms_are_windows_by_seed():
 
 def test_from_fit_to_table_and_the_second_time_at_once(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(views, "SCORED", 12)
+    drawn, scored, errors = [], [], views.prediction_errors
+
+    def recorded(seeds, count, camera):
+        drawn.append(seeds.tolist())
+        return record(seeds, count, camera)
+
+    def recorded_errors(model, rooms, count, mean=None):
+        scored.append((len(rooms["image"]), mean is None))
+        return errors(model, rooms, count, mean)
+
+    monkeypatch.setattr(views, "record", recorded)
+    monkeypatch.setattr(views, "prediction_errors", recorded_errors)
     tiny = ["steps=1", "channels=4", "code=8", "views=3", "batch=2"]
     argv = ["--samples", "36", "--scenes", "9", "--seeds", "0", "2", "--set", *(f"gqn.{word}" for word in tiny)]
     argv += ["--out", str(tmp_path)]
@@ -120,8 +133,13 @@ def test_from_fit_to_table_and_the_second_time_at_once(tmp_path, capsys, monkeyp
         rows = list(csv.DictReader(file))
     assert [(row["seed"], row["context"]) for row in rows] == [(s, c) for s in "02" for c in "12"]
     assert {row["samples"] for row in rows} == {"36"}
-    # a score of the same 12 rooms by the mean of the same 9: it differs by neither context nor seed
-    assert len({row["mean"] for row in rows}) == 1
+    own = [training_levels("views", seed, 9) for seed in (0, 2)]
+    assert drawn == [list(levels) for levels in (VALIDATION.first(3), HELDOUT.first(12), *(s.first(9) for s in own))]
+    assert [row["level_set"] for row in rows] == [str(levels) for levels in own for _ in range(2)]
+    # the curve of each seed is of the 3 validation rooms, both final rows of the 12 held-out ones
+    assert scored == ([(3, True)] * 6 + [(12, False)] * 2) * 2
+    # a score of the same 12 rooms by the mean of each seed's own 9: it differs by seed and not by context
+    assert len({row["mean"] for row in rows}) == 2
     assert len({row["gqn"] for row in rows}) > 1
     with open(tmp_path / "gqn-ring-s2" / "curve.csv", newline="") as file:
         curve = list(csv.DictReader(file))

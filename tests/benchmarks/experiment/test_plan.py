@@ -204,8 +204,10 @@ def named_policy(folder, **changes):
     return config
 
 
-def test_a_named_policy_brings_its_network_to_the_controls(tmp_path):
-    named = named_policy(tmp_path, set=("cnn.trunk=impala", "cnn.standardise=True"))
+@pytest.mark.parametrize("inside", ["", "runs/first"])
+def test_a_named_policy_brings_its_network_to_the_controls(tmp_path, inside):
+    (tmp_path / inside).mkdir(parents=True, exist_ok=True)
+    named = named_policy(tmp_path / inside, set=("cnn.trunk=impala", "cnn.standardise=True"))
     data = f"policy:{tmp_path}"
     configs = plans("vae", "cnn", seeds=(0,), pretrain_data=data)
     controls = controls_of(configs)
