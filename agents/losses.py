@@ -12,6 +12,7 @@ each, through which the policy runs again from the state it was acted from, rese
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -177,9 +178,25 @@ class AuxiliaryLoss:
         self.streams, self.ranks = streams, ranks
 
     @property
+    def needed_steps(self) -> int:
+        """Steps of each environment that the representation draws from."""
+        return kept_steps(self.policy.representation, self.history.n_envs * self.ranks.count)
+
+    @property
     def ready(self) -> bool:
         """True once History holds all that the representation draws from."""
-        return self.history.length >= kept_steps(self.policy.representation, self.history.n_envs * self.ranks.count)
+        return self.history.length >= self.needed_steps
+
+    def warn_if_never_ready(self, frames: int) -> None:
+        """RuntimeWarning where training ends after ``frames`` of all environments, before there is any such loss."""
+        needed = self.needed_steps * self.history.n_envs * self.ranks.count
+        if frames < needed:
+            warnings.warn(
+                f"{self.policy.representation.name}: its loss begins after {needed:,} frames, more than are asked for; "
+                "until then RL alone trains the network (train longer, or draw from a smaller replay)",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def micro_batches(self, indices: Int[Tensor, " B"], size: int) -> list[Loss]:
         """Losses of at most ``size`` samples of the minibatch, t * N + i over all ranks, or one of windows.

@@ -229,6 +229,8 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
         result = super()._setup_learn(*args, **kwargs)
         if self._last_obs is not before:
             self.collector.forget()
+        if self.auxiliary_loss is not None:
+            self.auxiliary_loss.warn_if_never_ready(self._total_timesteps)
         return result
 
     def set_random_seed(self, seed: int | None = None) -> None:

@@ -50,6 +50,8 @@ HASHES = ("weights", "records", "episodes")
 COLUMNS = ("case", *HASHES, "arguments")
 SMALLER = {"monet": "--set monet.slots=3 monet.channels=(4,4,8) monet.decoder_channels=4"}
 """Settings of methods whose default size takes minutes even at preset smoke."""
+AUXILIARY = ("unreal", "drac")
+"""Representations that have a loss beside the agent's in their default mode."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,10 @@ class Case:
     arguments: str
     killed: bool = False
     """Kill it after its first checkpoint, then run the same command again."""
+    auxiliary: bool = False
+    """Its records must hold metrics of an auxiliary loss: a hash of a plain network would prove nothing."""
+    runs: int = 1
+    """Runs that the command trains: control rows count, too."""
 
 
 def cases() -> Iterator[Case]:
@@ -67,7 +73,8 @@ def cases() -> Iterator[Case]:
     for name in REPRESENTATIONS:
         suite = "rooms" if name in ("gqn", "oracle") else "coinrun"
         for algo in ("ppo", "a2c"):
-            yield Case(f"{name}/{algo}", f"--repr {name} --suite {suite} --algo {algo} {SMALLER.get(name, '')}".strip())
+            arguments = f"--repr {name} --suite {suite} --algo {algo} {SMALLER.get(name, '')}".strip()
+            yield Case(f"{name}/{algo}", arguments, auxiliary=name in AUXILIARY)
     doorkey = "--suite minigrid-ladder --tasks doorkey-8x8"
     for name in BONUSES:
         yield Case(f"bonus/{name}", f"--repr cnn --bonus {name} {doorkey}")
@@ -82,6 +89,12 @@ def cases() -> Iterator[Case]:
     yield Case("bonus/on_features", "--repr random --suite coinrun --bonus rnd --set rnd.on=features")
     yield Case("bonus/two_with_own_head", f"--repr cnn --bonus icm:0.01 rnd:1 {doorkey} --set ppo.bonus_head=True")
     yield Case("timeouts", "--repr cnn --suite minigrid --tasks minigrid-empty --set ppo.timeout_is_terminal=True")
+    yield Case("unreal/memory", f"--repr unreal --memory gru --last-step {doorkey}", auxiliary=True)
+    yield Case("cpc/memory", f"--repr cpc --mode online --memory gru {doorkey}", auxiliary=True)
+    yield Case("curl/online", "--repr curl --mode online --suite coinrun", auxiliary=True)
+    yield Case("vae/mixed", "--repr vae --suite coinrun --pretrain-data mixed", runs=4)
+    yield Case("vae/more", "--repr vae --suite coinrun --pretrain-levels more", runs=4)
+    yield Case("killed/unreal", f"--repr unreal {doorkey} --steps 8192", killed=True, auxiliary=True)
     yield Case("killed/darla", "--repr darla --suite coinrun --steps 8192", killed=True)
     yield Case("killed/icm", f"--repr cnn --bonus icm {doorkey} --steps 8192", killed=True)
 
@@ -98,12 +111,24 @@ def run_case(case: Case, folder: Path) -> dict[str, str]:
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{case.name}: {' '.join(command)} exited {done.returncode}: {done.stderr[-2000:]}")
-    runs = sorted((folder / "runs").iterdir())
-    if len(runs) != 1:
-        raise RuntimeError(f"{case.name}: {len(runs)} runs where one was expected")
-    (run,) = runs
-    hashes = {"weights": hash_weights(run), "records": hash_records(run), "episodes": hash_episodes(run)}
-    return {"case": case.name, **hashes, "arguments": case.arguments}
+    return {"case": case.name, **hash_runs(case, list((folder / "runs").iterdir())), "arguments": case.arguments}
+
+
+def hash_runs(case: Case, runs: Sequence[Path]) -> dict[str, str]:
+    """The three hashes of a case's runs; of several, hashes of theirs.
+
+    Raises:
+        RuntimeError: another number of runs, or no auxiliary loss where the case is there for it.
+    """
+    if len(runs) != case.runs:
+        raise RuntimeError(f"{case.name}: {len(runs)} runs where {case.runs} were expected")
+    if case.auxiliary and not all('"auxiliary/' in (run / "metrics.jsonl").read_text() for run in runs):
+        raise RuntimeError(f"{case.name}: no record of an auxiliary loss, so its hash would be a plain network's")
+    hashes = {}
+    for name, hash_run in zip(HASHES, (hash_weights, hash_records, hash_episodes), strict=True):
+        of_runs = sorted(hash_run(run) for run in runs)
+        hashes[name] = of_runs[0] if len(runs) == 1 else _digest(" ".join(of_runs))
+    return hashes
 
 
 def _start_and_kill(command: Sequence[str], environment: dict[str, str], folder: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from agents.config import find_context_source
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
+from agents.rollout import kept_steps
 from agents.runs.build import (
     EnvSpecs,
     RunParts,
@@ -80,11 +81,23 @@ class PartsStore:
             find_context_source(parts.bonuses)
             self._waiting[run_id(config)] = parts
             self._representatives[kind] = run_id(config)
+        self._check_steps(config)
+
+    def _check_steps(self, config: RunConfig) -> None:
+        """UsageError where an auxiliary loss would never be computed: the run would train a plain network."""
         representation, steps = self.representative(config).representation, config.steps // config.num_envs
-        if config.mode == "online" and representation.has_loss and representation.window > steps:
+        if config.mode != "online" or not representation.has_loss or config.algo_settings.get("aux_coef") == 0:
+            return
+        given = f"{config.steps:,} frames in {config.num_envs} environments are {steps} steps each: give more --steps"
+        if representation.window > steps:
+            raise UsageError(f"{config.repr} learns from windows of {representation.window} steps; {given}")
+        needed = kept_steps(representation, config.num_envs)
+        if needed > steps:
+            smaller = config.num_envs * steps // 4
+            cure = f", or --set {config.repr}.replay={smaller}" if "replay" in config.repr_settings else ""
             raise UsageError(
-                f"{config.repr} learns from windows of {representation.window} steps; {config.steps:,} frames "
-                f"in {config.num_envs} environments are {steps} steps each: give more --steps"
+                f"{config.repr} learns from a replay of {representation.replay_frames:,} frames once it is full, "
+                f"{needed} steps each; {given}{cure}"
             )
 
     def _kind(self, config: RunConfig) -> str:

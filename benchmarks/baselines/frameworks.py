@@ -113,7 +113,10 @@ def ours(
     bonus: str = "",
     precision: str = "auto",
 ) -> Figures:
-    """PPO over a representation in its default mode, untrained where it would be frozen; with a bonus, if named."""
+    """PPO over a representation in its default mode, untrained where it would be frozen; with a bonus, if named.
+
+    Timed once the representation's own loss, if it has one, takes part.
+    """
     env = Sb3VecEnv(world.make(num_envs, 0))
     config = PPOConfig(n_steps=n_steps, minibatches=_minibatches(num_envs, n_steps))
     torch.manual_seed(0)
@@ -122,7 +125,10 @@ def ours(
     bonuses = [BONUSES.resolve(bonus)(spec)] if bonus else []
     kind = resolve_precision(precision, device)
     agent = PPO(env, representation, config, precision=kind, device=device, bonuses=bonuses)
-    return repeated(_iteration(agent, n_steps * num_envs), n_steps * num_envs, seconds, device)
+    iteration = _iteration(agent, n_steps * num_envs)
+    while agent.auxiliary_loss is not None and not agent.auxiliary_loss.ready:
+        iteration()  # a plain network's until the replay is full
+    return repeated(iteration, n_steps * num_envs, seconds, device)
 
 
 def _representation(name: str, spec: EnvSpec, trunk: str = "") -> Representation:

@@ -340,7 +340,8 @@ def test_nothing_is_drawn_before_the_replay_is_full():
     lengths = []
     draw = agent.representation.auxiliary
     agent.representation.auxiliary = lambda history, *others: lengths.append(history.length) or draw(history, *others)
-    agent.learn(4 * 8 * 4)
+    with pytest.warns(RuntimeWarning, match="unreal: its loss begins after 160 frames, more than are asked for"):
+        agent.learn(4 * 8 * 4)
     assert lengths == []
     assert "auxiliary/value_replay" not in agent.metrics
     agent.learn(2 * 8 * 4, reset_num_timesteps=False)

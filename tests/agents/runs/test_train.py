@@ -5,6 +5,7 @@ import json
 import os
 import random
 import signal
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from agents import checkpoint
 from agents.runs.build import find_task
 from agents.runs.callback import Preempted
 from agents.runs.trackers import Tracker
+from representations.unreal import UnrealConfig
 from tests.agents.runs.tools import (
     Interrupted,
     Killed,
@@ -25,6 +27,13 @@ from tests.agents.runs.tools import (
     train_here,
     trained,
 )
+
+UNREAL = run_config("unreal", algo="a2c", repr_settings=asdict(UnrealConfig(length=10, replay=256)))
+
+
+def records(out):
+    """Records of an experiment's one run, in order."""
+    return [json.loads(line) for line in (the_run(out) / "metrics.jsonl").read_text().splitlines()]
 
 
 def levels(out):
@@ -56,7 +65,7 @@ def test_a_run_killed_twice_by_a_signal_ends_the_same_on_procgen(tmp_path):
     [
         (run_config("cnn"), [("train", 128), ("train", 384), ("evaluate", 1)]),
         (run_config("vae", suite="breakout", window=16), [("pretrain", 40), ("train", 384)]),
-        (run_config("unreal", algo="a2c"), [("train", 384)]),
+        (UNREAL, [("train", 384)]),
         (run_config("random"), [("train", 128), ("train", 384)]),
     ],
     ids=["cnn on counting", "vae on breakout", "unreal on counting", "random on counting"],
@@ -68,6 +77,9 @@ def test_a_run_killed_between_checkpoints_ends_the_same(config, kills, tmp_path)
             train_here(tmp_path / "killed", config, Interrupted(stage, done))
     train_here(tmp_path / "killed", config)
     assert result(tmp_path / "killed") == result(tmp_path / "whole")
+    auxiliary = [record for record in records(tmp_path / "whole") if any("auxiliary/" in name for name in record)]
+    # a rollout of 128 frames each; the replay holds 256 from the second on
+    assert [record["global_step"] for record in auxiliary] == [256, 384, 512] * (config is UNREAL)
 
 
 def test_a_run_asked_to_stop_saves_first(tmp_path):

@@ -1,6 +1,6 @@
 """Planned runs are checked before anything is written, and each run's parts are built once."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -12,6 +12,7 @@ from envs.registry import UsageError
 from envs.tasks import World
 from intrinsic.rnd import Rnd
 from representations.cnn import Cnn
+from representations.unreal import UnrealConfig
 from tests.agents.runs.tools import Interrupted, run_config
 
 
@@ -75,6 +76,22 @@ def test_windows_longer_than_a_run_are_refused_though_others_fit():
     assert store.validate([fits]) == {}
     with pytest.raises(UsageError, match="are 16 steps each: give more --steps"):
         store.validate([fits, short])
+
+
+@pytest.mark.parametrize("settings", [{"pixel_control": False}, {}])
+def test_a_replay_that_never_fills_is_refused(settings):
+    # 1,024 frames of 4 environments are 256 steps each; 1,025 need one more
+    def config(replay, **changes):
+        return run_config(
+            "unreal", steps=1024, repr_settings=asdict(UnrealConfig(replay=replay, **settings)), **changes
+        )
+
+    assert PartsStore().validate([config(1024)]) == {}
+    wanted = "replay of 1,025 frames once it is full, 257 steps each; 1,024 frames in 4 environments are 256 steps each"
+    with pytest.raises(UsageError, match=f"{wanted}: give more --steps, or --set unreal.replay=256"):
+        PartsStore().validate([config(1025)])
+    off = {**run_config("unreal").algo_settings, "aux_coef": 0.0}
+    assert PartsStore().validate([config(1025, algo_settings=off)]) == {}
 
 
 def test_a_command_builds_each_run_once(built, tmp_path, monkeypatch, capsys):

@@ -1,5 +1,7 @@
 """Timed functions: frames counted with a clock of ours, networks equal to ours."""
 
+import functools
+
 import pytest
 import torch
 from torch import nn
@@ -8,6 +10,7 @@ from benchmarks.baselines import frameworks
 from benchmarks.baselines.frameworks import usual_network
 from envs.tasks import World
 from representations.nets.trunks import make_trunk
+from representations.unreal import Unreal, UnrealConfig
 
 COUNTING = World("counting", {"size": 36})
 
@@ -23,6 +26,24 @@ def slow_clock(monkeypatch):
 def test_every_loop_counts_its_frames(function, slow_clock):
     found = getattr(frameworks, function)(1.0, "cpu", world=COUNTING, num_envs=5, n_steps=6, trunk="nature")
     assert found.frames_per_second == pytest.approx(6 * 5 / 2)  # one counted call of 6 * 5 frames takes 2 s
+
+
+def test_a_loss_on_a_replay_is_timed_once_that_is_full(monkeypatch):
+    agents = []
+
+    class Watched(frameworks.PPO):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            agents.append(self)
+
+    monkeypatch.setattr(frameworks, "PPO", Watched)
+    monkeypatch.setattr(frameworks, "repeated", lambda iteration, *others: agents[0].num_timesteps)
+    monkeypatch.setattr(Unreal, "Config", functools.partial(UnrealConfig, length=4, replay=90))
+    options = {"world": COUNTING, "num_envs": 5, "n_steps": 6, "repr": "unreal"}
+    # 90 frames of 5 environments are 18 steps: three rollouts of 6
+    with pytest.warns(RuntimeWarning, match="unreal: its loss begins after 90 frames"):
+        assert frameworks.ours(1.0, "cpu", **options) == 90
+    assert agents[0].metrics["auxiliary/pixel_control"] > 0
 
 
 def test_environments_count_their_frames(slow_clock):
