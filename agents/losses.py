@@ -33,6 +33,7 @@ from envs.spaces import FEATURES
 from envs.steps import Obs, Steps, flatten
 from representations.base import Heads, State
 from representations.feature_metrics import dead_units, effective_rank, feature_std
+from representations.wrappers import own_features
 
 SampleLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Loss of each sample (B,) from three (B,) tensors; see ``OnPolicyAlgorithm.policy_loss`` and ``value_loss``."""
@@ -129,15 +130,16 @@ class ActorCriticLoss:
 
     @torch.no_grad()
     def add_plasticity_metrics(self, metrics: MetricMeans) -> None:
-        """Dead units and effective rank of the features, dead units of the policy's last hidden layer if it has one.
+        """Dead units of the features, effective rank of the method's own, dead units of the last hidden layer, if any.
 
+        Vectors of the observation and older frames beside the method's features would hide that these have collapsed.
         Over at most ``WATCHED`` samples of the rollout, spread over its steps and environments. Draws nothing; the
         caller puts the policy into eval mode.
         """
         policy = self.policy
         _, features, inputs, context = self.encode(spread_indices(*self.targets.advantage.shape).unsqueeze(0))
         metrics.add("representation/dead_units", dead_units(features))
-        metrics.add("representation/effective_rank", effective_rank(features))
+        metrics.add("representation/effective_rank", effective_rank(own_features(policy.representation, features)))
         if len(policy.hidden) and isinstance(policy.hidden[-1], nn.ReLU):
             with policy.autocast():
                 hidden = policy.hidden(inputs if context is None else torch.cat([inputs, context], 1))

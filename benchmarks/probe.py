@@ -14,7 +14,8 @@ learnt.
 
 High on held-out levels: the factor is there, linearly. High there and low on a visual variant: there the features no
 longer mean what the policy learnt from them. Frames are of a random policy that repeats its actions, as in
-pre-training. Writes DIR/probe.csv and DIR/probe.png.
+pre-training. Splits and runs whose environment tells no factors (Procgen's generated assets, its games but CoinRun) are
+left out with a line each. Writes DIR/probe.csv and DIR/probe.png.
 """
 
 from __future__ import annotations
@@ -74,18 +75,30 @@ def probe(args: Args) -> str:
     if not runs:
         raise UsageError(f"{args.experiment} has no finished run to probe; finish one with benchmarks.transfer")
     rows: list[Row] = []
+    left_out: dict[str, str] = {}
     controlled = {_group(run) for run in runs if run.config["repr"] == CONTROL}
     for number, run in enumerate(runs, 1):
         print(f"[{number}/{len(runs)}] {run.id}", file=sys.stderr, flush=True)
-        if _group(run) not in controlled:
-            controlled.add(_group(run))
-            rows += probe_control(run, args.frames, args.seed)
-        rows += probe_run(run, args.frames, args.seed)
+        try:
+            if _group(run) not in controlled:
+                controlled.add(_group(run))
+                rows += probe_control(run, args.frames, args.seed)
+            rows += probe_run(run, args.frames, args.seed)
+        except NoGroundTruth as reason:
+            left_out[run.config["env"]] = str(reason)
+            print(f"left out: {run.id} ({reason})", file=sys.stderr)
+    if not rows:
+        reasons = "; ".join(f"{env}: {reason}" for env, reason in left_out.items())
+        raise UsageError(f"{args.experiment} has nothing to read out ({reasons}); probe a suite with factors")
     from benchmarks.reporting import figures
 
     cli.write_csv(args.experiment / "probe.csv", rows, COLUMNS)
     cli.write_file(args.experiment / "probe.png", figures.heatmap(*grid(rows), "R2 of linear read-outs, by split"))
     return table(rows)
+
+
+class NoGroundTruth(UsageError):
+    """An environment that cannot tell its factors."""
 
 
 def _group(run: Run) -> tuple[Any, ...]:
@@ -98,7 +111,7 @@ def probe_run(run: Run, frames: int, seed: int) -> list[Row]:
     """A row for each factor and split.
 
     Raises:
-        UsageError: the run's env gives no ground truth.
+        NoGroundTruth: from the run's training environment.
     """
     from agents.runs.load import load_trained
 
@@ -138,17 +151,33 @@ def _probe(
     frames: int,
     seed: int,
 ) -> list[Row]:
+    shared = {key: config[key] for key in ("suite", "env", "repr", "mode", "train_levels", "seed")}
+    shared |= {"frames": frames, "commit": run.source.get("commit", "")}
+    return [{**shared, **row} for row in read_worlds(worlds, representation, frames, seed)]
+
+
+def read_worlds(
+    worlds: dict[str, World], representation: Representation, frames: int, seed: int
+) -> list[dict[str, Any]]:
+    """The rows of ``read_outs`` on fresh frames of each split's world, fitted on others of "train".
+
+    A split without ground truth is left out, with a line.
+
+    Raises:
+        NoGroundTruth: from "train".
+    """
     from envs.rng_streams import stream_seed
 
     features, factors = {}, {}
     for number, (split, world) in enumerate([("fit", worlds["train"]), *worlds.items()]):
         split_seed = stream_seed(seed, "probe", number)
-        features[split], factors[split] = features_and_factors(world, representation, frames, split_seed)
-    if not factors["fit"]:
-        raise UsageError(f"suite '{config['suite']}' has environments without factors(); nothing to probe")
-    shared = {key: config[key] for key in ("suite", "env", "repr", "mode", "train_levels", "seed")}
-    shared |= {"frames": frames, "commit": run.source.get("commit", "")}
-    return [{**shared, **row} for row in read_outs(features, factors, list(worlds))]
+        try:
+            features[split], factors[split] = features_and_factors(world, representation, frames, split_seed)
+        except NoGroundTruth as reason:
+            if split == "fit":
+                raise
+            print(f"left out: split {split} ({reason})", file=sys.stderr)
+    return read_outs(features, factors, [split for split in worlds if split in factors])
 
 
 def read_outs(
@@ -170,7 +199,7 @@ def read_outs(
 def features_and_factors(
     world: World, representation: Representation, frames: int, seed: int
 ) -> tuple[Array, dict[str, Array]]:
-    """Features (n, D) and factors {name: (n, d)} of frames of one world."""
+    """Features (n, D) and factors {name: (n, d)} of frames of one world. NoGroundTruth where it tells none."""
     import torch
 
     from envs.steps import Obs
@@ -190,8 +219,13 @@ def features_and_factors(
 
 
 def ground_truth(envs: Any) -> dict[str, Array]:
-    """Factors of a vector env as float64 (N, d), under "factor NAME"; none where it has none."""
-    factors = envs.factors() if hasattr(envs, "factors") else {}
+    """Factors of a vector env as float64 (N, d), under "factor NAME". NoGroundTruth where it tells none."""
+    if not hasattr(envs, "factors"):
+        raise NoGroundTruth(f"{type(envs).__name__} has no factors()")
+    try:
+        factors = envs.factors()
+    except UsageError as error:
+        raise NoGroundTruth(str(error)) from None
     return {
         f"{FACTOR}{name}": np.asarray(value, np.float64).reshape(envs.num_envs, -1) for name, value in factors.items()
     }

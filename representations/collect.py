@@ -82,22 +82,32 @@ GroundTruth = Callable[[VectorEnv[Any, Any, Any]], Mapping[str, NDArray[Any]]]
 
 
 class DataCoverage:
-    """Coverage of an environment by the frames of behaviours, as its ``coverage_factors`` say (``envs.vector_env``)."""
+    """Coverage of an environment by the frames of behaviours, as its ``coverage_factors`` say (``envs.vector_env``).
 
-    EVERY = 8
-    """Rounds between two readings; CoinRun's factors take as long as its steps."""
+    The number of different places grows with the readings, so collections of single frames, windows and views are read
+    equally often.
+    """
+
+    READINGS = 64
+    """Moments that are read of all sources together; fewer where the collection is shorter."""
 
     def __init__(self) -> None:
-        self.rounds = 0
         self.values: dict[tuple[str, str], list[NDArray[Any]]] = {}
+
+    def times(self, steps: int, num_sources: int = 1) -> frozenset[int]:
+        """Moments at which one source is read, steps after its reset: its first, its last, and equally far apart.
+
+        Args:
+            steps: that each of the source's environments takes.
+            num_sources: number of environment makers times behaviours.
+        """
+        count = min(-(-self.READINGS // num_sources), steps + 1)
+        return frozenset(steps * i // max(count - 1, 1) for i in range(count))
 
     def add(self, envs: Any) -> None:
         """Read the factors of the present moment in all environments."""
         named = getattr(envs, "coverage_factors", {})
-        self.rounds += 1
-        if not named or (self.rounds - 1) % self.EVERY:
-            return
-        factors = envs.factors()
+        factors = envs.factors() if named else {}
         for keys, place in named.items():
             columns = [np.asarray(factors[key], np.float64).reshape(envs.num_envs, -1) for key in keys]
             self.values.setdefault(place, []).append(np.concatenate(columns, axis=1))
@@ -155,7 +165,7 @@ def collect(
             + "; ask for at least one each"
         )
     stored = [
-        _collect(world, behaviour, rows, stream_seed(seed, "world", i), also, window, views, coverage)
+        _collect(world, behaviour, rows, stream_seed(seed, "world", i), also, window, views, coverage, len(sources))
         for i, ((world, behaviour), rows) in enumerate(zip(sources, _rows_by_source(count, len(sources)), strict=True))
     ]
     joined = {key: np.concatenate([frames[key] for frames in stored]) for key in stored[0]}
@@ -169,11 +179,13 @@ def collection_steps(frames: int, window: int = 1, views: bool = False, num_sour
         frames, window, views: as given to ``collect``.
         num_sources: number of environment makers times behaviours; each has ``NUM_ENVS`` environments.
     """
-    steps = 0
-    for rows in _rows_by_source(frames // window, num_sources):
-        rounds = -(-rows // NUM_ENVS)
-        steps += max(rounds - 1, 0) * STRIDE + (0 if views else rounds * (window - 1))
-    return steps * NUM_ENVS
+    return sum(_steps(rows, window, views) for rows in _rows_by_source(frames // window, num_sources)) * NUM_ENVS
+
+
+def _steps(rows: int, window: int, views: bool) -> int:
+    """Steps that each environment of one source takes for ``rows`` frames, or windows."""
+    rounds = -(-rows // NUM_ENVS)
+    return max(rounds - 1, 0) * STRIDE + (0 if views else rounds * (window - 1))
 
 
 def _rows_by_source(count: int, sources: int) -> list[int]:
@@ -191,6 +203,7 @@ def _collect(
     window: int,
     views: bool,
     coverage: DataCoverage | None,
+    num_sources: int,
 ) -> dict[str, NDArray[Any]]:
     """``count`` frames, or windows, of one behaviour in one ``World``."""
     if views:
@@ -200,12 +213,18 @@ def _collect(
     observation, _ = envs.reset(seed=stream_seed(seed, "reset") % 2**31)
     ended = np.ones(NUM_ENVS, dtype=bool)
     stored: dict[str, NDArray[Any]] = {}
+    taken, read_at = 0, frozenset() if coverage is None else coverage.times(_steps(count, window, views), num_sources)
+
+    def read() -> None:
+        if coverage is not None and taken in read_at:
+            coverage.add(envs)
 
     def step() -> NDArray[Any]:
-        nonlocal observation, ended
+        nonlocal observation, ended, taken
         actions = behaviour.act(observation, ended)
         observation, _, terminated, truncated, _ = envs.step(actions)
-        ended = terminated | truncated
+        ended, taken = terminated | truncated, taken + 1
+        read()
         return np.asarray(actions, np.int64)
 
     def store(
@@ -216,12 +235,11 @@ def _collect(
                 stored[key] = np.zeros((count, *size, *value.shape[1:]), value.dtype)
             stored[key][(slice(start, start + NUM_ENVS), *step_index)] = value[: count - start]
 
+    read()
     for start in range(0, count, NUM_ENVS):
         if start:
             for _ in range(STRIDE):
                 step()
-        if coverage is not None:
-            coverage.add(envs)
         if views:
             opens = np.zeros((NUM_ENVS, window), dtype=bool)
             store({**envs.views(window), FIRST: opens}, start)

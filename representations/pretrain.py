@@ -17,7 +17,7 @@ from envs.rng_streams import spawn
 from envs.steps import Obs, Steps
 from representations.base import Phase, Representation
 from representations.collect import ACTION, FIRST, channels_first, channels_last
-from representations.feature_metrics import feature_std, warn_if_collapsed
+from representations.feature_metrics import effective_rank, feature_std, warn_if_collapsed
 from representations.malloc import keep_freed_memory
 from representations.threads import num_threads, side_by_side, sum_gradients
 from representations.wrappers import unwrapped
@@ -111,7 +111,7 @@ class Pretrainer:
 
     @torch.no_grad()
     def watch(self) -> dict[str, float]:
-        """Standard deviation and size of the features of 256 stored frames; RuntimeWarning if they have collapsed."""
+        """Spread, size and effective rank of the features of 256 stored frames; RuntimeWarning if they collapsed."""
         representation, device = unwrapped(self.representation), self.generator.device
         training = representation.training
         representation.eval()
@@ -123,7 +123,8 @@ class Pretrainer:
         representation.train(training)
         spread, size = float(feature_std(features)), float(features.square().mean().sqrt())
         warn_if_collapsed(representation.name, spread, size, f"after {self.drawn:,} samples")
-        return {"pretrain/feature_std": spread, "pretrain/feature_size": size}
+        rank = float(effective_rank(features))
+        return {"pretrain/feature_std": spread, "pretrain/feature_size": size, "pretrain/effective_rank": rank}
 
     def _update(self, index: int) -> dict[str, Tensor]:
         phase, optimizer = self.phases[index], self.optimizers[index]

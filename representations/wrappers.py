@@ -46,6 +46,10 @@ class RepresentationWrapper(Representation):
                 raise
             return getattr(self.inner, name)
 
+    def columns_of_inner(self, features: Float[Tensor, "B E"]) -> Float[Tensor, "B D"]:
+        """Columns of this wrapper's features that come from ``inner`` and the newest frame."""
+        return features
+
 
 def _forwarded(name: str) -> property:
     return property(lambda self: getattr(self.inner, name))
@@ -63,6 +67,18 @@ def unwrapped(representation: Representation) -> Representation:
     while isinstance(representation, RepresentationWrapper):
         representation = representation.inner
     return representation
+
+
+def own_features(representation: Representation, features: Float[Tensor, "B E"]) -> Float[Tensor, "B D"]:
+    """Columns of a policy's features that are the method's own of the newest frame: no vectors, no older frames.
+
+    Args:
+        representation: the outermost wrapper, which gave ``features``.
+    """
+    while isinstance(representation, RepresentationWrapper):
+        features = representation.columns_of_inner(features)
+        representation = representation.inner
+    return features
 
 
 class FeatureStack(RepresentationWrapper):
@@ -99,6 +115,9 @@ class FeatureStack(RepresentationWrapper):
 
     def neck(self, frames: int = 1) -> nn.Module | None:
         return self.inner.neck(frames * self.frames)
+
+    def columns_of_inner(self, features: Float[Tensor, "B E"]) -> Float[Tensor, "B D"]:
+        return features[:, -self.inner.features_dim :]
 
     def _encode_stack(self, obs: Obs) -> Tensor:
         image = obs["image"]
@@ -146,6 +165,9 @@ class AppendVectors(RepresentationWrapper):
     ) -> tuple[Float[Tensor, "B D"], State]:
         features, state = self.inner.encode(obs, state, first)
         return self.joined(features, obs), state
+
+    def columns_of_inner(self, features: Float[Tensor, "B E"]) -> Float[Tensor, "B D"]:
+        return features[:, : self.inner.features_dim]
 
     def joined(self, features: Tensor, obs: Obs) -> Tensor:
         """``inner``'s features (B, D) with the vectors of their observations (B, ...)."""

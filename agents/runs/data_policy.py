@@ -23,12 +23,14 @@ from torch import Tensor, nn
 from agents import checkpoint
 from agents.policy import Policy
 from agents.runner import PolicyRunner
+from agents.runs.build import EnvSpecs, find_task, policy_world
 from agents.runs.config import RunConfig, from_json, training_set
 from agents.runs.load import load_policy_of
 from envs.level_sets import LevelRange
 from envs.registry import UsageError
 from envs.rng_streams import stream_seed
 from envs.spaces import IMAGE, keyed, keyed_space
+from envs.tasks import World
 from representations import REPRESENTATIONS
 from representations.base import Representation
 from representations.collect import BehaviourMaker, HeldRandom, discrete_actions
@@ -171,6 +173,19 @@ def _mismatch(run: Path, config: RunConfig) -> str:
         f"that run has seed {other.seed} and training levels {trained_on}, and this one seed {config.seed} and "
         f"{' or '.join(sorted(levels))}, so seeds would share an agent; name a directory with a run for each seed"
     )
+
+
+def check_reads(run: Path, world: World, specs: EnvSpecs) -> None:
+    """UsageError where the policy of a finished run reads what ``world`` does not show."""
+    config = read_config(run)
+    reads, shown = (specs.of(w).space.spaces for w in (policy_world(config, find_task(config)), world))
+    missing = [key for key, box in reads.items() if key not in shown or box.shape[-2:] != shown[key].shape[-2:]]  # type: ignore[index]
+    if missing:
+        cure = "add --last-step, or " if config.last_step else ""
+        raise UsageError(
+            f"--pretrain-data {RUN_PREFIX}{run}: that run's policy reads {', '.join(missing)}, which this one's "
+            f"environment does not give: {cure}name a run that sees what this one does"
+        )
 
 
 def read_config(run: Path) -> RunConfig:

@@ -18,7 +18,7 @@ from agents.runs.build import (
     pretraining_worlds,
 )
 from agents.runs.config import RunConfig, run_id
-from agents.runs.data_policy import named_run, uses_data_policy
+from agents.runs.data_policy import check_reads, named_run, uses_data_policy
 from envs.registry import UsageError
 from representations.base import Unfit
 from representations.collect import check_views
@@ -52,8 +52,9 @@ class PartsStore:
             if config.bonus != "none":
                 ranks.require_single_process("bonuses")
             if config.pretrain_levels or uses_data_policy(config):
-                named_run(config)
-                pretraining_worlds(config, find_task(config))
+                named, worlds = named_run(config), pretraining_worlds(config, find_task(config))
+                if named is not None:
+                    check_reads(named, worlds[0], self.specs)
             try:
                 self._check(config)
             except Unfit as reason:

@@ -87,7 +87,7 @@ PRESETS = {
         window_share=0.04,
         periodic_windows=2,
         checkpoint_frames=2048,
-        representations={"unreal": {"replay": 2048}},  # half of training, so that its losses are seen
+        representations={"unreal": {"replay": 1024}},  # half of the shortest training, so that its losses are seen
         algo={DEFAULT: {"n_steps": 64, "minibatches": 4}, "a2c": {}},
     ),
     "brief": Preset(

@@ -11,6 +11,8 @@ pairs are those of ``envs.sprites.renderer``. Units: pixels, x to the right, y d
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import gymnasium as gym
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -58,6 +60,7 @@ class SpritesVectorEnv(BatchedEnv):
     name = "sprites"
     variants = SPRITES_VARIANTS
     state_names = ("agent",)
+    coverage_factors: ClassVar[dict[tuple[str, ...], tuple[str, str]]] = {("agent",): ("cells", "cells")}
 
     def __init__(
         self,

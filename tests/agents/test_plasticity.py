@@ -9,7 +9,13 @@ from agents.losses import ActorCriticLoss
 from agents.metrics import MetricMeans
 from agents.minibatches import spread_indices
 from agents.on_policy import OnPolicyAlgorithm
+from agents.ppo import PPO, PPOConfig
+from envs.spaces import EnvSpec
+from envs.suites import build as build_suite
+from envs.wrappers.sb3 import Sb3VecEnv
+from representations.base import Representation
 from representations.feature_metrics import dead_units, effective_rank
+from representations.wrappers import AppendVectors
 from tests.agents.tools import N, Skilled, build, collect, weights
 
 
@@ -82,6 +88,33 @@ def test_they_are_measured_at_first_and_every_so_many_frames(monkeypatch):
     # 18 frames a rollout; multiples of 53 are passed in rollouts 3 (54) and 6 (108 > 106)
     assert rollouts == list(range(1, 9))
     assert measured == [1, 3, 6]
+
+
+class OneLine(Representation):
+    """Eight features on one line: the frame's brightness."""
+
+    features_dim, has_loss, default_mode = 8, False, "online"
+
+    def encode(self, obs, state=(), first=None):
+        brightness = obs["image"].float().mean((1, 2, 3)) / 255
+        return brightness[:, None] * torch.linspace(0.5, 1, 8), state
+
+
+@pytest.mark.parametrize("mode", ["online", "frozen"])
+def test_vectors_beside_the_features_hide_no_lack_of_directions(mode):
+    env = Sb3VecEnv(build_suite("counting", 3)[0].with_last_step().source.make(N, 0))
+    model = OneLine(EnvSpec.of(env))
+    wrapped = AppendVectors(model, ["last_action", "last_reward"])
+    agent = PPO(env, wrapped, PPOConfig(n_steps=22, minibatches=1), mode=mode)
+    agent.learn(22 * N)
+    rank = agent.metrics["representation/effective_rank"]
+    steps = agent.history.rollout()
+    if mode == "frozen":
+        whole = steps.obs["features"].flatten(0, 1)
+    else:
+        whole = wrapped.encode({key: value.flatten(0, 1) for key, value in steps.obs.items()})[0]
+    assert rank == pytest.approx(1.0, abs=0.01)
+    assert float(effective_rank(whole)) > 2  # with four actions and a reward
 
 
 def test_few_directions_are_warned_of_once(monkeypatch):

@@ -18,6 +18,7 @@ from benchmarks.neutrality import (
     compare,
     hash_episodes,
     hash_records,
+    hash_runs,
     hash_weights,
 )
 
@@ -104,6 +105,26 @@ def test_a_changed_episode_changes_the_hash_of_episodes_alone(episode, tmp_path)
     after = hashes(make(tmp_path / "b", episodes=[episode, EPISODES[1]]))
     assert after[2] != before[2]
     assert after[:2] == before[:2]
+
+
+def test_a_case_for_an_auxiliary_loss_must_show_one(tmp_path):
+    case, run = Case("unreal", "", auxiliary=True), make(tmp_path / "a")
+    with pytest.raises(RuntimeError, match="unreal: no record of an auxiliary loss"):
+        hash_runs(case, [run])
+    helped = make(tmp_path / "b", records=[*RECORDS, {"global_step": 128, "auxiliary/pixel_control": 0.5}])
+    assert hash_runs(case, [helped])["weights"] == hash_weights(run)
+    assert all(case.auxiliary for case in cases() if case.name.startswith(("unreal/", "drac/", "killed/unreal")))
+
+
+def test_a_case_of_several_runs_has_one_hash_in_any_order(tmp_path):
+    one, other = make(tmp_path / "a"), make(tmp_path / "b", records=RECORDS[:1])
+    both = hash_runs(Case("mixed", "", runs=2), [one, other])
+    assert both == hash_runs(Case("mixed", "", runs=2), [other, one])
+    alone = hash_runs(Case("mixed", ""), [one])
+    assert alone == dict(zip(neutrality.HASHES, hashes(one), strict=True))
+    assert both["records"] not in (hash_records(one), hash_records(other))
+    with pytest.raises(RuntimeError, match="mixed: 1 runs where 2 were expected"):
+        hash_runs(Case("mixed", "", runs=2), [one])
 
 
 def row(case, weights="w", records="r", episodes="e"):

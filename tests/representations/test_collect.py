@@ -11,7 +11,7 @@ from envs.registry import UsageError
 from envs.suites import build
 from envs.tasks import World
 from representations.base import Unfit
-from representations.collect import ACTION, FIRST, NUM_ENVS, STRIDE, collect, collection_steps
+from representations.collect import ACTION, FIRST, NUM_ENVS, STRIDE, DataCoverage, collect, collection_steps
 
 PLAIN = World("counting", {"num_levels": 3})
 
@@ -153,6 +153,52 @@ def test_views_are_windows_of_one_moment():
     assert view.tolist() == [[0, 1, 2, 3, 4]] * 40
     assert torch.equal(windows["pose"], windows["image"][..., 2, 5].float())
     assert not windows[FIRST].any()
+
+
+@pytest.mark.parametrize(
+    ("steps", "sources", "times"),
+    [
+        (0, 1, {0}),
+        (10, 1, set(range(11))),
+        (126, 1, set(range(0, 127, 2))),  # 64 moments, 126 / 63 = 2 apart
+        (93, 2, set(range(0, 94, 3))),  # 32 of each source, 93 / 31 = 3 apart
+        (1000, 100, {0}),
+    ],
+)
+def test_moments_that_are_read_by_hand(steps, sources, times):
+    assert DataCoverage().times(steps, sources) == times
+
+
+@pytest.mark.parametrize(
+    ("frames", "window", "views"), [(32 * 40, 1, False), (32 * 8 * 16, 16, False), (32 * 9 * 5, 5, True)]
+)
+def test_coverage_is_read_equally_often_of_frames_windows_and_views(frames, window, views):
+    class Read(DataCoverage):
+        moments = []
+
+        def add(self, envs):
+            self.moments.append(steps[0])
+
+    class Counted(ViewedWorld):
+        def make(self, num_envs, seed):
+            envs = super().make(num_envs, seed)
+            step = envs.step
+            steps[0] = 0
+
+            def counted(actions):
+                steps[0] += 1
+                return step(actions)
+
+            envs.step = counted
+            return envs
+
+    steps, coverage = [0], Read()
+    Read.moments = []
+    collect((Counted(),), frames, 0, window=window, views=views, coverage=coverage)
+    # 39 strides of 8 = 312 steps; 7 strides and 8 windows of 15 = 176; 8 strides = 64
+    total = {1: 312, 16: 176, 5: 64}[window]
+    assert steps == [total]
+    assert coverage.moments == [total * i // 63 for i in range(64)]
 
 
 def test_an_environment_without_views_is_unfit():

@@ -269,7 +269,9 @@ def test_watch_measures_features_and_warns_of_a_collapse():
     trainer.run(40)
     # red 0, 2, 4, 6: standard deviation sqrt(5), mean with the constant's 0 halves it; size sqrt((14 + 9) / 2)
     found = trainer.watch()
-    assert found == pytest.approx({"pretrain/feature_std": 5**0.5 / 2, "pretrain/feature_size": 11.5**0.5})
+    # one feature varies, the other is constant: one direction
+    wanted = {"pretrain/feature_std": 5**0.5 / 2, "pretrain/feature_size": 11.5**0.5, "pretrain/effective_rank": 1}
+    assert found == pytest.approx(wanted)
     assert two.training
     # 0.0001 of it: spread 0.000112 of size 3 / sqrt(2) = 2.12, below a ten-thousandth
     two.scale = 0.0001

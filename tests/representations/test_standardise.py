@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -114,6 +116,36 @@ def test_of_views_the_policy_s_own_is_taken(monkeypatch):
     wrapper = Standardised(Pixels(SPEC))
     standardise(wrapper, {"image": views, FIRST: torch.zeros(2, 2, dtype=torch.bool)})
     np.testing.assert_allclose(wrapper.centre, [20, -40, 0.02], rtol=1e-6)
+
+
+def test_without_a_state_no_more_frames_of_a_window_than_needed(monkeypatch):
+    monkeypatch.setattr(Pixels, "window", 4)
+    windows = torch.stack([images(*[(10 * row + t, 1) for t in range(4)]) for row in range(3)])
+    data = {"image": windows, FIRST: torch.zeros(3, 4, dtype=torch.bool)}
+    # 3 windows; 3 frames: the first of each. 5: two of each, t = 0 and 2, and as many windows: ceil(5 / 2) = 3.
+    # 99: all four of each
+    for wanted, taken in (
+        (3, [0, 10, 20]),
+        (5, [0, 10, 20, 2, 12, 22]),
+        (99, [*range(4), *range(10, 14), *range(20, 24)]),
+    ):
+        monkeypatch.setattr(module, "FRAMES", wanted)
+        wrapper = Standardised(Pixels(SPEC))
+        assert standardise(wrapper, data)["standardise/frames"] == len(taken)
+        assert float(wrapper.centre[0]) == pytest.approx(np.mean(taken))
+        assert float(wrapper.divisor[0]) == pytest.approx(np.std(taken))
+
+
+def test_few_directions_are_warned_of_where_the_scale_is_fitted():
+    # 64 frames of one grey each: the third feature varies by a hundredth, so all lie on one line, vectors or not
+    spec = with_vector(SPEC, "goal", 2)
+    model = AppendVectors(Standardised(Pixels(spec)), ["goal"])
+    data = {"image": images(*[(2 * value, 1) for value in range(64)])}
+    with pytest.warns(RuntimeWarning, match=r"pixels: features have an effective rank of 1\.0 over 64 frames"):
+        standardise(model, data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        standardise(model, {"image": data["image"][:63]})  # too few to tell
 
 
 def test_equally_many_frames_come_from_each_world(monkeypatch):

@@ -2,19 +2,23 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from agents.runs import data_policy
 from agents.runs import source as source_module
 from agents.runs import train as train_module
 from agents.runs.build import build_parts
 from agents.runs.data_policy import EpsilonGreedy, data_policy_config, load_data_policy, named_run
 from agents.runs.load import load_policy_of
 from agents.runs.train import policy_facts
+from agents.runs.validate import PartsStore
 from envs.registry import UsageError
-from representations.collect import NUM_ENVS, DataCoverage, collect, collection_steps
+from envs.rng_streams import stream_seed
+from representations.collect import ACTION, NUM_ENVS, DataCoverage, collect, collection_steps
 from tests.agents.runs.tools import run_config, the_run, train_here
 
 CNN = run_config("cnn")
@@ -177,6 +181,61 @@ def test_weights_of_an_evaluated_run_are_marked(tmp_path):
     assert marks == {"start": True, "encoder": True, "frames": False, "short": False}
 
 
+def test_a_policy_that_reads_its_last_step_needs_frames_with_it(tmp_path):
+    train_here(tmp_path / "a", run_config("cnn", steps=128, level_set="5+3", last_step=True))
+    config = mixed(pretrain_data=f"policy:{the_run(tmp_path / 'a')}")
+    reads = "that run's policy reads last_action, last_reward, which this one's environment does not give: "
+    with pytest.raises(UsageError, match=f"{reads}add --last-step, or name a run that sees what this one does"):
+        PartsStore().validate([config])
+    assert PartsStore().validate([replace(config, last_step=True)]) == {}
+
+
+class AlwaysTwo:
+    """Behaviour in place of a policy's."""
+
+    def __init__(self, policy, envs, seed):
+        self.num_envs = envs.num_envs
+
+    def act(self, observation, first):
+        return np.full(self.num_envs, 2)
+
+
+@pytest.mark.parametrize(("data", "held"), [("random", 40), ("mixed", 20), ("policy:/a/run", 0)])
+def test_half_of_mixed_frames_are_of_held_random_actions(data, held, monkeypatch):
+    monkeypatch.setattr(data_policy, "EpsilonGreedy", AlwaysTwo)
+    config = mixed(pretrain_data=data)
+    world = build_parts(run_config()).task.source
+    makers = data_policy.behaviours(config, SimpleNamespace(policy=None))
+    actions = collect((world,), 40 * 9, 3, window=9, behaviours=makers)[ACTION][:, :-1]
+    # 40 windows of 9 steps; the action after a window's last frame is not held
+    assert bool((actions[held:] == 2).all())
+    # 8 actions of each of 20 or 40 windows: each of the four comes, a quarter of the time
+    assert held == 0 or torch.bincount(actions[:held].flatten(), minlength=4).min() > 0.1 * 8 * held
+    assert data_policy.num_behaviours(config) == len(makers)
+
+
+@pytest.mark.parametrize(
+    ("suite", "env", "factor", "name", "summary"),
+    [
+        ("breakout", "breakout", "bricks", "bricks_left", lambda x: x.sum(1).mean()),
+        ("sprites", "sprites", "agent", "cells", lambda x: len(np.unique(x, axis=0))),
+        ("rooms", "rooms", "agent", "cells", lambda x: len(np.unique(np.floor(4 * x), axis=0))),
+        pytest.param("coinrun", "coinrun-easy", "agent_x", "column_median", np.median, marks=pytest.mark.procgen),
+    ],
+)
+def test_a_run_s_record_says_how_far_its_frames_reached(suite, env, factor, name, summary, tmp_path, capsys):
+    config = run_config("random", suite=suite, env=env, steps=128, window=8)
+    train_here(tmp_path, config)
+    records = [json.loads(line) for line in (the_run(tmp_path) / "metrics.jsonl").read_text().splitlines()]
+    (reached,) = (record for record in records if f"data/{name}" in record)
+    # 32 frames of 32 environments: the moment after the reset
+    world, seed = build_parts(config).task.source, stream_seed(config.seed, "pretraining frames")
+    moments = collect((world,), 32, seed, also=lambda envs: {factor: envs.factors()[factor]})
+    wanted = summary(np.asarray(moments[factor], float).reshape(32, -1))
+    assert reached[f"data/{name}"] == pytest.approx(wanted)
+    assert f"{name} {wanted:.3g}" in capsys.readouterr().out
+
+
 class Places:
     """Environment of two whose factors are set by hand."""
 
@@ -192,7 +251,6 @@ class Places:
 
 def test_coverage_of_the_data_is_by_hand():
     coverage = DataCoverage()
-    coverage.EVERY = 1
     coverage.add(Places([0.0, 4.0], [1.0, 1.0], [[True, True], [True, False]]))
     coverage.add(Places([0.2, 9.0], [1.0, 1.1], [[False, False], [True, False]]))
     # x: 0, 0.2, 4, 9: median 2.1. Standing: 2, 1, 0, 1. Quarter cells: (0, 4), (16, 4), (0, 4), (36, 4)

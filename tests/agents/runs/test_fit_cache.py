@@ -2,11 +2,13 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from agents.runs import pretraining
 from agents.runs.build import build_parts
+from agents.runs.data_policy import DataPolicy
 from agents.runs.fit_cache import FitCache, fit_key
 from tests.agents.runs.tools import Interrupted, Killed, result, run_config, the_run, train_here
 
@@ -69,6 +71,8 @@ def test_a_run_that_takes_a_fit_equals_one_that_made_it(first, second, tmp_path,
         {"pretrain_samples": 97},
         {"pretrain_on": "all"},
         {"level_set": "7+3"},
+        {"pretrain_levels": "3000000+9"},
+        {"pretrain_data": "mixed"},
         {"repr_settings": {**VAE.repr_settings, "latents": 63}},
         {"algo_settings": {**VAE.algo_settings, "gamma": 0.5}},
         {"repr": "beta_vae", "repr_settings": run_config("beta_vae").repr_settings},
@@ -77,6 +81,19 @@ def test_a_run_that_takes_a_fit_equals_one_that_made_it(first, second, tmp_path,
 )
 def test_what_decides_a_fit_names_it(changes):
     assert key(replace(VAE, **changes)) != key(VAE)
+
+
+def test_the_weights_of_the_data_policy_name_a_fit():
+    config = replace(VAE, pretrain_data="mixed")
+
+    def named(digest, **changes):
+        given = DataPolicy(Path("runs/a"), None, digest, 256, 3.0)
+        return fit_key(pretraining.fit_facts(build_parts(replace(config, **changes)), "cpu", "float32", given))
+
+    names = {key(config), named("aa"), named("bb"), named("aa", pretrain_data="policy:runs/a")}
+    assert len(names) == 4
+    # another folder with the same weights gathers the same frames
+    assert named("aa", pretrain_data="policy:runs/b") == named("aa", pretrain_data="policy:runs/a")
 
 
 def test_what_begins_after_a_fit_does_not_name_it():

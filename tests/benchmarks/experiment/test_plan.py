@@ -10,6 +10,7 @@ from agents.runs.config import as_json
 from benchmarks.experiment import estimate
 from benchmarks.experiment.execute import short_budgets
 from benchmarks.experiment.plan import CONTROLS, Row, plan_runs
+from benchmarks.experiment.presets import PRESETS
 from benchmarks.transfer import Args, plan
 from envs.level_sets import LevelRange, training_levels
 from envs.registry import UsageError
@@ -34,6 +35,13 @@ def plans(*reprs, **options):
 )
 def test_the_number_of_levels_is_the_suites_question(suite, preset, levels):
     assert {config.train_levels for config in plans(suite=suite, preset=preset)} == {levels}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_trains_unreal_for_twice_its_replay_or_longer(preset):
+    for suite in ("coinrun", "sprites", "minigrid-ladder"):  # rooms and sprites are given half of a preset's frames
+        for config in plans("unreal", suite=suite, preset=preset):
+            assert 2 * config.repr_settings["replay"] <= config.steps
 
 
 def test_the_command_line_changes_the_number_anyway():
