@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
@@ -37,6 +37,7 @@ ACTION = "action"
 """Key of the action between each step of a window and the next; 0 for the last step, whose action it does not hold."""
 
 
+@runtime_checkable
 class Behaviour(Protocol):
     """Chooser of the actions of all environments of a ``World``."""
 
@@ -71,6 +72,7 @@ def discrete_actions(envs: VectorEnv[Any, Any, Any]) -> int:
     return int(space.n)
 
 
+@runtime_checkable
 class EnvMaker(Protocol):
     """Maker of vector environments, as ``envs.tasks.World`` is one."""
 

@@ -48,7 +48,9 @@ def work() -> None:
 
         for case, (algo, name, mode, precision) in CASES.items():
             env = Sb3VecEnv(CountingVectorEnv(3, seed=0, episode_length=4, num_levels=2))
-            representation = REPRESENTATIONS.resolve(name)(EnvSpec.of(env))
+            cls = REPRESENTATIONS.resolve(name)
+            small = {"length": 4, "clips": 4, "replay": 24} if case == "memory" else {}
+            representation = cls(EnvSpec.of(env), cls.Config(**small))
             algorithm = ALGORITHMS.resolve(algo)
             bonuses = [BONUSES.resolve(bonus) for bonus in (("icm", "diayn") if case == "bonus" else ())]
             memory = {"memory": "gru", "memory_steps": 4} if case == "memory" else {}
@@ -62,6 +64,7 @@ def work() -> None:
                 bonuses=[bonus(bonus_spec(env, representation, mode)) for bonus in bonuses],
             )
             agent.learn(2 * 24)
+            assert case != "memory" or agent.metrics["auxiliary/pixel_control"] > 0  # its replay is full
             agent.predict(env.reset())
             print(f"trained {case}")
         check_representations()

@@ -77,7 +77,8 @@ def test_windows_come_from_history_once_it_is_long_enough(monkeypatch):
     agent = build(kind="autoencoder", config={"window_streams": 5})
     shapes, loss = [], agent.representation.loss
     agent.representation.loss = lambda steps, *others: (shapes.append(steps.shape), loss(steps, *others))[1]
-    agent.learn(6 * N)
+    with pytest.warns(RuntimeWarning, match=f"autoencoder: its loss begins after {8 * N} frames"):
+        agent.learn(6 * N)
     assert shapes == []  # 6 steps are fewer than 8
     agent.learn(6 * N, reset_num_timesteps=False)
     assert shapes == [(8, 5)] * 9  # one batch for each of 3 epochs x 3 minibatches
