@@ -12,7 +12,10 @@ made up from frames, ``rotation``,
 ``inverse`` (actions between frames),
 ``time_contrastive``,
 ``order`` (shuffle and the arrow of time),
-``motion_mask``;
+``motion_mask``,
+``deep_cluster``,
+``nat`` (noise as targets),
+``content_pose`` (what stays and what moves);
 then ``collect`` (frames to fit on), ``pretrain`` (offline fit), ``pretext`` (accuracy of made-up
 tasks), ``threads`` (parts of a batch side by side), ``malloc`` (settings of
 malloc for training), ``wrappers`` (stacked features, appended vectors), ``standardise`` (one scale for all methods) and
@@ -54,5 +57,8 @@ REPRESENTATIONS = Registry(
         "motion_mask": "representations.motion_mask:MotionMask",
         "context": "representations.patches:Context",
         "jigsaw": "representations.patches:Jigsaw",
+        "deep_cluster": "representations.deep_cluster:DeepCluster",
+        "nat": "representations.nat:Nat",
+        "content_pose": "representations.content_pose:ContentPose",
     },
 )
