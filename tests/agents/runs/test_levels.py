@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from agents.runs import final, source
+from agents.runs import crossed, final, source
 from agents.runs.crossed import play_other_sets
 from agents.runs.evaluate import Episodes
 from agents.runs.final import append_validation, evaluate_splits, periodic_evaluation, validation_summary
@@ -25,6 +25,7 @@ from benchmarks.reporting.runs import read
 from envs.counting import CountingVectorEnv
 from envs.level_sets import HELDOUT, VALIDATION, LevelRange, training_levels
 from envs.suites import build
+from envs.tasks import World
 from tests.agents.runs.tools import Interrupted, Killed, run_config, the_run, train_here
 
 DRAWN = training_levels("counting", 1, 3)
@@ -162,6 +163,14 @@ def test_a_finished_agent_plays_the_other_seeds_sets(tmp_path):
     assert completed[:66] == table[:66]
     assert completed[66:] == [{**row, "length": "77", "commit": ""} for row in kept]
     assert not play_other_sets(run, config, [config])  # nobody else
+
+
+def test_an_environment_without_levels_has_no_other_sets(tmp_path, monkeypatch):
+    # runs planned before name drawn sets that nothing was trained on
+    config, other = (run_config(seed=seed, level_set=str(training_levels("counting", seed, 3))) for seed in (1, 2))
+    monkeypatch.setattr(crossed, "find_task", lambda config: SimpleNamespace(source=World("gymnasium", {})))
+    assert not play_other_sets(tmp_path, config, [config, other])
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("repr", "steps"), [("cnn", 0), ("vae", None)])
