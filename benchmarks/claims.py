@@ -10,8 +10,11 @@ committed before the first full run. The verdict follows from the 95% interval o
     contradicted    its upper end is below the effect
     not decidable   anything else, with the number of seeds whose interval would reach no further than the effect
 
+Verdicts stand alone. Of N claims of which none is true some N / 40 have a lower end above 0 all the same, so the page
+has the p of each after Holm over all N, too; one that was not run, or decides nothing, counts with a p of 1.
+
 The power is the chance, if the true difference is twice the smallest effect of interest and seeds spread as expected,
-that the lower end is above 0.
+that the lower end is above 0. DARLA's beta is chosen first (``experiment.claim_commands``).
 """
 
 from __future__ import annotations
@@ -27,13 +30,12 @@ import numpy as np
 import tyro
 
 from benchmarks import cli
-from benchmarks.experiment.claims import CLAIMS, EXPERIMENTS, UNDECIDED, Claim, Row
+from benchmarks.experiment import claims as registered
+from benchmarks.experiment.claim_commands import chosen_beta, command_lines, commands
+from benchmarks.experiment.claims import Claim, Row
 from envs.registry import UsageError
 
 if TYPE_CHECKING:
-    from agents.runs.config import RunConfig
-    from agents.runs.validate import PartsStore
-    from benchmarks.experiment.arguments import ExperimentArgs
     from benchmarks.reporting.cells import Cell
     from benchmarks.reporting.stats import Interval
     from benchmarks.reporting.summary import Summary
@@ -90,12 +92,14 @@ def claims(args: Args) -> str:
     """
     if args.commands:
         return commands(args.runs)
-    if args.runs != DEFAULT and not any((args.runs / name / "runs").is_dir() for name in EXPERIMENTS):
+    names = registered.experiments()
+    if args.runs != DEFAULT and not any((args.runs / name / "runs").is_dir() for name in names):
         raise UsageError(
-            f"{args.runs} holds none of {', '.join(EXPERIMENTS)}; "
+            f"{args.runs} holds none of {', '.join(names)}; "
             f"python -m benchmarks.claims {args.runs} --commands prints what fills it"
         )
-    text = page([result(claim, args.runs) for claim in CLAIMS], args.runs)
+    beta, _ = chosen_beta(args.runs)
+    text = page([result(claim, args.runs) for claim in registered.claims(beta)], args.runs)
     if args.out:
         cli.write_file(args.out, text.encode())
     return text
@@ -133,6 +137,14 @@ def power(effect: float, spread: float, seeds: int) -> float:
     values = np.random.default_rng(0).normal(2 * effect, spread, (DRAWS, seeds))
     half = student_t.quantile(seeds - 1) * values.std(axis=1, ddof=1) / math.sqrt(seeds)
     return float((values.mean(axis=1) > half).mean())
+
+
+def holm(results: Sequence[Result]) -> list[float]:
+    """P-value of each claim after Holm over all of them, 1 for those without figures that may decide."""
+    from benchmarks.reporting import several_tasks
+
+    values = [each.difference.p if each.difference and not each.reason else 1.0 for each in results]
+    return several_tasks.holm([1.0 if math.isnan(p) else p for p in values])
 
 
 # figures --------------------------------------------------------------------------------------------------------------
@@ -179,7 +191,7 @@ def find_control(summary: Summary, claim: Claim, cell: Cell) -> Cell | None:
     if isinstance(claim.control, Mapping):
         return find(summary, claim, claim.control)
     if claim.control == "equal RL steps":
-        return summary.cost_reference(cell)
+        return summary.equal_steps(cell)
     reference = summary.reference(cell)
     return reference.cell if reference and reference.budget == "equal budget" else None
 
@@ -248,7 +260,7 @@ def page(results: Sequence[Result], runs: Path) -> str:
     """The claims table in Markdown, the commands, and what nothing here decides."""
     from benchmarks.reporting import layout
 
-    header = ["claim", "measure", "smallest effect", "seeds, power", "difference [95%]", "verdict", "commit"]
+    header = ["claim", "measure", "smallest effect", "seeds, power", "difference [95%]", "p, Holm", "verdict", "commit"]
     lines = [
         [
             f"{each.claim.statement} ({each.claim.source})",
@@ -256,10 +268,11 @@ def page(results: Sequence[Result], runs: Path) -> str:
             layout.number(each.claim.effect),
             f"{each.claim.seeds}, {power(each.claim.effect, each.claim.spread, each.claim.seeds):.0%}",
             layout.interval(each.difference, sign=True),
+            f"{p:.3f}" if each.difference else layout.ABSENT,
             each.verdict,
             each.commit or layout.ABSENT,
         ]
-        for each in results
+        for each, p in zip(results, holm(results), strict=True)
     ]
     shell = [line for name, lines_ in command_lines(runs).items() for line in (f"# {name}", *lines_)]
     return "\n".join(
@@ -267,9 +280,16 @@ def page(results: Sequence[Result], runs: Path) -> str:
             "# Claims",
             "",
             "Written by `python -m benchmarks.claims`, whose module says what the verdicts mean. Tests, measures and "
-            "effects were committed before the first full run.",
+            "effects were committed before the first full run. A verdict stands alone, at 95%; after Holm p counts all "
+            f"{len(results)} claims.",
             "",
             layout.pipes((header, lines)),
+            "",
+            f"{chosen_beta(runs)[1]}.",
+            "",
+            "Not as published:",
+            "",
+            *(f"- {line}" for line in registered.NOT_AS_PUBLISHED),
             "",
             "```bash",
             *shell,
@@ -277,7 +297,7 @@ def page(results: Sequence[Result], runs: Path) -> str:
             "",
             "Not tried:",
             "",
-            *(f"- {line}" for line in UNDECIDED),
+            *(f"- {line}" for line in registered.UNDECIDED),
             "",
         ]
     )
@@ -289,47 +309,6 @@ def described(claim: Claim) -> str:
     if claim.source_return:
         where = f"{claim.source_return:g}, on {claim.split}"
     return f"{claim.task}: {claim.measure} {where}".strip()
-
-
-def command_lines(runs: Path) -> dict[str, list[str]]:
-    """Experiment -> the commands that run it."""
-    return {
-        name: [f"python -m benchmarks.{arguments} --out {runs / name}" for arguments in commands_]
-        for name, commands_ in EXPERIMENTS.items()
-    }
-
-
-def commands(runs: Path) -> str:
-    """Every command, with its runs that no command before it has, and the time that they take here."""
-    from agents.runs.validate import PartsStore
-    from benchmarks.experiment.estimate import estimate_seconds
-    from benchmarks.experiment.execute import in_words
-
-    lines, total, seen = [], 0.0, set()
-    for command in (line for lines_ in command_lines(runs).values() for line in lines_):
-        store = PartsStore()
-        configs = [config for config in planned(command, store) if repr(config) not in seen]
-        seen |= {repr(config) for config in configs}
-        seconds = estimate_seconds(configs, store.representative)
-        total += seconds
-        lines += [command, f"    # {len(configs)} runs, about {in_words(seconds)}"]
-    return "\n".join([*lines, "", f"{in_words(total)} in all, if none is finished yet"])
-
-
-def planned(command: str, store: PartsStore) -> list[RunConfig]:
-    """Runs of a command line ``python -m benchmarks.NAME ...``; UsageError for what cannot be run here."""
-    from benchmarks import explore, transfer
-    from benchmarks.experiment.execute import runnable, with_equal_budgets
-
-    module, *words = command.removeprefix("python -m benchmarks.").split()
-    if module == "explore":
-        exploring = tyro.cli(explore.Args, args=words)
-        args: ExperimentArgs = exploring
-        configs = explore.plan(exploring)
-    else:
-        args = transferring = tyro.cli(transfer.Args, args=words)
-        configs = transfer.plan(transferring)
-    return with_equal_budgets(args, runnable(configs, store.validate(configs)), store)
 
 
 if __name__ == "__main__":

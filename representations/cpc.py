@@ -14,9 +14,11 @@ with every episode, and pairs with an episode's end between them are left out.
 from windows of a random policy's steps; online, as in the paper's RL section, with PPO or A2C, from windows of the
 agent's newest steps, whatever the length of a rollout.
 
-Differs from the paper: the GRU serves the loss alone, and the policy takes z, or its own memory (``--memory gru``); the
-agent's LSTM does both there. Windows of 64 steps with 16 ahead, so that a prediction has 28 frames of context on
-average; 100 and 30 in the paper's RL section.
+Not as published: the agent's memory. In the paper's RL section one LSTM is the agent's memory and the network of the
+contexts. Here the contexts' GRU serves the loss alone, and the policy takes z, or z through a memory of its own
+(``--memory gru``), which this loss never trains: a representation is built before the policy and does not know of it.
+Differs also: windows of 64 steps with 16 ahead, so that a prediction has 28 frames of context on average; 100 and 30 in
+the paper's RL section.
 """
 
 from __future__ import annotations

@@ -15,11 +15,12 @@ means over steps, drawn from History (replay) once it is full, each switched by 
 ``encode`` returns the trunk's rectified dense layer, the network of ``cnn``; with all three off it is ``cnn``, bit for
 bit.
 
-Differs from the paper: last action and reward are inputs only where ``--last-step`` asks for it; PPO or A2C in place of
-A3C; a GRU, if ``--memory gru`` asks for one, in place of the LSTM, whose outputs value replay alone reads, from an
-empty state at the start of each window: pixel control reads the features before it, as reward prediction does in print;
-pixel control and value replay share their windows; at 64x64 the 16x16 cells cover the whole frame (80x80 of 84x84
-there).
+Not as published: the agent's memory. In the paper an LSTM stands before both pixel control and the replayed value. Here
+the policy owns the GRU of ``--memory gru``, and the method, built before it, does not know of it: value replay alone
+reads its outputs, from an empty state at the start of each window, and pixel control reads the features before it, as
+reward prediction does in print. Differs also: last action and reward are inputs only where ``--last-step`` asks for it;
+PPO or A2C in place of A3C; pixel control and value replay share their windows; at 64x64 the 16x16 cells cover the whole
+frame (80x80 of 84x84 there).
 """
 
 from __future__ import annotations

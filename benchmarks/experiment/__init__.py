@@ -7,6 +7,7 @@ In reading order:
 * ``presets``       sizes
 * ``outcomes``      what each task can decide at each size
 * ``claims``        claims of papers, each with the test that decides it
+* ``claim_commands``  the commands of these tests
 * ``tuned``         settings that suit a kind of task
 * ``overrides``     ``--set NAME.FIELD=VALUE``
 * ``equal_budget``  the baseline on an equal total of environment steps

@@ -44,6 +44,8 @@ class ExperimentArgs:
     pretrain_levels: Literal["same", "more"] = "same"
     """Levels the unsupervised frames come from: the training levels, or 10,000 others (rooms, sprites: 100,000). more
     and mixed add three control rows."""
+    pretrain_share: float | None = None
+    """Part of the optimizer steps that each method's pre-training needs. Default: the preset's."""
     baseline: bool = True
     """Add the end-to-end 'cnn', without bonuses, as the row to compare with."""
     equal_budget: bool = False

@@ -77,7 +77,7 @@ def plan_runs(args: ExperimentArgs, rows: Iterable[Row], presets: Mapping[str, P
     from agents import ALGORITHMS
     from agents.runs.config import parse_bonuses
 
-    preset, rows = presets[args.preset], list(rows)
+    preset, rows = sized(presets[args.preset], args), list(rows)
     check_pretrain_data(args.pretrain_data)
     names = list(dict.fromkeys(row.repr for row in rows))
     bonuses = {name for row in rows for name in parse_bonuses(row.bonus)}
@@ -169,6 +169,15 @@ def check_pretrain_data(data: str) -> None:
     kind, _, run = data.partition(":")
     if data not in ("random", "mixed") and not (kind == "policy" and run):
         raise UsageError(f"--pretrain-data {data}: give random, mixed, or policy:DIR with a finished run's folder")
+
+
+def sized(preset: Preset, args: ExperimentArgs) -> Preset:
+    """The preset with the command's part of each method's pre-training; UsageError for none of it."""
+    if args.pretrain_share is None:
+        return preset
+    if not args.pretrain_share > 0:
+        raise UsageError(f"--pretrain-share {args.pretrain_share:g}: give a part above 0; 1 is what each method needs")
+    return dataclasses.replace(preset, pretrain_share=args.pretrain_share)
 
 
 def check_sizes(args: ExperimentArgs, seeds: Sequence[int]) -> None:

@@ -93,6 +93,11 @@ class Summary:
         controls = [other for other in self.cells if is_data_policy_control(other) and setting(other) == setting(cell)]
         return [other for other in controls if not other.config.get("start_from_policy") or _equal_budget(cell, other)]
 
+    def equal_steps(self, cell: Cell) -> Cell | None:
+        """The better start of the baseline with as many frames of RL; None where there is none."""
+        equal = [other for other in self._candidates(cell) if other.steps == cell.steps]
+        return _likest(cell, better_start(equal)) if equal else None
+
     def cost_reference(self, cell: Cell) -> Cell | None:
         """The baseline whose seconds a row's are divided by: as many frames of RL; for a baseline the shortest one."""
         candidates = self._candidates(cell)

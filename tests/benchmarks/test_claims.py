@@ -9,14 +9,17 @@ import pytest
 
 from agents.runs.validate import PartsStore
 from benchmarks import claims
-from benchmarks.claims import Result, doubts, find, find_control, main, measured, power, seeds_needed, verdict
-from benchmarks.experiment.claims import CLAIMS, EXPERIMENTS, Claim
+from benchmarks.claims import Result, doubts, find, find_control, holm, main, measured, power, seeds_needed, verdict
+from benchmarks.experiment import claims as registered
+from benchmarks.experiment.claim_commands import chosen_beta, command_lines, planned
+from benchmarks.experiment.claims import Claim
 from benchmarks.reporting.runs import load
 from benchmarks.reporting.stats import Interval
 from benchmarks.reporting.summary import summarise
 from envs.registry import UsageError
 from tests.benchmarks.tools import make_run, write_rows
 
+CLAIMS = registered.claims()
 CLAIM = Claim(
     *("better", "Darla is better", "A paper 2020", "pictures", "coinrun-easy", {"repr": "darla"}, "equal budget"),
     *("return", 0.5, 0.5, 3),
@@ -58,6 +61,42 @@ def test_power_is_that_of_the_t_interval():
     # t with 4 degrees and noncentrality 2 sqrt(5) = 4.47 above 2.776: 0.910 by numerical integration
     assert power(0.1, 0.1, 5) == pytest.approx(0.91, abs=0.01)
     assert power(0.1, 0.1, 3) < power(0.1, 0.1, 4) < power(0.1, 0.1, 5)
+
+
+def test_p_counts_all_claims_whether_run_or_not():
+    def result(p, reason=""):
+        return Result(CLAIM, replace(interval(0.6, 0.1, 1.1), p=p), reason)
+
+    # Four of five count: 0.01 x 5, then 0.02 x 4; the doubtful one and the one not run have a p of 1.
+    results = [result(0.02), Result(CLAIM), result(0.01), result(0.001, "3 of 5 seeds"), result(math.nan)]
+    assert holm(results) == pytest.approx([0.08, 1.0, 0.05, 1.0, 1.0])
+
+
+def betas_run(folder, returns):
+    for beta, value in zip(registered.BETAS, returns, strict=False):
+        # unseen levels say the opposite of validation levels
+        unseen = {"train": [10.0, 10.0], "heldout": [1 - value, 1 - value]}
+        source = {} if value is None else {"final_validation": {"step": 1, "return": value}}
+        make_run(folder / "darla-beta", "darla", 5, unseen, levels=2, repr_settings={"beta": beta}, source=source)
+
+
+def test_beta_is_that_of_the_highest_validation_return(tmp_path):
+    assert chosen_beta(tmp_path)[0] == 0.1
+    betas_run(tmp_path, (0.5, 0.7, 0.7, 0.6))
+    beta, words = chosen_beta(tmp_path)
+    assert beta == 1.0
+    assert words.endswith("(seed 5; the smallest of equals): 1, of returns 0.5, 0.7, 0.7, 0.6")
+    lines = command_lines(tmp_path)["darla"]
+    assert [line.count("darla.beta=1 ") for line in lines] == [1, 0, 0, 0]
+    rows = [claim.row["repr_settings.beta"] for claim in registered.claims(beta) if claim.experiment == "darla"]
+    assert rows == [1.0] * 6
+
+
+def test_no_beta_is_chosen_before_all_are_there(tmp_path):
+    betas_run(tmp_path, (0.5, 0.7, 0.9))
+    beta, words = chosen_beta(tmp_path)
+    assert beta == 0.1
+    assert words.endswith("not chosen yet, 0.1 until then")
 
 
 def runs_of(experiment, more=0.0, **changes):
@@ -152,6 +191,17 @@ def test_a_control_of_equal_budget_is_no_shorter_one(tmp_path):
     assert find_control(summary, replace(CLAIM, control="equal RL steps"), cell).config["repr"] == "cnn"
 
 
+def test_a_control_of_equal_steps_is_the_better_start(tmp_path):
+    for seed in range(3):
+        make_run(tmp_path, "darla", seed, levels=2)
+        for scaled, value in ((False, 5.0), (True, 6.0)):
+            source = {"final_validation": {"step": 1, "return": value}}
+            make_run(tmp_path, "cnn", seed, levels=2, repr_settings={"standardise": scaled}, source=source)
+    summary = summarise(load(tmp_path))
+    control = find_control(summary, replace(CLAIM, control="equal RL steps"), find(summary, CLAIM, CLAIM.row))
+    assert control.config["repr_settings"] == {"standardise": True}
+
+
 def test_an_ambiguous_row_is_refused(tmp_path):
     for beta in (1, 4):
         make_run(tmp_path, "darla", levels=2, repr_settings={"beta": beta})
@@ -162,16 +212,22 @@ def test_an_ambiguous_row_is_refused(tmp_path):
     assert find(summary, CLAIM, {"repr": "darla", "repr_settings.beta": 2}) is None
 
 
-def test_every_claim_names_rows_that_its_commands_train():
-    """Found among the planned runs, once each, so that no claim stays without figures for a word in its row."""
-    plans = {}
-    for name, lines in claims.command_lines(Path("x")).items():
+@pytest.fixture(scope="module")
+def plans():
+    """Experiment -> its planned runs."""
+    experiments = {}
+    for name, lines in command_lines(Path("x")).items():
         runs = {}
         for line in lines:
-            runs |= {repr(config): config for config in claims.planned(line, PartsStore())}
-        plans[name] = list(runs.values())
+            runs |= {repr(config): config for config in planned(line, PartsStore())}
+        experiments[name] = list(runs.values())
+    return experiments
+
+
+def test_every_claim_names_rows_that_its_commands_train(plans):
+    """Found among the planned runs, once each, so that no claim stays without figures for a word in its row."""
     assert len({claim.name for claim in CLAIMS}) == len(CLAIMS)
-    assert plans.keys() == EXPERIMENTS.keys() == {claim.experiment for claim in CLAIMS}
+    assert plans.keys() == registered.experiments().keys() == {c.experiment for c in CLAIMS} | {"darla-beta"}
     for claim in CLAIMS:
         rows = [claim.row, *([claim.control] if isinstance(claim.control, dict) else [])]
         for row in rows:
@@ -184,6 +240,37 @@ def test_every_claim_names_rows_that_its_commands_train():
             assert claim.split in next(c.splits for c in plans[claim.experiment] if c.env == claim.task)
 
 
+def test_the_budgets_of_the_claims(plans):
+    def of(experiment, name):
+        return [config for config in plans[experiment] if config.repr == name]
+
+    darla = [*plans["darla-beta"], *of("darla", "darla")]
+    whole = [config for config in darla if config.repr_settings["features"] == "vae"]
+    alone = [config for config in darla if config.repr_settings["features"] == "denoiser"]
+    # a quarter of 30,000 steps of 128 frames, of which the denoiser has a third
+    assert {(c.pretrain_samples, c.repr_settings["batch"], c.pretrain_on) for c in whole} == {(960_000, 128, "all")}
+    assert {(c.pretrain_samples, c.repr_settings["batch"], c.pretrain_on) for c in alone} == {(320_000, 128, "all")}
+    assert sorted({c.repr_settings["beta"] for c in plans["darla-beta"]}) == [0.1, 1.0, 4.0, 16.0]
+    assert not {c.seed for c in plans["darla-beta"]} & {c.seed for c in plans["darla"]}
+    # half of 9,300 steps of 36 scenes of 6 views; a fifth of 31,250 steps of 16 images
+    assert {c.pretrain_samples for c in of("scenes", "gqn")} == {4_650 * 36 * 6}
+    (monet,) = {
+        (c.pretrain_samples, c.repr_settings["pool"], c.repr_settings["centroids"]) for c in of("scenes", "monet")
+    }
+    assert monet == (100_000, "attention", True)
+    assert {c.repr_settings["rl_on_crops"] for c in of("contrastive", "curl")} == {True}
+    for experiment, task in (("darla", "sprites"), ("contrastive", "coinrun-easy"), ("scenes", "rooms-moving")):
+        starts = [c.repr_settings["standardise"] for c in of(experiment, "cnn") if c.env == task]
+        assert set(starts) == {False, True}
+    agents = {(c.repr, c.algo, c.last_step, c.algo_settings["memory"]) for c in plans["unreal"]}
+    either = ((False, "none"), (True, "gru"))
+    assert agents == {
+        (*pair, *seen)
+        for pair in (("unreal", "ppo"), ("cnn", "ppo"), ("cpc", "a2c"), ("cnn", "a2c"))
+        for seen in either
+    }
+
+
 def test_the_page_holds_every_claim_and_command(tmp_path, capsys):
     out = tmp_path / "claims.md"
     make_run(tmp_path / "darla", "random")
@@ -191,11 +278,11 @@ def test_the_page_holds_every_claim_and_command(tmp_path, capsys):
     text = out.read_text()
     assert capsys.readouterr().out.strip() == text.strip()
     assert text.count("| not run |") == len(CLAIMS)
-    assert text.count("\npython -m benchmarks.") == sum(map(len, EXPERIMENTS.values()))
+    assert text.count("\npython -m benchmarks.") == sum(map(len, registered.experiments().values()))
     assert np.all([claim.statement in text for claim in CLAIMS])
 
 
 def test_a_directory_without_any_experiment_is_refused(tmp_path, capsys):
     assert main([str(tmp_path / "none"), "--out", str(tmp_path / "claims.md")]) == 2
-    assert "holds none of darla, contrastive" in capsys.readouterr().err
+    assert "holds none of darla-beta, darla, contrastive" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

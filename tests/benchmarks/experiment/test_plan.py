@@ -103,6 +103,13 @@ def test_presets_give_a_part_of_the_steps_that_a_method_needs(preset, samples):
     assert {config.repr: config.pretrain_samples for config in configs} == samples
 
 
+def test_a_command_gives_another_part_of_them():
+    (darla,) = plans("darla", seeds=(0,), pretrain_share=0.25, set=("darla.batch=128",))
+    assert darla.pretrain_samples == 30_000 * 128 / 4
+    with pytest.raises(UsageError, match="--pretrain-share 0: give a part above 0"):
+        plans("darla", pretrain_share=0.0)
+
+
 def test_the_standard_preset_gives_methods_their_size():
     darla, monet = plans("darla", "monet", preset="standard", seeds=(0,))
     (gqn,) = plans("gqn", suite="rooms", preset="standard", seeds=(0,))
