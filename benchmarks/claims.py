@@ -249,8 +249,8 @@ def doubts(claim: Claim, cell: Cell, control: Cell, difference: Interval | None)
     for one in (cell, control):
         if one.fallen:
             return f"{len(one.fallen)} of {len(one.runs)} runs of {one.label} fell"
-    commits = {str(run.source["commit"]) for one in (cell, control) for run in one.runs}
-    return f"runs of several commits ({', '.join(sorted(commits))})" if len(commits) > 1 else ""
+    commits = cell.mixed(control).get("commit", [])
+    return f"runs of several commits ({', '.join(commits)})" if commits else ""
 
 
 # pages ----------------------------------------------------------------------------------------------------------------

@@ -5,14 +5,18 @@
 
 From them follows what a task can decide at its size, which ``benchmarks.experiment.outcomes`` then declares:
 
-    held-out return   the CNN's return on unseen levels is above the blind policy's, beyond the interval of the
+    held-out return   the CNN's return on validation levels is above the blind policy's, beyond the interval of the
                       difference; its interval lies above any script that looks at nothing, and below a return of
                       ``CEILING`` (normalised)
-    gap               the interval of the CNN's gap is above 0
+    gap               the interval of the CNN's gap is above 0: crossed, which plays training levels alone, else its
+                      return on training levels minus that on validation levels
     looks             on training levels the CNN is above the blind policy, beyond the interval, so that there is a
-                      return to keep, and in some visual variant its return is lower, beyond the interval
+                      return to keep, and in some visual variant of these it is lower, beyond the interval
 
-No claim rests on fewer than 3 seeds or on a run that fell.
+Methods are compared on held-out levels later, so no agent's return there chooses what may be marked; that of a script
+that never learns is read there. Intervals on validation levels are over seeds alone. A task without held-out levels
+has its gap in its first variant. No claim rests on fewer than 3 seeds or on a run that fell. The table shows the
+returns on held-out levels beside what is decided.
 """
 
 from __future__ import annotations
@@ -33,7 +37,10 @@ from envs.registry import UsageError
 
 if TYPE_CHECKING:
     from benchmarks.reporting.cells import Cell
+    from benchmarks.reporting.stats import Interval
 
+HELDOUT = "heldout"
+"""End of the names of splits on held-out levels."""
 BLIND, ORACLE = "blind", "oracle"
 TRAINED = (BLIND, BASELINE, ORACLE)
 CEILING = 0.95
@@ -41,7 +48,7 @@ CEILING = 0.95
 UNSEEING_SCRIPTS = "coinrun"
 """Beginning of the names of tasks whose script takes one action for ever: a policy that sees nothing either."""
 COLUMNS = (
-    *("task", "preset", "steps", "train_levels", "policy", "split", "return", "low", "high", "normalised"),
+    *("task", "preset", "steps", "train_levels", "level_set", "policy", "split", "return", "low", "high", "normalised"),
     *("seeds", "fell", "commit"),
 )
 
@@ -63,15 +70,21 @@ class Controls:
     trained: dict[str, Cell]
     """Representation -> its cell; cnn and blind at least."""
     references: tuple[Reference, ...]
-    """Returns of policies that never learn, on the levels of the runs."""
+    """Returns of policies that never learn, of all tasks and levels of the experiment."""
 
     @property
     def cnn(self) -> Cell:
         return self.trained[BASELINE]
 
     def reference(self, policy: str, split: str) -> float | None:
-        """Mean return of a policy that never learns; None where it was not played."""
-        return mean_return(self.references, self.cnn.env, split, policy)
+        """Mean return of a policy that never learns on the CNN's levels of a split; None where it was not played."""
+        return mean_return(self.played(split), self.cnn.env, split, policy)
+
+    def played(self, split: str) -> list[Reference]:
+        """Rows of the policies that never learn on the CNN's levels of a split."""
+        from benchmarks.reporting.reference_rows import on_their_levels
+
+        return on_their_levels(self.references, self.cnn.runs, split)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -129,53 +142,74 @@ def decided(task: Controls) -> tuple[Outcome, ...]:
     from benchmarks.reporting.matching import SOURCE
 
     cnn, blind = task.cnn, task.trained[BLIND]
-    if not (cnn.claimable and blind.claimable):
+    if not cnn.comparable(blind):
         return ()
     outcomes: list[Outcome] = []
-    if cnn.target.endswith("heldout") and _above(cnn, blind, cnn.target) and _has_room(cnn) and _sees(task):
+    if cnn.target.endswith(HELDOUT) and _decides_return(task):
         outcomes.append("held-out return")
-    gap = cnn.crossed_gap or cnn.gaps.get(cnn.target)
+    gap = cnn.crossed_gap or _gap(cnn)
     if gap is not None and gap.low > 0:
         outcomes.append("gap")
-    looks = [split for split in cnn.splits if split not in (SOURCE, cnn.target)]
-    if _above(cnn, blind, SOURCE) and any(cnn.gaps[split].low > 0 for split in looks):
+    looks = [split for split in cnn.splits if split not in (SOURCE, cnn.target) and not split.endswith(HELDOUT)]
+    if cnn.difference(blind, SOURCE).low > 0 and any(cnn.gaps[split].low > 0 for split in looks):
         outcomes.append("looks")
     return tuple(outcomes)
 
 
-def _above(cnn: Cell, blind: Cell, split: str) -> bool:
-    return cnn.difference(blind, split).low > 0
+def _decides_return(task: Controls) -> bool:
+    """True where validation levels tell the CNN from a blind policy, a script that sees nothing, and the ceiling."""
+    from benchmarks.reporting.cells import over_seeds, seed_difference
 
-
-def _has_room(cnn: Cell) -> bool:
-    """True where the CNN's interval on unseen levels ends below the ceiling, or no ceiling is known."""
-    high = cnn.normalised(cnn.returns[cnn.target].high)
-    return high is None or high < CEILING
-
-
-def _sees(task: Controls) -> bool:
-    """True unless a script that looks at nothing may reach what the CNN reaches on unseen levels."""
-    if not task.cnn.env.startswith(UNSEEING_SCRIPTS):
+    cnn, blind = task.cnn, task.trained[BLIND]
+    own, others = _validation(cnn), _validation(blind)
+    if not (own and others and seed_difference(cnn, own, blind, others).low > 0):
+        return False
+    interval = over_seeds(cnn.seeds, own)
+    high = cnn.normalised(interval.high)
+    if high is not None and high >= CEILING:
+        return False
+    if not cnn.env.startswith(UNSEEING_SCRIPTS):
         return True
-    scripted = task.reference("scripted", task.cnn.target)
-    return scripted is not None and task.cnn.returns[task.cnn.target].low > scripted
+    scripted = task.reference("scripted", cnn.target)
+    return scripted is not None and interval.low > scripted
+
+
+def _gap(cnn: Cell) -> Interval | None:
+    """Training return minus that on validation levels; of a task without held-out levels that of its target."""
+    from benchmarks.reporting.cells import over_seeds
+    from benchmarks.reporting.matching import SOURCE
+
+    if not cnn.target.endswith(HELDOUT):
+        return cnn.gaps.get(cnn.target)
+    own = _validation(cnn)
+    return over_seeds(cnn.seeds, cnn.means(SOURCE)[:, 0] - own) if own else None
+
+
+def _validation(cell: Cell) -> list[float]:
+    """Each seed's last return on validation levels; empty where a run has none."""
+    values = [run.final_validation for run in cell.runs if run.final_validation is not None]
+    return values if len(values) == len(cell.runs) else []
 
 
 def rows(task: Controls) -> list[dict[str, Any]]:
     """Rows of the CSV: each policy on each split."""
+    from benchmarks.reporting.labels import training_set
+
     cnn = task.cnn
     size = {
         "task": cnn.env,
         "preset": str(cnn.config.get("preset", "")),
         "steps": cnn.steps,
         "train_levels": cnn.train_levels,
+        "level_set": ", ".join(dict.fromkeys(training_set(run.config) for run in cnn.runs)),
     }
     csv_rows = []
     for policy in POLICIES:
         for split in cnn.splits:
             if (mean := task.reference(policy, split)) is not None:
+                commits = {row.commit for row in task.played(split) if row.policy == policy}
                 row = {"policy": policy, "split": split, "return": mean, "normalised": cnn.normalised(mean)}
-                csv_rows.append(size | row)
+                csv_rows.append(size | row | {"commit": ", ".join(sorted(commits - {""}))})
     for name, cell in task.trained.items():
         commit = ", ".join(cell.differing("commit")) or cell.runs[0].source["commit"]
         shared = size | {"policy": name, "seeds": len(cell.runs), "fell": len(cell.fallen), "commit": commit}

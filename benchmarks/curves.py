@@ -45,16 +45,16 @@ def curves(args: Args) -> str:
     """Write curves.csv and curves.png into the first directory; returns the text to print.
 
     Raises:
-        UsageError: no finished run, a run without a curve, or an unknown --against.
+        UsageError: no finished run, a run without a curve, one that differs between directories, or an unknown
+            --against.
     """
     from benchmarks.reporting import layout, learning_curves
-    from benchmarks.reporting.runs import load
+    from benchmarks.reporting.runs import distinct, load
     from benchmarks.reporting.summary import summarise
 
     if not args.experiments:
         raise UsageError("benchmarks.curves needs the directory of an experiment: python -m benchmarks.curves DIR")
-    # The same run in two directories is one run: counted twice it would pass for a second seed.
-    runs = list({run.id: run for folder in reversed(args.experiments) for run in load(folder)}.values())
+    runs = distinct([run for folder in args.experiments for run in load(folder)])
     summary = summarise(sorted(runs, key=lambda run: run.id))
     groups = learning_curves.make_groups(summary)
     if not groups:

@@ -50,7 +50,8 @@ SIZES = {
 """The presets of the transfer benchmark, on as many levels as the suite has, and with smaller rollouts: a reward that
 is found once must be learnt from soon. No policy is kept on the way, as nothing is compared at equal return."""
 COLUMNS = (
-    *("suite", "env", "repr", "mode", "algo", "memory", "bonus", "extrinsic", "seed", "steps"),
+    *("suite", "env", "repr", "mode", "algo", "memory", "bonus", "extrinsic", "train_levels", "level_set", "seed"),
+    "steps",
     *("success", "heldout_success"),
     *("first_reward", "half_success", "success_area"),
 )
@@ -186,6 +187,7 @@ def late_value(run: Run, name: str) -> float:
 def table(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
     """A row for each method on each task: medians over seeds, and the range where there are several."""
     from benchmarks.reporting import layout
+    from benchmarks.reporting.several_tasks import holm
 
     rows = [[row(run) for run in cell.runs] for cell in cells]
     own = env_metrics(run for cell in cells for run in cell.runs)
@@ -195,14 +197,18 @@ def table(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
         kinds[name] = "count" if is_count(values) else "%"
     kinds["frames_per_second"] = "count"
     header = ["task", "method", "seeds", "success", "unseen levels", "first reward", "half success"]
-    header += [*(name.replace("_", " ") for name in own), "frames/s", f"area minus {CONTROL} [95%]"]
+    header += [*(name.replace("_", " ") for name in own), "frames/s", f"area minus {CONTROL} [95%]", "p", "p (Holm)"]
+    gains = [gain_over_control(cell, cells) for cell in cells]
+    p_values = [gain.p if gain else math.nan for gain in gains]
+    adjusted = holm(p_values)
     lines = []
     medians = [float(np.median([values["success"] for values in group])) for group in rows]
     for index in sorted(range(len(cells)), key=lambda index: (cells[index].env, -medians[index])):
         columns = {name: [float(values.get(name, math.nan)) for values in rows[index]] for name in kinds}
         texts = [ranged(columns[name], kind) for name, kind in kinds.items()]
-        gain = layout.interval(gain_over_control(cells[index], cells), sign=True)
-        lines.append([cells[index].env, cells[index].name, str(len(rows[index])), *texts, gain])
+        tests = [layout.ABSENT if math.isnan(p) else f"{p:.3f}" for p in (p_values[index], adjusted[index])]
+        line = [cells[index].env, cells[index].name, str(len(rows[index])), *texts]
+        lines.append([*line, layout.interval(gains[index], sign=True), *tests])
     kept = [index for index in range(len(header)) if any(line[index] != "–" for line in lines)]
     return [header[index] for index in kept], [[line[index] for index in kept] for line in lines]
 
@@ -216,7 +222,8 @@ def gain_over_control(cell: Cell, cells: Sequence[Cell]) -> Interval | None:
     from benchmarks.reporting.labels import agent_of
 
     def setting(other: Cell) -> tuple[Any, ...]:
-        return (*other.task, other.config["repr"], other.config["mode"], agent_of(other.config), other.steps)
+        kind = (other.level_set_kind, other.config["repr"], other.config["mode"], agent_of(other.config))
+        return (*other.task, *kind, other.steps)
 
     controls = [other for other in cells if is_control(other) and setting(other) == setting(cell)]
     if not controls or is_control(cell):
@@ -257,7 +264,7 @@ def notes(cells: Sequence[Cell]) -> list[str]:
         "environment's own = means over the last tenth of training. Medians over seeds [lowest, highest].",
         f"Primary outcome: area under the success curve minus that of '{CONTROL}', a bonus of 1 that measures nothing: "
         "what a bonus adds to first visits; of several coefficients the best one's. The interval (t) resamples seeds, "
-        "paired by training set.",
+        "paired by training set; p (Holm) is corrected for all rows of the table that have one.",
     ]
     if any(len(cell.runs) < 3 for cell in cells):
         lines.append("Fewer than three seeds in some rows: preliminary.")

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks import cli
+from benchmarks.reporting.labels import labels_of, level_set_kind, training_set
 from benchmarks.reporting.runs import Run, load
 from envs.registry import UsageError
 from envs.spaces import Array
@@ -37,7 +38,10 @@ if TYPE_CHECKING:
     from envs.tasks import World
     from representations.base import Representation
 
-COLUMNS = ("suite", "env", "repr", "mode", "train_levels", "seed", "factor", "split", "r2", "frames", "commit")
+COLUMNS = (
+    *("suite", "env", "method", "repr", "mode", "train_levels", "level_set", "seed", "factor", "split", "r2"),
+    *("frames", "commit"),
+)
 STRENGTHS = (1e-4, 1e-2, 1.0, 100.0)
 """Ridge penalties tried, in units of the number of frames / 1000; the best on a quarter of the fitted frames counts."""
 FACTOR = "factor "
@@ -76,14 +80,15 @@ def probe(args: Args) -> str:
         raise UsageError(f"{args.experiment} has no finished run to probe; finish one with benchmarks.transfer")
     rows: list[Row] = []
     left_out: dict[str, str] = {}
+    names = labels_of(runs)
     controlled = {_group(run) for run in runs if run.config["repr"] == CONTROL}
     for number, run in enumerate(runs, 1):
         print(f"[{number}/{len(runs)}] {run.id}", file=sys.stderr, flush=True)
         try:
             if _group(run) not in controlled:
                 controlled.add(_group(run))
-                rows += probe_control(run, args.frames, args.seed)
-            rows += probe_run(run, args.frames, args.seed)
+                rows += [{**row, "method": CONTROL} for row in probe_control(run, args.frames, args.seed)]
+            rows += [{**row, "method": names[run.id]} for row in probe_run(run, args.frames, args.seed)]
         except NoGroundTruth as reason:
             left_out[run.config["env"]] = str(reason)
             print(f"left out: {run.id} ({reason})", file=sys.stderr)
@@ -152,7 +157,7 @@ def _probe(
     seed: int,
 ) -> list[Row]:
     shared = {key: config[key] for key in ("suite", "env", "repr", "mode", "train_levels", "seed")}
-    shared |= {"frames": frames, "commit": run.source.get("commit", "")}
+    shared |= {"level_set": training_set(config), "frames": frames, "commit": run.source.get("commit", "")}
     return [{**shared, **row} for row in read_worlds(worlds, representation, frames, seed)]
 
 
@@ -274,9 +279,10 @@ def r_squared(target: Array, prediction: Array) -> float:
 
 
 def labels(rows: Sequence[Row]) -> dict[int, str]:
-    """Row number -> method: its name, with mode, task, levels and seed where several were run."""
-    differing = [key for key in ("mode", "env", "train_levels", "seed") if len({row[key] for row in rows}) > 1]
-    return {i: " ".join([row["repr"], *(f"{row[key]}" for key in differing)]) for i, row in enumerate(rows)}
+    """Row number -> method, with task, levels, kind of level set and seed where there are several."""
+    keyed = [row | {"kind": level_set_kind(row)} for row in rows]
+    differing = [key for key in ("env", "train_levels", "kind", "seed") if len({row[key] for row in keyed}) > 1]
+    return {i: " ".join([row["method"], *(f"{row[key]}" for key in differing)]) for i, row in enumerate(keyed)}
 
 
 def grid(rows: Sequence[Row]) -> tuple[list[str], list[str], Array]:

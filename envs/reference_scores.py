@@ -50,7 +50,11 @@ class Reference:
     command: str
     """The command that prints it."""
     levels: str = ""
-    """Levels that were played, "START+COUNT"; "" where an environment cannot name them."""
+    """Levels that were played, as ``set_name`` names them; "" where an environment cannot name them."""
+    window: int = 0
+    """Steps that a return sums over; 0 for an episode."""
+    commit: str = ""
+    """Commit that played it; "" where nobody noted it."""
 
 
 TABLE = Path(__file__).parent / "reference_scores.csv"
@@ -72,19 +76,21 @@ def known(table: Path | None = None) -> tuple[Reference, ...]:
                 int(row["count"]),
                 row["command"],
                 row.get("levels") or "",
+                int(row.get("window") or 0),
+                row.get("commit") or "",
             )
             for row in csv.DictReader(file)
         )
 
 
 def save(rows: Sequence[Reference], table: Path | None = None) -> None:
-    """Put ``rows`` in the place of the table's rows of the same task, split, policy and levels.
+    """Put ``rows`` in the place of the table's rows of the same task, split, policy, levels and window.
 
     ``reference_scores.csv`` itself keeps one row for a task, split and policy, whatever the levels.
     """
 
     def key(row: Reference) -> tuple[str, ...]:
-        return (row.env, row.split, row.policy, *[row.levels] * (table is not None))
+        return (row.env, row.split, row.policy, *[row.levels, str(row.window)] * (table is not None))
 
     new = {key(row) for row in rows}
     kept_rows = [row for row in known(table) if key(row) not in new]
@@ -178,13 +184,18 @@ def score(
     command: str,
     splits: Sequence[str] | None = None,
     choose: Choice = first_levels,
+    window: int | None = None,
+    commit: str = "",
 ) -> list[Reference]:
     """A row for every split of a task, or for ``splits``: ``count`` episodes at least, each level equally often.
 
     Args:
         choose: gives the levels to play from a world and ``count``.
+        window: steps that a return sums over, 0 for episodes; by default the task's own.
+        commit: noted beside each row.
     """
     rows, samples = [], dict[str, Array]()
+    window = task.window if window is None else window
     for split, world in task.splits().items():
         if splits is not None and split not in splits:
             continue
@@ -193,50 +204,65 @@ def score(
         visits = np.tile(played, rounds), np.repeat(np.arange(rounds), len(played))
         shown = task.source if split in task.same_state_targets else world  # which differ by their pixels alone
         if repr(shown) not in samples:
-            samples[repr(shown)] = returns(shown, policy, *visits, window=task.window)
+            samples[repr(shown)] = returns(shown, policy, *visits, window=window)
         sample = samples[repr(shown)]
         mean, std = round(float(sample.mean()), 2), round(float(sample.std(ddof=1)), 2)
-        rows.append(Reference(task.env, split, policy, mean, std, len(sample), command, _name(world, played)))
+        name = _name(world, played)
+        rows.append(Reference(task.env, split, policy, mean, std, len(sample), command, name, window, commit))
     return rows
 
 
 def measured(
-    task: Task, count: int, table: Path | None = None, command: str = "", choose: Choice = first_levels
+    task: Task,
+    count: int,
+    table: Path | None = None,
+    command: str = "",
+    choose: Choice = first_levels,
+    window: int | None = None,
+    commit: str = "",
 ) -> tuple[Reference, ...]:
     """References of every split on the very levels that ``task`` names, as ``Task.on_levels`` set them.
 
-    Rows of ``reference_scores.csv`` and of ``table`` that played these levels are taken as they are, others are played
-    now; ``table`` then holds all of them. A policy that an environment does not have gives no row.
+    Rows of ``reference_scores.csv`` and of ``table`` that played these levels, in windows as long, are taken as they
+    are, others are played now; ``table`` then holds all. A policy that an environment does not have gives no row.
 
     Args:
         task: on a run's training levels.
         count: episodes or windows of each split at least.
         table: a file of the caller's, written where a row is missing there; None keeps nothing.
         command: noted beside a row that is played.
-        choose: gives the levels of a split, as in ``score``.
+        choose, window, commit: as in ``score``.
     """
-    by_key = {(row.env, row.split, row.policy, row.levels): row for row in (*known(), *(known(table) if table else ()))}
+    window = task.window if window is None else window
+
+    def key(row: Reference) -> tuple[str, str, str, str, int]:
+        return row.env, row.split, row.policy, row.levels, row.window
+
+    by_key = {key(row): row for row in (*known(), *(known(table) if table else ()))}
     rows: list[Reference] = []
     for policy in POLICIES:
         wanted = {
-            split: (task.env, split, policy, _name(world, choose(world, count)))
+            split: (task.env, split, policy, _name(world, choose(world, count)), window)
             for split, world in task.splits().items()
         }
-        missing = [split for split, key in wanted.items() if key not in by_key]
+        missing = [split for split, wanted_key in wanted.items() if wanted_key not in by_key]
         try:
-            fresh = score(task, policy, count, command, missing, choose) if missing else []
+            fresh = score(task, policy, count, command, missing, choose, window, commit) if missing else []
         except UsageError:
             continue
-        by_key |= {(row.env, row.split, row.policy, row.levels): row for row in fresh}
-        rows += [by_key[key] for key in wanted.values()]
+        by_key |= {key(row): row for row in fresh}
+        rows += [by_key[wanted_key] for wanted_key in wanted.values()]
     if table and not set(rows) <= set(known(table)):
         save(rows, table)
     return tuple(rows)
 
 
-def _name(world: World, played: Sequence[int] | Array) -> str:
-    """Name of the levels that were played: START+COUNT, or "drawn from all"; "" where an environment names none."""
-    if levels_of(world) is None:
-        return ""
+def set_name(played: Sequence[int] | Array) -> str:
+    """Name of levels (n,): START+COUNT where they follow on each other, else "COUNT drawn from all"."""
     run = len(played) == 1 or bool((np.diff(np.asarray(played)) == 1).all())
-    return f"{int(played[0])}+{len(played)}" if run else "drawn from all"
+    return f"{int(played[0])}+{len(played)}" if run else f"{len(played)} drawn from all"
+
+
+def _name(world: World, played: Sequence[int] | Array) -> str:
+    """Name of the levels that were played; "" where an environment names none."""
+    return "" if levels_of(world) is None else set_name(played)

@@ -246,7 +246,7 @@ def configure(args: ExperimentArgs, preset: Preset, task: Task, row: Row, seed: 
         window=window,
         periodic_evals=preset.periodic_evals,
         periodic_envs=preset.periodic_windows if window else preset.periodic_envs,
-        kept_policies=preset.kept_policies,
+        kept_policies=preset.kept_policies if task.normalise else 0,  # without constants no return is there to match
         greedy=args.greedy,
         checkpoint_frames=preset.checkpoint_frames,
         preset=args.preset,

@@ -16,6 +16,7 @@ Read in this order:
 * ``summary``          all cells of a directory, the baseline of each, what is left out
 * ``comparisons``      differences from the baseline, corrected and marked
 * ``published``        what papers report
+* ``reference_rows``   reference policies on the levels of runs
 * ``layout``           tables as text
 * ``tables``           tables of outcomes
 * ``context_tables``   whole costs, reference policies, published rows

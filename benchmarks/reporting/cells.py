@@ -174,6 +174,13 @@ class Cell:
         return {split: self.shown(intervals.mean(self.scores(split))) for split in self.splits}
 
     @cached_property
+    def greedy(self) -> dict[str, Interval]:
+        """Split -> mean return with the likeliest actions; without splits that some run did not play so."""
+        played = [split for split in self.splits if all(split in run.greedy for run in self.runs)]
+        rows = {split: [(run.config["seed"], run.greedy[split]) for run in self.runs] for split in played}
+        return {split: self.shown(intervals.mean(scores_of(row))) for split, row in rows.items()}
+
+    @cached_property
     def gaps(self) -> dict[str, Interval]:
         """Target -> training return minus return there, as it is."""
         train = self.scores(SOURCE) if SOURCE in self.splits else None

@@ -10,6 +10,9 @@ from benchmarks.experiment.references import FILE
 from benchmarks.reporting import published
 from benchmarks.reporting.cells import Cell
 from benchmarks.reporting.layout import ABSENT, Table, count, frames, number, without_empty_columns
+from benchmarks.reporting.origins import COST_FACTS, differing
+from benchmarks.reporting.reference_rows import on_their_levels, set_names
+from benchmarks.reporting.runs import Run
 from benchmarks.reporting.summary import Summary
 from benchmarks.reporting.tables import task_columns, task_header
 from envs.reference_scores import POLICIES, Reference, known, mean_return
@@ -29,32 +32,48 @@ def costs(summary: Summary) -> Table:
 
 
 def relative_cost(summary: Summary, cell: Cell) -> float:
-    """Total seconds over the baseline's, pre-training included in both; nan where either is not known."""
+    """Total seconds over the baseline's, pre-training included in both.
+
+    nan where either is not known, or where their runs differ in a fact without which seconds compare nothing.
+    """
     reference = summary.cost_reference(cell)
-    return cell.total_seconds / reference.total_seconds if reference else math.nan
+    if reference is None:
+        return math.nan
+    runs = (*cell.runs, *reference.runs)
+    alike = not any(differing(runs, fact) for fact in COST_FACTS)
+    return cell.total_seconds / reference.total_seconds if alike else math.nan
 
 
 def references(summary: Summary) -> Table:
-    """Returns of a random and a scripted policy on the very levels of the runs; mean over their sets of levels.
+    """Returns of a random and a scripted policy on the very levels of the runs, for each number and kind of levels.
 
-    Where an experiment has none, those of ``envs/reference_scores.csv``, with the levels that they played.
+    They are means over the runs' sets of levels. Where an experiment has none, those of ``envs/reference_scores.csv``,
+    with the levels that they played.
     """
-    splits = dict.fromkeys((cell.env, split) for cell in summary.cells for split in cell.splits)
-    rows = []
-    for env, split in splits:
-        own = [row for row in _of_experiment(summary) if (row.env, row.split) == (env, split)]
-        if own:
-            sets = dict.fromkeys(row.levels for row in own)
-            words = next(iter(sets)) or "not named" if len(sets) == 1 else f"the runs' own, {len(sets)} sets"
-            rows.append([env, split, words, *_means(own, env, split), own[0].command])
+    groups: dict[tuple[str, str, int, str], list[Run]] = {}
+    for cell in summary.cells:
+        kind, window = f"{cell.train_levels:,} {cell.level_set_kind}", int(cell.config.get("window", 0))
+        for split in cell.splits:
+            groups.setdefault((cell.env, kind, window, split), []).extend(cell.runs)
+    played, rows = _of_experiment(summary), []
+    for (env, kind, window, split), runs in groups.items():
+        words = kind + f", windows of {window:,}" * bool(window)
+        if own := on_their_levels(played, runs, split):
+            sets, all_sets = dict.fromkeys(row.levels for row in own), set_names(runs, split)
+            named = next(iter(sets)) or "not named"
+            if len(all_sets) > 1:
+                named = f"the runs' own, {len(sets)} sets" if len(sets) > 1 else named
+                named += f" of {len(all_sets)}" * (0 < len(sets) < len(all_sets) and bool(next(iter(sets))))
+            rows.append([env, words, split, named, *_means(own, env, split), own[0].command])
             continue
         by_levels: dict[str, list[Reference]] = {}
         for row in known():
-            if (row.env, row.split) == (env, split):
+            if (row.env, row.split, row.window) == (env, split, window):
                 by_levels.setdefault(row.levels or "not named", []).append(row)
         for levels, others in by_levels.items():
-            rows.append([env, split, f"others: {levels}", *_means(others, env, split), others[0].command])
-    return ["task", "split", "on levels", *(f"{policy} policy" for policy in POLICIES), "command"], rows
+            rows.append([env, words, split, f"others: {levels}", *_means(others, env, split), others[0].command])
+    header = ["task", "training levels", "split", "on levels", *(f"{policy} policy" for policy in POLICIES), "command"]
+    return header, rows
 
 
 def _of_experiment(summary: Summary) -> tuple[Reference, ...]:

@@ -55,7 +55,7 @@ PAGE = """<!doctype html>
 </main></body></html>
 """
 TEXT_COLUMNS = {"method", "mode", "task", "split", "study", "outcome", "against", "paired by", "resamples", "command"}
-TEXT_COLUMNS |= {"fell by", "seeds", "on levels", "data"}
+TEXT_COLUMNS |= {"fell by", "seeds", "on levels", "training levels", "data"}
 
 
 def html(summary: Summary) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.reporting.runs import Run
+if TYPE_CHECKING:
+    from benchmarks.reporting.runs import Run
 
 _SHARED_BY_LABEL = frozenset({"seed", "env", "train_levels", "level_set", "normalise", "splits"})
 # The settings that a label names first, where one method was run in several ways.

@@ -140,16 +140,22 @@ def halfway(groups: Sequence[Group]) -> dict[Task, float]:
 
 
 def reference(group: Group, groups: Sequence[Group], against: str) -> Group | None:
-    """The group on the same task to compare with, under the same agent and for as many frames where there is one."""
-    same_task = [other for other in groups if other.task == group.task]
-    if against:
-        candidates = [other for other in same_task if other.label.startswith(against)]
-    else:
-        candidates = [other for other in same_task if is_baseline(other.cell)] or same_task[:1]
+    """The group to compare with: of the same task, agent and kind of level set, for as many frames where there is one.
 
-    def likeness(other: Group) -> tuple[bool, ...]:
-        same_agent = agent_of(other.cell.config) == agent_of(group.cell.config)
-        return other.label == against, same_agent, other.steps == group.steps
+    None where no group is of that kind, as in the report.
+    """
+
+    def kind(other: Group) -> tuple[object, ...]:
+        return other.task, agent_of(other.cell.config), other.cell.level_set_kind
+
+    alike = [other for other in groups if kind(other) == kind(group)]
+    if against:
+        candidates = [other for other in alike if other.label.startswith(against)]
+    else:
+        candidates = [other for other in alike if is_baseline(other.cell)] or alike[:1]
+
+    def likeness(other: Group) -> tuple[bool, bool]:
+        return other.label == against, other.steps == group.steps
 
     return max(candidates, key=likeness, default=None)
 
@@ -170,9 +176,9 @@ def table(groups: Sequence[Group], thresholds: dict[Task, float], against: str =
         if other is None or other is group:
             row += ["–", "–"]
         elif other.steps != group.steps:
-            row += ["other steps", other.label]
+            row += ["other steps", other.cell.name]
         else:
-            row += [layout.interval(area_difference(group, other), sign=True), other.label]
+            row += [layout.interval(area_difference(group, other), sign=True), other.cell.name]
         rows.append(row)
     return header, rows
 

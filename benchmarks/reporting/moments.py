@@ -11,7 +11,7 @@ each a mean square with degrees of freedom, in units of the variance of the quan
 Resampling seeds and levels together, the variance is seeds + levels - shared, a negative component set to 0:
 max(seeds, shared) + max(levels, shared) - shared. Its degrees of freedom are Satterthwaite's (1946). With few seeds
 that is too narrow when the seeds happen to agree, so the interval is never narrower than the t interval of the per-seed
-values alone (``candidates``). ``benchmarks.calibration`` measures the coverage.
+values alone (``candidates``). ``benchmarks.coverage`` measures the coverage.
 
 All functions take any leading axes, so that a simulation runs thousands of experiments at once.
 """

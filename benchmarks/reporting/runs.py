@@ -30,8 +30,10 @@ from benchmarks.reporting.episodes import (
 from envs.registry import UsageError
 
 COLUMNS = (
-    *("suite", "repr", "mode", "algo", "bonus", "trunk", "train_levels", "level_set", "pretrain_on", "pretrain_frames"),
-    *("seed", "steps", "split", "env", "levels", "episodes", "return_mean", "return_std", "normalised"),
+    *("suite", "repr", "mode", "algo", "memory", "bonus", "trunk", "settings", "train_levels", "level_set"),
+    *("pretrain_on", "pretrain_frames", "pretrain_data", "pretrain_levels", "preset", "precision", "threads", "seed"),
+    *("steps", "split", "env", "levels", "episodes", "return_mean", "return_std", "normalised"),
+    *("greedy_episodes", "greedy_mean"),
     *("best_validation", "final_validation", "pretrain_env_steps", "train_env_steps", "pretrain_seconds"),
     *("train_seconds", "frames_per_second", "commit"),
 )
@@ -166,6 +168,23 @@ def load(experiment: Path) -> list[Run]:
     return [read(path) for path in sorted(folder.iterdir()) if path.is_dir()]
 
 
+def distinct(runs: Iterable[Run]) -> list[Run]:
+    """Each run once: copied into two directories it would pass for a second seed.
+
+    Raises:
+        UsageError: two runs of one id that are no copies.
+    """
+    by_id: dict[str, Run] = {}
+    for run in runs:
+        first = by_id.setdefault(run.id, run)
+        if (first.state, first.config, first.source, first.metrics) != (run.state, run.config, run.source, run.metrics):
+            raise UsageError(
+                f"run {run.id} in {run.path.parent.parent} is no copy of that in {first.path.parent.parent}; "
+                "name one of the two directories, or move one of the runs away"
+            )
+    return list(by_id.values())
+
+
 def read(path: Path) -> Run:
     """Read one run's folder. What is missing or unreadable makes it unfinished or damaged, with the reason."""
     config: dict[str, Any] = {}
@@ -225,9 +244,13 @@ def score(runs: Iterable[Run]) -> list[Row]:
 
     ``return_mean`` weighs levels equally, ``return_std`` is over episodes (n - 1), ``levels`` counts the split's levels
     (empty where they are unknown), ``normalised`` is (mean - Rmin) / (Rmax - Rmin), empty without constants. Costs are
-    those of the whole run.
+    those of the whole run. ``settings`` are the ones beyond these columns that distinguish the run's row from others of
+    its method (JSON); ``greedy_mean`` is with the likeliest actions.
     """
-    rows = []
+    from benchmarks.reporting.labels import agent_of, distinguishing_settings
+
+    runs, rows = list(runs), []
+    settings = distinguishing_settings([run for run in runs if run.state == "finished"])
     for run in runs:
         if run.state != "finished":
             continue
@@ -235,12 +258,16 @@ def score(runs: Iterable[Run]) -> list[Row]:
             returns = run.returns[split]
             normalised = normalise(run, returns.mean())
             row = {name: run.config.get(name, "") for name in COLUMNS}
-            row |= {"frames_per_second": run.source.get("frames_per_second", ""), "commit": run.commits}
+            row |= {name: run.source.get(name, "") for name in ("precision", "threads", "frames_per_second")}
+            beyond = {name: json.loads(value) for name, value in settings[run.id].items() if name not in COLUMNS}
+            row |= {"memory": agent_of(run.config)[1], "settings": json.dumps(beyond), "commit": run.commits}
             row |= {f"{stage}_env_steps": run.env_steps.get(stage, "") for stage in ("pretrain", "train")}
             row |= {f"{stage}_seconds": run.seconds.get(stage, "") for stage in ("pretrain", "train")}
             row["levels"] = len(returns.level_means()[0]) if returns.named_levels else ""
             row |= {"split": split, "episodes": len(returns), "return_mean": returns.mean()}
             row["return_std"] = float(returns.values.std(ddof=1)) if len(returns) > 1 else ""
+            if greedy := run.greedy.get(split):
+                row |= {"greedy_episodes": len(greedy), "greedy_mean": greedy.mean()}
             row["normalised"] = "" if normalised is None else normalised
             row["best_validation"] = "" if run.best_validation is None else run.best_validation[1]
             row["final_validation"] = "" if run.final_validation is None else run.final_validation

@@ -11,7 +11,10 @@ from benchmarks.reporting.layout import Section, listed
 from benchmarks.reporting.stats import Interval
 from benchmarks.reporting.summary import Summary
 
-RESULTS = f"{PRIMARY} Column 'minus {BASELINE}'; gap = return on training levels minus return on the split."
+RESULTS = (
+    f"{PRIMARY} Column 'minus {BASELINE}'; gap = return on training levels minus return on the split. Actions are "
+    "sampled; where there is a column 'greedy', each level was also played once with the likeliest ones."
+)
 COMPARED = (
     f"{PRIMARY} {MARK}: the row differs from the baseline. That needs a task that declares to decide the outcome, a "
     "baseline of equal budget, 0 outside the interval after Holm's correction for the rows of this table of which both "
@@ -38,7 +41,8 @@ VALIDATION = (
 COSTS = (
     "Environment steps and wall seconds of both stages, mean over seeds; a cached fit or data set is charged in full. "
     f"'x {BASELINE}' = total seconds of the row over those of the {BASELINE} with as many steps of RL, pre-training "
-    "included in both. frames/s is of RL alone."
+    "included in both; left out where their machines, devices, precisions, threads or processes differ. frames/s is of "
+    "RL alone."
 )
 AGGREGATES = (
     "Returns normalised by the suite's constants, on the seeds that finished every task. Primary outcome: "
@@ -71,7 +75,7 @@ def sections(summary: Summary) -> list[Section]:
         Section("Best on validation and last", VALIDATION, tables.validation(summary)),
         Section("Whole costs", COSTS, context_tables.costs(summary)),
         Section("Over all tasks, normalised", AGGREGATES, tables.aggregates(summary), terminal_columns=9),
-        Section("Reference policies", REFERENCES, context_tables.references(summary), terminal_columns=5),
+        Section("Reference policies", REFERENCES, context_tables.references(summary), terminal_columns=6),
     ]
     return [section for section in candidates if section.table[1]]
 

@@ -99,11 +99,16 @@ class Summary:
         return _likest(cell, better_start(equal)) if equal else None
 
     def cost_reference(self, cell: Cell) -> Cell | None:
-        """The baseline whose seconds a row's are divided by: as many frames of RL; for a baseline the shortest one."""
+        """The baseline whose seconds a row's are divided by: as many frames of RL; for a baseline the shortest one.
+
+        Of two starts it is that of ``reference``, else the better one.
+        """
         candidates = self._candidates(cell)
         steps = min((other.steps for other in candidates), default=0) if is_baseline(cell) else cell.steps
         equal = [other for other in candidates if other.steps == steps]
-        return _likest(cell, equal) if equal else None
+        reference = self.reference(cell)
+        start = [other for other in equal if reference and is_standardised(other) == is_standardised(reference.cell)]
+        return _likest(cell, start or better_start(equal)) if equal else None
 
     def _candidates(self, cell: Cell) -> list[Cell]:
         """Baselines on the task and kind of levels of a row, under its agent."""
@@ -117,10 +122,7 @@ def better_start(baselines: Sequence[Cell]) -> list[Cell]:
 
     Nothing of the test decides. Plain where they are equal, or a run has no validation return.
     """
-    starts = {
-        kind: [cell for cell in baselines if bool(cell.config["repr_settings"].get("standardise")) == kind]
-        for kind in (False, True)
-    }
+    starts = {kind: [cell for cell in baselines if is_standardised(cell) == kind] for kind in (False, True)}
     if not (starts[False] and starts[True]):
         return list(baselines)
     means = {}
@@ -129,6 +131,11 @@ def better_start(baselines: Sequence[Cell]) -> list[Cell]:
         known = [value for value in values if value is not None]
         means[kind] = sum(known) / len(known) if len(known) == len(values) else float("-inf")
     return starts[means[True] > means[False] > float("-inf")]
+
+
+def is_standardised(baseline: Cell) -> bool:
+    """True for a baseline whose features are standardised at its start."""
+    return bool(baseline.config["repr_settings"].get("standardise"))
 
 
 def declaration(cell: Cell) -> Declaration:

@@ -30,7 +30,8 @@ SHORT_GRID = (0.5, 0.7, 0.9)
 
 def headline(summary: Summary) -> Table:
     """Method x split: return and gap with 95% intervals, the primary outcome, normalised return, seeds."""
-    header = ["method", "mode", *task_header(summary), "split", "return [95%]", "gap [95%]", minus_header(), "norm."]
+    header = ["method", "mode", *task_header(summary), "split", "return [95%]", "greedy [95%]"]
+    header += ["gap [95%]", minus_header(), "norm."]
     primary = {row.cell.label + str(row.cell.task): row for row in main_comparisons(summary) if row.outcome != "gap"}
     rows = []
     for cell in summary.cells:
@@ -39,7 +40,11 @@ def headline(summary: Summary) -> Table:
             comparison = primary.get(cell.label + str(cell.task)) if split == cell.target else None
             row = [cell.name, cell.config["mode"], *task_columns(summary, cell)]
             row = row if index == 0 else [""] * len(row)
-            row += [split, interval(cell.returns[split]), interval(cell.gaps.get(split), sign=True)]
+            row += [
+                split,
+                *map(interval, (cell.returns[split], cell.greedy.get(split))),
+                interval(cell.gaps.get(split), sign=True),
+            ]
             row += [marked(comparison), ABSENT if normalised is None else number(normalised)]
             rows.append([*row, seeds(cell) if index == 0 else ""])
     return layout.without_empty_columns(([*header, "seeds"], rows))

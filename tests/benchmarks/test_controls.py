@@ -21,7 +21,9 @@ def make_controls(experiment, cnn, blind, oracle=None, seeds=3, env="rooms", **c
             split_returns = {
                 split: [value + more for more in spread] for split, value in zip(SPLITS, returns, strict=True)
             }
-            make_run(experiment, name, seed, split_returns, levels=4, env=env, normalise=[0, 10], **changes)
+            final = {"final_validation": {"step": 1, "return": returns[1] + 0.1 * seed}}
+            facts = {"source": final} | changes
+            make_run(experiment, name, seed, split_returns, levels=4, env=env, normalise=[0, 10], **facts)
 
 
 def test_a_task_decides_what_its_controls_tell_apart(tmp_path):
@@ -50,7 +52,9 @@ def test_a_cnn_below_a_script_that_sees_nothing_decides_no_return(scripted, outc
     make_controls(tmp_path, cnn=(6, 6, 6), blind=(2, 2, 2), env="coinrun-easy")
     if scripted is not None:
         command = "python -m envs"
-        save([Reference("coinrun-easy", "heldout", "scripted", scripted, 1.0, 4, command, "0+4")], tmp_path / FILE)
+        save(
+            [Reference("coinrun-easy", "heldout", "scripted", scripted, 1.0, 4, command, "2000000+4")], tmp_path / FILE
+        )
     (task,) = read(tmp_path)
     assert decided(task) == outcomes
 
@@ -65,15 +69,24 @@ def test_two_seeds_and_fallen_runs_decide_nothing(tmp_path):
 def test_csv_and_table_hold_every_policy(tmp_path, capsys):
     make_controls(tmp_path, cnn=(9, 6, 4), blind=(2, 2, 2), oracle=(9.5, 9.5, 9.5))
     played = [
-        Reference("rooms", "heldout", policy, mean, 1.0, 8, "python -m envs", f"{start}+4")
-        for policy, start, mean in (("random", 0, 1.0), ("random", 4, 2.0), ("scripted", 0, 9.0))
+        Reference("rooms", "train", policy, mean, 1.0, 8, "python -m envs", f"{start}+{count}", window, commit)
+        for policy, start, count, mean, window, commit in (
+            ("random", 100_000_000, 4, 1.0, 0, "abc"),
+            ("random", 101_000_000, 4, 2.0, 0, "abd"),
+            ("random", 200_000_000, 4, 30.0, 0, "others"),  # levels of no run here
+            ("random", 102_000_000, 20, 40.0, 0, "more levels"),
+            ("random", 102_000_000, 4, 50.0, 100, "in windows"),
+            ("scripted", 100_000_000, 4, 9.0, 0, ""),
+        )
     ]
     save(played, tmp_path / FILE)
     out = tmp_path / "controls.csv"
     assert main([str(tmp_path), "--out", str(out)]) == 0
     rows = {(row["policy"], row["split"]): row for row in csv.DictReader(out.read_text().splitlines())}
     assert len(rows) == 2 + 3 * 3  # two references on one split, three trained rows on three
-    assert float(rows["random", "heldout"]["return"]) == 1.5  # mean over two sets of levels
+    assert float(rows["random", "train"]["return"]) == 1.5  # mean over the two sets of levels that runs have
+    assert (rows["random", "train"]["commit"], rows["scripted", "train"]["commit"]) == ("abc, abd", "")
+    assert rows["cnn", "train"]["level_set"] == "100000000+4, 101000000+4, 102000000+4"
     # seeds add 0, 0.1 and 0.2 to each return, levels 0 on average
     assert float(rows["cnn", "heldout"]["return"]) == pytest.approx(6.1)
     assert float(rows["cnn", "heldout"]["normalised"]) == pytest.approx(0.61)
@@ -101,3 +114,44 @@ def test_without_unseen_levels_no_return_on_them_is_decided(tmp_path):
     (task,) = read(tmp_path)
     assert task.cnn.target == "juggling"
     assert decided(task) == ("gap",)
+
+
+def with_validation(experiment, cnn, blind, unseen, train=9.0):
+    """Three seeds of both with the same held-out returns ``unseen``, and these last returns on validation levels."""
+    for name, values in (("cnn", cnn), ("blind", blind)):
+        for seed, value in enumerate(values):
+            returns = {"train": [train, train + 0.1], "heldout": [unseen[name], unseen[name] + 0.1]}
+            final = {"final_validation": {"step": 1, "return": value}}
+            make_run(experiment, name, seed, returns, levels=2, env="rooms", normalise=[0, 10], source=final)
+
+
+@pytest.mark.parametrize(
+    ("cnn", "outcomes"),
+    [
+        # seeds differ by 0.1: t(2) = 4.303, half width 4.303 * 0.1 / sqrt(3) = 0.25
+        ((6.0, 6.1, 6.2), ("held-out return", "gap")),
+        ((2.0, 2.1, 2.2), ("gap",)),  # the blind policy's are 2.1: 0 +- 0.25
+        ((1.0, 6.0, 9.0), ()),  # 5.3 +- 10
+        ((9.4, 9.5, 9.3), ()),  # ends at 9.65, above the ceiling; gap -0.35 +- 0.25
+    ],
+)
+def test_validation_levels_decide_whatever_held_out_returns_are(cnn, outcomes, tmp_path):
+    blind = (1.9, 2.0, 2.1) if cnn[0] != 2.0 else (2.1, 2.1, 2.1)
+    for place, unseen in enumerate(({"cnn": 0.0, "blind": 9.0}, {"cnn": 9.0, "blind": 0.0})):
+        with_validation(tmp_path / str(place), cnn, blind, unseen)
+        (task,) = read(tmp_path / str(place))
+        assert decided(task) == outcomes
+
+
+def test_variants_on_held_out_levels_choose_no_looks(tmp_path):
+    for name, value in (("cnn", 9.0), ("blind", 2.0)):
+        for seed in range(3):
+            final = {"final_validation": {"step": 1, "return": value}}
+            returns = {"train": [value - 0.1, value], "heldout": [value] * 2, "dark/heldout": [0.0, 0.1]}
+            make_run(tmp_path / "held", name, seed, returns, levels=2, env="rooms", source=final)
+            returns = {"train": [value - 0.1, value], "heldout": [value] * 2, "dark": [0.0, 0.1]}
+            make_run(tmp_path / "own", name, seed, returns, levels=2, env="rooms", source=final)
+    assert [decided(task) for name in ("held", "own") for task in read(tmp_path / name)] == [
+        ("held-out return",),
+        ("held-out return", "looks"),
+    ]

@@ -94,3 +94,20 @@ def test_a_directory_without_finished_runs_is_refused(tmp_path, capsys):
     make_run(tmp_path, "cnn", finished=False)
     assert main([str(tmp_path)]) == 2
     assert "no finished run to compare" in capsys.readouterr().err
+
+
+def test_a_copy_of_a_run_counts_once_another_of_its_name_is_refused(tmp_path, capsys):
+    for name in ("one", "two"):
+        make_run(tmp_path / name, "cnn")
+        make_run(tmp_path / name, "darla")
+    folders = [str(tmp_path / name) for name in ("one", "two")]
+    assert main(folders) == 0
+    with open(tmp_path / "one" / "curves.csv", newline="") as handle:
+        assert len(list(csv.DictReader(handle))) == 2
+    (path,) = (tmp_path / "two" / "runs").glob("*-darla-*")
+    records = (path / "metrics.jsonl").read_text()
+    (path / "metrics.jsonl").write_text(records.replace('"train/return": 8.0', '"train/return": 3.0'))
+    assert main(folders) == 2
+    message = capsys.readouterr().err
+    assert f"run {path.name} in {folders[1]} is no copy of that in {folders[0]}" in message
+    assert message.count("\n") == 1

@@ -113,7 +113,7 @@ def test_the_table_leaves_out_columns_without_a_value():
     assert lines[0][header.index("first reward")] == "never"
     text = explore.as_csv([row(one) for cell in cells for one in cell.runs])
     assert text.splitlines()[1].startswith(
-        "minigrid-ladder,doorkey-8x8,cnn,online,ppo,none,none,1.0,0,1000,0.6667,0.5,420,750"
+        "minigrid-ladder,doorkey-8x8,cnn,online,ppo,none,none,1.0,9,,0,1000,0.6667,0.5,420,750"
     )
 
 
@@ -134,8 +134,36 @@ def test_gains_are_counted_from_the_constant_bonus():
     stronger = [*cells, cell("constant:2", [0.7, 1.0])]  # the best of both constants, 0.85 on average
     assert explore.gain_over_control(cells[1], stronger).estimate == pytest.approx(-0.05)
     header, lines = explore.table(cells[:3])
-    assert header[-1] == "area minus constant [95%]"
-    assert {line[1]: line[-1].split()[0] for line in lines}["rnd:1"] == "+0.10"
+    assert header[-3:] == ["area minus constant [95%]", "p", "p (Holm)"]
+    assert {line[1]: line[-3].split()[0] for line in lines}["rnd:1"] == "+0.10"
+
+
+def test_p_of_a_gain_is_printed_alone_and_corrected():
+    def cell(bonus, areas):
+        records = [({"global_step": 0, "train/success": a}, {"global_step": 1000, "train/success": a}) for a in areas]
+        return Cell(bonus, tuple(run(seed, bonus, own) for seed, own in enumerate(records)))
+
+    cells = [cell("constant:1", [0.5, 0.5, 0.5]), cell("rnd:1", [0.6, 0.7, 0.8]), cell("icm:1", [0.5, 0.6, 0.7])]
+    # gains 0.1, 0.2, 0.3: t = 0.2 / (0.1 / sqrt(3)) = 3.46, p(2 df) = 0.074; 0, 0.1, 0.2: t = 1.73, p = 0.225
+    header, lines = explore.table(cells)
+    shown = {line[1]: dict(zip(header, line, strict=True)) for line in lines}
+    assert [(shown[name]["p"], shown[name]["p (Holm)"]) for name in ("rnd:1", "icm:1", "constant:1")] == [
+        ("0.074", "0.148"),
+        ("0.225", "0.225"),
+        ("–", "–"),
+    ]
+
+
+def test_gains_are_counted_on_one_kind_of_level_set_alone():
+    def cell(bonus, area, level_set):
+        records = ({"global_step": 0, "train/success": area}, {"global_step": 1000, "train/success": area})
+        return Cell(bonus, tuple(run(seed, bonus, records, level_set=level_set) for seed in range(2)))
+
+    cells = [cell("constant:1", 0.5, "0+9"), cell("rnd:1", 0.7, "100000000+9")]
+    assert explore.gain_over_control(cells[1], cells) is None
+    assert explore.gain_over_control(cells[1], [*cells, cell("constant:1", 0.6, "100000000+9")]).estimate == (
+        pytest.approx(0.1)
+    )
 
 
 @pytest.mark.parametrize(

@@ -179,3 +179,17 @@ def test_a_directory_without_runs_is_one_line(tmp_path, capsys):
     (tmp_path / "runs").mkdir()
     with pytest.raises(UsageError, match="no finished run"):
         probe.probe(probe.Args(tmp_path))
+
+
+def test_rows_of_other_settings_or_levels_keep_their_own_lines():
+    drawn, published = {"level_set": "100000000+20"}, {"level_set": "0+20"}
+    shared = {"env": "counting", "train_levels": 20, "seed": 0, "factor": "age", "split": "train"}
+    names = ("darla (beta=0.1)", "darla (beta=0.9)", "random")
+    rows = [shared | {"method": name, "r2": 0.1 + 0.4 * i} | drawn for i, name in enumerate(names)]
+    down, _, values = probe.grid(rows)
+    assert down == [f"{name}: age" for name in names]
+    assert values[:, 0].tolist() == pytest.approx([0.1, 0.5, 0.9])
+    rows += [shared | {"method": "random", "r2": 0.3} | published]
+    down, _, values = probe.grid(rows)
+    assert down[2:] == ["random drawn: age", "random published: age"]
+    assert values[:, 0].tolist() == pytest.approx([0.1, 0.5, 0.9, 0.3])

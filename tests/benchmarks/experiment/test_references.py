@@ -5,7 +5,7 @@ import csv
 import numpy as np
 
 from benchmarks.experiment.references import FILE, measure_references
-from envs.level_sets import training_levels
+from envs.level_sets import LevelRange, training_levels
 from envs.reference_scores import returns
 from envs.suites import build
 from tests.agents.runs.tools import run_config
@@ -40,4 +40,24 @@ def test_published_runs_are_tested_on_levels_drawn_from_all(tmp_path):
     measure_references([run_config(level_set="0+3", eval_envs=4)], tmp_path)
     with open(tmp_path / FILE, newline="") as file:
         names = {row["split"]: row["levels"] for row in csv.DictReader(file)}
-    assert names["heldout"] == "drawn from all"
+    assert names["heldout"] == "4 drawn from all"
+    measure_references([run_config(level_set="0+3", eval_envs=6)], tmp_path)
+    with open(tmp_path / FILE, newline="") as file:
+        played = {row["levels"] for row in csv.DictReader(file) if row["split"] == "heldout"}
+    assert played == {"4 drawn from all", "6 drawn from all"}
+
+
+def test_references_are_scored_in_the_windows_of_their_runs(tmp_path):
+    configs = [run_config(eval_envs=4, window=window) for window in (0, 5, 9)]
+    measure_references(configs, tmp_path)
+    with open(tmp_path / FILE, newline="") as file:
+        rows = [row for row in csv.DictReader(file) if (row["split"], row["policy"]) == ("train", "random")]
+    task = build("counting", 3)[0].on_levels(LevelRange(0, 3))
+    levels, repeats = np.array([0, 1, 2, 0, 1, 2]), np.repeat([0, 1], 3)
+    expected = {
+        str(window): round(float(returns(task.source, "random", levels, repeats, window=window).mean()), 2)
+        for window in (0, 5, 9)
+    }
+    assert {row["window"]: float(row["mean"]) for row in rows} == expected
+    assert len(set(expected.values())) == 3
+    assert len({row["commit"] for row in rows} - {""}) == 1

@@ -14,6 +14,7 @@ from benchmarks.reporting.learning_curves import (
     halfway,
     make_groups,
     notes,
+    table,
     training_curve,
 )
 from benchmarks.reporting.runs import load
@@ -75,3 +76,26 @@ def test_a_curve_is_cut_where_training_was_to_end(tmp_path):
     frames, returns = training_curve(load(tmp_path)[0])
     assert frames.tolist() == [250_000, 500_000, 750_000]
     assert returns.tolist() == [6, 7, 7.5]
+
+
+@pytest.mark.parametrize("kind", [{"algo": "a2c"}, {"algo_settings": {"memory": "gru"}}, {"level_set": "0+20"}])
+def test_curves_of_another_agent_or_kind_of_levels_are_not_subtracted(tmp_path, kind):
+    for seed in range(2):
+        make_run(tmp_path, "cnn", seed)
+        make_run(tmp_path, "darla", seed, **kind)
+        make_run(tmp_path, "vae", seed)
+    groups = make_groups(summarise(load(tmp_path)))
+    for against in ("", "cnn"):
+        header, rows = table(groups, halfway(groups), against)
+        shown = {row[0]: (row[header.index("AUC minus its [95%]")][:5], row[header.index("against")]) for row in rows}
+        assert shown == {"cnn": ("–", "–"), "vae": ("+0.00", "cnn"), "darla": ("–", "–")}
+
+
+def test_the_group_compared_with_is_named_with_its_marks(tmp_path):
+    for seed in range(2):
+        make_run(tmp_path, "cnn", seed, source={"commit": f"abc{seed}"})
+        make_run(tmp_path, "vae", seed)
+    groups = make_groups(summarise(load(tmp_path)))
+    header, rows = table(groups, halfway(groups))
+    (row,) = (row for row in rows if row[0] == "vae")
+    assert (row[header.index("AUC minus its [95%]")], row[header.index("against")]) == ("+0.00 [mixed]", "cnn §")

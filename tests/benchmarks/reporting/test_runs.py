@@ -5,12 +5,16 @@ import pytest
 from benchmarks import report
 from benchmarks.reporting.report import write_report
 from benchmarks.reporting.runs import load, results_csv, score
+from benchmarks.reporting.summary import summarise
+from benchmarks.reporting.tables import headline
 from envs.registry import UsageError
 from tests.benchmarks.tools import make_run
 
 COLUMNS = [
-    *("suite", "repr", "mode", "algo", "bonus", "trunk", "train_levels", "level_set", "pretrain_on", "pretrain_frames"),
-    *("seed", "steps", "split", "env", "levels", "episodes", "return_mean", "return_std", "normalised"),
+    *("suite", "repr", "mode", "algo", "memory", "bonus", "trunk", "settings", "train_levels", "level_set"),
+    *("pretrain_on", "pretrain_frames", "pretrain_data", "pretrain_levels", "preset", "precision", "threads", "seed"),
+    *("steps", "split", "env", "levels", "episodes", "return_mean", "return_std", "normalised"),
+    *("greedy_episodes", "greedy_mean"),
     *("best_validation", "final_validation", "pretrain_env_steps", "train_env_steps", "pretrain_seconds"),
     *("train_seconds", "frames_per_second", "commit"),
 ]
@@ -42,7 +46,7 @@ def test_results_without_constants_leave_normalised_empty(tmp_path):
     make_run(tmp_path, "darla", normalise=None, returns={"train": [1.0]})
     (row,) = score(load(tmp_path))
     assert (row["normalised"], row["return_std"]) == ("", "")
-    assert results_csv([row]).splitlines()[1].endswith(",1,1,1.0,,,,,,,,,1000.0,abc1234")
+    assert results_csv([row]).splitlines()[1].endswith(",1,1,1.0,,,,,,,,,,,1000.0,abc1234")
 
 
 def test_unfinished_and_damaged_runs_are_named_with_their_reason(tmp_path):
@@ -79,3 +83,30 @@ def test_a_directory_without_runs_is_refused_in_one_line(tmp_path, capsys):
     assert report.main([str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert report.main(["--help"]) == 0
+
+
+def test_rows_of_other_settings_or_data_can_be_told_apart(tmp_path):
+    for beta in (0.1, 0.001):
+        make_run(tmp_path, "darla", repr_settings={"beta": beta}, source={"threads": 2})
+    make_run(tmp_path, "darla", repr_settings={"beta": 0.1}, pretrain_data="mixed", algo_settings={"memory": "gru"})
+    rows = [row for row in score(load(tmp_path)) if row["split"] == "train"]
+    assert {(row["settings"], row["pretrain_data"], row["memory"]) for row in rows} == {
+        ('{"repr_settings.beta": 0.1}', "", "none"),
+        ('{"repr_settings.beta": 0.001}', "", "none"),
+        ('{"repr_settings.beta": 0.1}', "mixed", "gru"),
+    }
+    assert {(row["precision"], row["threads"]) for row in rows} == {("float32", 2), ("float32", "")}
+
+
+def test_greedy_episodes_stand_beside_sampled_ones(tmp_path):
+    path = make_run(tmp_path, "cnn", returns={"train": [4.0, 6.0], "heldout": [1.0, 2.0]})
+    make_run(tmp_path, "vae", returns={"train": [4.0, 6.0], "heldout": [1.0, 2.0]})
+    with open(path / "eval.csv", "a") as file:
+        file.write("heldout,coinrun-easy,2000000,0,greedy,7.0,30\nheldout,coinrun-easy,2000001,0,greedy,9.0,30\n")
+    rows = {(row["repr"], row["split"]): row for row in score(load(tmp_path))}
+    assert (rows["cnn", "heldout"]["greedy_episodes"], rows["cnn", "heldout"]["greedy_mean"]) == (2, 8.0)
+    assert (rows["cnn", "heldout"]["episodes"], rows["cnn", "heldout"]["return_mean"]) == (2, 1.5)
+    assert (rows["cnn", "train"]["greedy_mean"], rows["vae", "heldout"]["greedy_mean"]) == ("", "")
+    header, lines = headline(summarise(load(tmp_path)))
+    greedy = [line[header.index("greedy [95%]")].split(" [")[0] for line in lines]
+    assert greedy == ["–", "8.00", "–", "–"]  # cnn, vae; train, heldout

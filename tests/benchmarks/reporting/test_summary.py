@@ -1,5 +1,10 @@
 """Summaries: the baseline of each row, the order of rows, and runs that are in no table."""
 
+import math
+
+import pytest
+
+from benchmarks.reporting.context_tables import relative_cost
 from benchmarks.reporting.report import write_report
 from benchmarks.reporting.runs import load
 from benchmarks.reporting.summary import summarise
@@ -177,3 +182,25 @@ def test_without_validation_returns_the_plain_start_stays_the_baseline(tmp_path)
     make_run(tmp_path, "cnn", **STANDARDISED, **validated(9.0))
     make_run(tmp_path, "darla")
     assert not baseline_is_standardised(tmp_path)
+
+
+def test_costs_are_relative_to_the_start_that_a_row_is_compared_with(tmp_path):
+    make_run(tmp_path, "cnn", seconds=(0.0, 100.0), **validated(5.0))
+    scaled = {"final_validation": {"step": 1_000_000, "return": 9.0}}
+    make_run(tmp_path, "cnn", seconds=(10.0, 790.0), source=scaled, **STANDARDISED)
+    make_run(tmp_path, "darla", seconds=(0.0, 400.0))
+    summary = summarise(load(tmp_path))
+    (darla,) = (cell for cell in summary.cells if cell.label == "darla")
+    assert baseline_is_standardised(tmp_path)
+    assert relative_cost(summary, darla) == 0.5  # 400 of 800, not of the plain start's 100
+
+
+@pytest.mark.parametrize("fact", ["machine", "device", "threads", "precision", "ranks"])
+def test_seconds_of_two_machines_are_not_divided(tmp_path, fact):
+    make_run(tmp_path, "cnn", seconds=(0.0, 300.0), source={fact: 1})
+    make_run(tmp_path, "vae", seconds=(0.0, 150.0), source={fact: 1})
+    make_run(tmp_path, "darla", seconds=(0.0, 900.0), source={fact: 2})
+    summary = summarise(load(tmp_path))
+    ratios = {cell.label: relative_cost(summary, cell) for cell in summary.cells}
+    assert (ratios["cnn"], ratios["vae"]) == (1.0, 0.5)
+    assert math.isnan(ratios["darla"])

@@ -136,13 +136,20 @@ def test_aggregates_compare_each_algorithm_with_its_own_baseline(tmp_path):
 
 
 def test_references_are_those_of_the_runs_own_levels(tmp_path, monkeypatch):
-    make_run(tmp_path, "cnn", returns={"train": [9.0], "heldout": [8.0], "monochrome": [7.0]})
+    for seed in range(2):
+        make_run(tmp_path, "cnn", seed, returns={"train": [9.0, 9.0], "heldout": [8.0], "monochrome": [7.0]})
+    make_run(tmp_path, "cnn", 0, returns={"train": [9.0, 9.0, 9.0]}, levels=200)
+    make_run(tmp_path, "cnn", 0, returns={"train": [9.0, 9.0]}, level_set="0+20")
+    make_run(tmp_path, "vae", 0, returns={"train": [9.0, 9.0]}, window=100)
     save(
         [
-            Reference("coinrun-easy", "train", "random", 2.0, 1.0, 9, "ours", "100+20"),
-            Reference("coinrun-easy", "train", "random", 5.0, 1.0, 9, "ours", "200+20"),
-            Reference("coinrun-easy", "train", "scripted", 6.0, 1.0, 9, "ours", "200+20"),
-            Reference("coinrun-easy", "heldout", "random", 3.0, 1.0, 9, "ours", "2000000+20"),
+            Reference("coinrun-easy", "train", "random", 2.0, 1.0, 9, "ours", "100000000+2"),
+            Reference("coinrun-easy", "train", "random", 5.0, 1.0, 9, "ours", "101000000+2"),
+            Reference("coinrun-easy", "train", "scripted", 6.0, 1.0, 9, "ours", "101000000+2"),
+            Reference("coinrun-easy", "train", "random", 9.0, 1.0, 9, "more levels", "100000000+3"),
+            Reference("coinrun-easy", "train", "random", 7.0, 1.0, 9, "nobody's", "300000000+2"),
+            Reference("coinrun-easy", "train", "random", 30.0, 1.0, 9, "in windows", "100000000+2", 100),
+            Reference("coinrun-easy", "heldout", "random", 3.0, 1.0, 9, "ours", "2000000+1"),
         ],
         tmp_path / "references.csv",
     )
@@ -153,9 +160,12 @@ def test_references_are_those_of_the_runs_own_levels(tmp_path, monkeypatch):
     ]
     monkeypatch.setattr(context_tables, "known", lambda table=None: known(table) if table else tuple(others))
     assert context_tables.references(summarise(load(tmp_path)))[1] == [
-        ["coinrun-easy", "train", "the runs' own, 2 sets", "3.50", "6.00", "ours"],  # (2 + 5) / 2
-        ["coinrun-easy", "heldout", "2000000+20", "3.00", "–", "ours"],
-        ["coinrun-easy", "monochrome", "others: 7+20", "2.50", "–", "theirs"],
+        ["coinrun-easy", "20 drawn", "train", "the runs' own, 2 sets", "3.50", "6.00", "ours"],  # (2 + 5) / 2
+        ["coinrun-easy", "20 drawn", "heldout", "2000000+1", "3.00", "–", "ours"],
+        ["coinrun-easy", "20 drawn", "monochrome", "others: 7+20", "2.50", "–", "theirs"],
+        ["coinrun-easy", "20 published", "train", "others: 0+20", "9.00", "–", "theirs"],
+        ["coinrun-easy", "20 drawn, windows of 100", "train", "100000000+2", "30.00", "–", "in windows"],
+        ["coinrun-easy", "200 drawn", "train", "100000000+3", "9.00", "–", "more levels"],
     ]
 
 
