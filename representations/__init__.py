@@ -6,7 +6,8 @@ network), ``policy_cnn`` (the encoder of the policy that gathers frames), ``blin
 true factors), ``vae`` (VAE and beta-VAE), ``darla``, ``monet`` (slots), ``gqn`` (scenes from several views) and its
 ``gqn_networks``, ``cpc`` (contrastive prediction), ``unreal`` (auxiliary tasks of the agent), ``augment`` (random
 changes of images) and the methods that learn from them, ``simclr``, ``curl``, ``atc`` and ``drac``, the generative
-``conv_draw`` (a VAE that paints step by step) and ``acn`` (a VAE whose prior is a similar frame), the tasks
+``conv_draw`` (a VAE that paints step by step), ``acn`` (a VAE whose prior is a similar frame), ``bigan`` (adversarial)
+and ``svg_lp`` (video prediction with a learnt prior), the tasks
 made up from frames, ``rotation``,
 ``patches`` (context and jigsaw),
 ``inverse`` (actions between frames),
@@ -49,6 +50,8 @@ REPRESENTATIONS = Registry(
         "drac": "representations.drac:Drac",
         "conv_draw": "representations.conv_draw:ConvDraw",
         "acn": "representations.acn:Acn",
+        "bigan": "representations.bigan:Bigan",
+        "svg_lp": "representations.svg_lp:SvgLp",
         "rotation": "representations.rotation:Rotation",
         "inverse": "representations.inverse:Inverse",
         "time_contrastive": "representations.time_contrastive:TimeContrastive",
