@@ -150,7 +150,8 @@ class Bigan(Trunked):
 
     def latents(self, features: Float[Tensor, "B D"], generator: torch.Generator | None) -> Float[Tensor, "B Z"]:
         """A draw of E(x), or its mean without a generator."""
-        mean, spread = self.head(features).float().chunk(2, 1)
+        parameters: Tensor = self.head(features).float()
+        mean, spread = parameters.chunk(2, 1)
         if generator is None:
             return mean
         return mean + F.softplus(spread) * torch.empty_like(mean).normal_(generator=generator)

@@ -136,7 +136,8 @@ class SvgLp(Representation):
         S, B = sources.shape
         rows = (sources * B + torch.arange(B, device=sources.device)).flatten()
         frames: Tensor = self.decoder(codes.flatten(0, 1), [values[rows] for values in maps])
-        return frames.unflatten(0, (S, B))
+        by_step: Tensor = frames.unflatten(0, (S, B))
+        return by_step
 
     def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> Loss:
         x = self.newest(steps.obs["image"].flatten(0, 1))

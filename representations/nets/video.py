@@ -77,7 +77,8 @@ class FrameDecoder(nn.Module):
         x = self.dense(code).unflatten(1, self.grid)
         for layer, norm, skip in zip(self.layers, self.norms, reversed(maps), strict=True):
             x = layer(torch.cat([F.leaky_relu(norm(x), 0.2), skip.to(x.dtype)], 1))
-        return x[:, :, : self.height, : self.width].float()
+        image: Tensor = x[:, :, : self.height, : self.width].float()
+        return image
 
 
 @dataclass

@@ -185,7 +185,7 @@ def test_the_prior_narrows_where_all_can_be_foreseen():
     assert late < 0.95 * early
 
 
-def test_stacked_frames_count_by_the_newest_and_pictures_show_what_follows():
+def test_stacked_frames_count_by_the_newest_and_pictures_look_ahead():
     stacked = make(image_spec((6, 40, 40), frames=2))
     single = make(image_spec((3, 40, 40)))
     image, first = torch.randint(0, 256, (B, 6, 40, 40), dtype=torch.uint8), torch.ones(B, dtype=torch.bool)
