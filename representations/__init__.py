@@ -5,7 +5,10 @@ that two or more methods use), ``cnn`` (the end-to-end baseline), the controls `
 network), ``policy_cnn`` (the encoder of the policy that gathers frames), ``blind`` (a constant) and ``oracle`` (the
 true factors), ``vae`` (VAE and beta-VAE), ``darla``, ``monet`` (slots), ``gqn`` (scenes from several views) and its
 ``gqn_networks``, ``cpc`` (contrastive prediction), ``unreal`` (auxiliary tasks of the agent), ``augment`` (random
-changes of images) and the methods that learn from them, ``simclr``, ``curl``, ``atc`` and ``drac``, the generative
+changes of images) and the methods that learn from them, ``simclr``, ``curl``, ``atc`` and ``drac``,
+``scikit`` (fits by scikit-learn) and the baselines ``linear`` (PCA and ICA),
+``kmeans`` and ``sparse_coding`` (patches),
+the generative
 ``conv_draw`` (a VAE that paints step by step), ``acn`` (a VAE whose prior is a similar frame), ``bigan`` (adversarial)
 and ``svg_lp`` (video prediction with a learnt prior), the tasks
 made up from frames, ``rotation``,
@@ -48,6 +51,10 @@ REPRESENTATIONS = Registry(
         "curl": "representations.curl:Curl",
         "atc": "representations.atc:Atc",
         "drac": "representations.drac:Drac",
+        "pca": "representations.linear:Pca",
+        "ica": "representations.linear:Ica",
+        "kmeans": "representations.kmeans:KMeans",
+        "sparse_coding": "representations.sparse_coding:SparseCoding",
         "conv_draw": "representations.conv_draw:ConvDraw",
         "acn": "representations.acn:Acn",
         "bigan": "representations.bigan:Bigan",
