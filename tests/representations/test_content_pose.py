@@ -67,8 +67,16 @@ def test_the_terms_of_the_scene_by_hand():
     assert float(accuracy) == (1 + 0) / 2  # a logit of 0 says no
 
 
+class Emphasis(torch.nn.Module):
+    """Decoder whose answer depends much on every number of a code, and never saturates."""
+
+    def forward(self, code: torch.Tensor) -> torch.Tensor:
+        return (50 * code @ torch.arange(1.0, 8)).sin().view(-1, 1, 1, 1).expand(-1, 6, 40, 40)
+
+
 def test_the_loss_is_the_sum_of_its_terms(generator):
     model = ContentPose(SPEC, ContentPoseConfig(content=4, pose=3, hidden=8, length=3, alpha=2.0, beta=5.0))
+    model.decoder = Emphasis()
     first = torch.zeros(3, 4, dtype=torch.bool)
     first[1, 0] = True
     steps = windows(first)

@@ -68,13 +68,15 @@ def test_motion_is_the_mean_change_of_a_pixel():
 
 
 def test_windows_of_much_motion_are_drawn_more_often(generator):
-    odds = torch.tensor([0.0, 1, 3, 0])
-    counts = torch.zeros(4)
+    odds = torch.tensor([0.0, 1, 1, 1, 1, 4])
+    counts = torch.zeros(6)
     for _ in range(1000):
         counts[drawn_by_odds(odds, 1, generator)] += 1
-    # 750 of 1,000 for odds of 3 to 1, standard deviation 14
-    assert counts[0] == counts[3] == 0
-    assert 690 < counts[2] < 810
+    # 500 of 1,000 for odds of 4 to 4, standard deviation 16; 125 of each of the others
+    assert counts[0] == 0
+    assert 450 < counts[5] < 550
+    assert counts[1:5].min() > 90
+    odds = torch.tensor([0.0, 1, 3, 0])
     assert sorted(drawn_by_odds(odds, 3, generator).tolist()) == [1, 2]  # never twice, never one without motion
 
 
