@@ -143,7 +143,7 @@ def scores(run: Run, frames: int) -> dict[str, float]:
     import torch
 
     from agents.runs.load import load_trained
-    from benchmarks import probe
+    from benchmarks.reporting import read_outs
     from envs.rng_streams import stream_seed
     from representations.feature_metrics import effective_rank
 
@@ -152,7 +152,7 @@ def scores(run: Run, frames: int) -> dict[str, float]:
     def frames_of(split: str, count: int) -> tuple[Array, dict[str, Array]]:
         name = SOURCE if split in run.agreement else split  # a variant shows the states of the source
         seed = stream_seed(int(run.config["seed"]), "scores", 0 if name == SOURCE else 1)
-        return probe.features_and_factors(worlds[split], representation, count, seed)
+        return read_outs.features_and_factors(worlds[split], representation, count, seed)
 
     features, factors = frames_of(SOURCE, frames)
     scale = scale_of(features)
@@ -181,15 +181,15 @@ def scale_of(features: Array) -> Any:
 
 def read_out(features: Array, factors: dict[str, Array], unseen: Array, unseen_factors: dict[str, Array]) -> float:
     """Mean over factors of R2 on unseen frames, at least 0 each; nan where no factor varies."""
-    from benchmarks import probe
+    from benchmarks.reporting import read_outs
 
     values = []
     for name, target in factors.items():
-        if name in probe.NAMES_OF_LEVELS or name not in unseen_factors:
+        if name in read_outs.NAMES_OF_LEVELS or name not in unseen_factors:
             continue
-        if probe.varies(target) and probe.varies(unseen_factors[name]):
-            predict = probe.fit(features, target, STRENGTHS)
-            values.append(max(0.0, probe.r_squared(unseen_factors[name], predict(unseen))))
+        if read_outs.varies(target) and read_outs.varies(unseen_factors[name]):
+            predict = read_outs.fit(features, target, STRENGTHS)
+            values.append(max(0.0, read_outs.r_squared(unseen_factors[name], predict(unseen))))
     return float(np.mean(values)) if values else np.nan
 
 
@@ -215,11 +215,10 @@ def clusterability(features: Array, factors: dict[str, Array]) -> float:
     Raises:
         UsageError: scikit-learn is not installed.
     """
-    from benchmarks import probe
+    from benchmarks.reporting import read_outs
 
-    known = [
-        values for name, values in factors.items() if name not in probe.NAMES_OF_LEVELS and np.isfinite(values).all()
-    ]
+    quantities = [values for name, values in factors.items() if name not in read_outs.NAMES_OF_LEVELS]
+    known = [values for values in quantities if np.isfinite(values).all()]
     if not known:
         return np.nan
     try:

@@ -21,7 +21,7 @@ left out with a line each. Writes DIR/probe.csv and DIR/probe.png.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ import numpy as np
 
 from benchmarks import cli
 from benchmarks.reporting.labels import labels_of, level_set_kind, training_set
+from benchmarks.reporting.read_outs import NoGroundTruth, features_and_factors, read_outs
 from benchmarks.reporting.runs import Run, load
 from envs.registry import UsageError
 from envs.spaces import Array
@@ -42,14 +43,6 @@ COLUMNS = (
     *("suite", "env", "method", "repr", "mode", "train_levels", "level_set", "seed", "factor", "split", "r2"),
     *("frames", "commit"),
 )
-STRENGTHS = (1e-4, 1e-2, 1.0, 100.0)
-"""Ridge penalties tried, in units of the number of frames / 1000; the best on a quarter of the fitted frames counts."""
-FACTOR = "factor "
-"""Prefix of a factor's name among the columns of frames."""
-NAMES_OF_LEVELS = frozenset({"level_seed"})
-"""Factors that are no quantity: a level's number says nothing that another level could be compared by."""
-FEWEST = 32
-"""Fitted frames that a factor must be known in: a coin that is seen twice cannot be read."""
 CONTROL = "random"
 """Representation that every group of runs is compared with."""
 Row = dict[str, Any]
@@ -100,10 +93,6 @@ def probe(args: Args) -> str:
     cli.write_csv(args.experiment / "probe.csv", rows, COLUMNS)
     cli.write_file(args.experiment / "probe.png", figures.heatmap(*grid(rows), "R2 of linear read-outs, by split"))
     return table(rows)
-
-
-class NoGroundTruth(UsageError):
-    """An environment that cannot tell its factors."""
 
 
 def _group(run: Run) -> tuple[Any, ...]:
@@ -183,99 +172,6 @@ def read_worlds(
                 raise
             print(f"left out: split {split} ({reason})", file=sys.stderr)
     return read_outs(features, factors, [split for split in worlds if split in factors])
-
-
-def read_outs(
-    features: dict[str, Array], factors: dict[str, dict[str, Array]], splits: Sequence[str]
-) -> list[dict[str, Any]]:
-    """A row {factor, split, r2} for each factor that varies: fitted on the frames of "fit", scored on each split's."""
-    rows = []
-    for name, target in factors["fit"].items():
-        if name in NAMES_OF_LEVELS or not varies(target):
-            continue
-        predict = fit(features["fit"], target)
-        for split in splits:
-            scored = factors[split].get(name)
-            if scored is not None and scored.shape[1] == target.shape[1] and varies(scored):
-                rows.append({"factor": name, "split": split, "r2": r_squared(scored, predict(features[split]))})
-    return rows
-
-
-def features_and_factors(
-    world: World, representation: Representation, frames: int, seed: int
-) -> tuple[Array, dict[str, Array]]:
-    """Features (n, D) and factors {name: (n, d)} of frames of one world. NoGroundTruth where it tells none."""
-    import torch
-
-    from envs.steps import Obs
-    from representations.collect import collect
-
-    columns = collect((world,), frames, seed, also=ground_truth)
-    names = [key for key in columns if key.startswith(FACTOR)]
-    factors = {name.removeprefix(FACTOR): columns.pop(name).numpy() for name in names}
-    features = []
-    with torch.no_grad():
-        for start in range(0, frames, 256):
-            obs: Obs = {key: columns[key][start : start + 256] for key in representation.keys}
-            count = len(next(iter(obs.values())))
-            state, first = representation.initial_state(count), torch.ones(count, dtype=torch.bool)
-            features.append(representation.encode(obs, state, first)[0].float().numpy())
-    return np.concatenate(features), factors
-
-
-def ground_truth(envs: Any) -> dict[str, Array]:
-    """Factors of a vector env as float64 (N, d), under "factor NAME". NoGroundTruth where it tells none."""
-    if not hasattr(envs, "factors"):
-        raise NoGroundTruth(f"{type(envs).__name__} has no factors()")
-    try:
-        factors = envs.factors()
-    except UsageError as error:
-        raise NoGroundTruth(str(error)) from None
-    return {
-        f"{FACTOR}{name}": np.asarray(value, np.float64).reshape(envs.num_envs, -1) for name, value in factors.items()
-    }
-
-
-def varies(target: Array) -> bool:
-    """True where at least ``FEWEST`` rows (n, d) are without nan, and they differ."""
-    known = target[~np.isnan(target).any(1)]
-    return len(known) >= FEWEST and bool((known.std(0) > 0).any())
-
-
-def fit(features: Array, target: Array, strengths: Sequence[float] = STRENGTHS) -> Callable[[Array], Array]:
-    """Ridge regression features (n, D) -> target (n, d), rows with nan left out; returns its prediction.
-
-    The best of ``strengths`` on a quarter of the rows counts.
-
-    The scale of a feature has the lower bound that frozen policies' features have: one that hardly varied here and does
-    on other frames would be multiplied a thousandfold there.
-    """
-    from representations.standardise import FLOOR
-
-    known = ~np.isnan(target).any(1)
-    x, y = features[known].astype(np.float64), target[known]
-    mean, std, centre = x.mean(0), x.std(0), y.mean(0)
-    scale = np.maximum(std, FLOOR * np.sqrt(np.square(std).mean()))
-    scale = np.where(scale > 0, scale, np.inf)  # all are constant: they carry nothing
-    x, y = (x - mean) / scale, y - centre
-    cut = len(x) * 3 // 4
-    scores = [(r_squared(y[cut:], x[cut:] @ ridge(x[:cut], y[:cut], strength)), strength) for strength in strengths]
-    weights = ridge(x, y, max(scores)[1])
-    return lambda inputs: (inputs - mean) / scale @ weights + centre
-
-
-def ridge(x: Array, y: Array, strength: float) -> Array:
-    """Weights w (D, d) = argmin |x w - y|^2 + (strength n / 1000) |w|^2."""
-    penalty = strength * len(x) / 1000
-    return np.linalg.solve(x.T @ x + penalty * np.eye(x.shape[1]), x.T @ y)
-
-
-def r_squared(target: Array, prediction: Array) -> float:
-    """1 - residual / total sum of squares over all components; rows with nan left out; 0 where nothing varies."""
-    known = ~np.isnan(target).any(1)
-    target, prediction = target[known], prediction[known]
-    total = np.square(target - target.mean(0)).sum() if len(target) else 0.0
-    return float(1 - np.square(target - prediction).sum() / total) if total > 0 else 0.0
 
 
 def labels(rows: Sequence[Row]) -> dict[int, str]:

@@ -149,7 +149,7 @@ def fit_and_score(toy: str, method: str, seed: int, args: Args) -> Row:
     import torch
 
     from agents.runs.source import commit
-    from benchmarks import probe
+    from benchmarks.reporting import read_outs
     from envs.level_sets import HELDOUT, training_levels
     from envs.rng_streams import stream_seed
     from envs.spaces import EnvSpec
@@ -168,11 +168,11 @@ def fit_and_score(toy: str, method: str, seed: int, args: Args) -> Row:
         pretrain(representation, world, seed, args)
     representation.eval()
     unseen = World("toys", {"toy": toy, **HELDOUT.options})
-    labelled = probe.features_and_factors(world, representation, args.labels, stream_seed(seed, "labelled"))
-    scored = probe.features_and_factors(unseen, representation, SCORED, stream_seed(seed, "scored"))
+    labelled = read_outs.features_and_factors(world, representation, args.labels, stream_seed(seed, "labelled"))
+    scored = read_outs.features_and_factors(unseen, representation, SCORED, stream_seed(seed, "scored"))
     (factor,) = labelled[1]
-    predict = probe.fit(labelled[0], labelled[1][factor], STRENGTHS)
-    score = probe.r_squared(scored[1][factor], predict(scored[0]))
+    predict = read_outs.fit(labelled[0], labelled[1][factor], STRENGTHS)
+    score = read_outs.r_squared(scored[1][factor], predict(scored[0]))
     sizes = {size: getattr(args, size) for size in SIZES}
     return {"toy": toy, "repr": method, "seed": seed, "r2": score, **sizes, "commit": commit()}
 

@@ -27,6 +27,7 @@ Read in this order:
 * ``html``             the page
 * ``report``           the files of a directory
 
+* ``read_outs``        ridge regressions from features to ground truth
 * ``rank_correlation`` correlation over methods and seeds, a third quantity held fixed
 
 Apart from these: ``learning_curves`` (areas under curves) and ``bonus_maps`` (a bonus over the cells of a level).

@@ -73,8 +73,8 @@ def test_a_score_that_goes_with_transfer_stands_in_the_table(tmp_path, monkeypat
     def scores(run, frames):
         played.append(run.id)
         i, seed = order[run.config["repr"]], run.config["seed"]
-        told = {"few-label read-out": i + 0.1 * seed, "effective rank": (7 * i + seed) % 6}
-        return told | {"invariance": float("nan"), "clusterability": -i}
+        known = {"few-label read-out": i + 0.1 * seed, "effective rank": (7 * i + seed) % 6}
+        return known | {"invariance": float("nan"), "clusterability": -i}
 
     monkeypatch.setattr(correlate, "scores", scores)
     assert main([str(tmp_path)]) == 0

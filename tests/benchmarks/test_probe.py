@@ -8,17 +8,8 @@ from PIL import Image
 
 from agents.runs.build import EnvSpecs
 from benchmarks import probe, transfer
-from benchmarks.probe import (
-    NoGroundTruth,
-    control_config,
-    features_and_factors,
-    fit,
-    r_squared,
-    read_outs,
-    read_worlds,
-    ridge,
-    varies,
-)
+from benchmarks.probe import control_config, read_worlds
+from benchmarks.reporting.read_outs import NoGroundTruth, features_and_factors, fit, r_squared, read_outs, ridge, varies
 from envs.counting import CountingVectorEnv
 from envs.registry import UsageError
 from envs.suites import SUITES, build
