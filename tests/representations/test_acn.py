@@ -63,8 +63,9 @@ def test_with_a_normal_prior_it_is_the_vae():
 def test_the_divergence_is_that_from_the_neighbour_s_prior():
     acn = Acn(SPEC, AcnConfig(latents=2, neighbours=1, apart=0))
     image = torch.randint(0, 256, (B, 1, 40, 40), dtype=torch.uint8)
-    acn.table = torch.tensor([[1e3, 0.0], [0.1, 0.2], [-1e3, 0]])
     with torch.no_grad():
+        own = acn.encoder(image[:1])[0]  # nearest of all, but the frame's own row
+        acn.table = torch.cat([own, torch.tensor([[0.1, 0.2], [-1e3, 0]])])
         (_, metrics), codes = acn.bound(image[:1], torch.tensor([0]), draws())
         mean, log_variance = acn.encoder(image[:1])
         # r(z | table[1]) = N(m, v): KL = KL of the shifted and scaled q to N(0, 1)

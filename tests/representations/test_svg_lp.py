@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -32,10 +34,11 @@ def windows(first: torch.Tensor | None = None) -> Steps:
 
 
 def test_surprise_by_hand():
-    # two latents; log-variances 0: 0.5 (m - n)^2 each: 0.5 (4 + 9)
+    # q = N(3, 1) and N(3, 1) from p = N(1, 1) and N(0, e): 0.5 * 4 + 0.5 (1/e + 9/e - 1 + 1)
     zero = torch.zeros(1, 2)
-    step = Transition((torch.tensor([[1.0, 0.0]]), zero), (torch.tensor([[3.0, 3.0]]), zero), zero, zero)
-    assert step.surprise.tolist() == pytest.approx([6.5])
+    prior = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    step = Transition(prior, (torch.tensor([[3.0, 3.0]]), zero), zero, zero)
+    assert step.surprise.tolist() == pytest.approx([2 + 5 / math.e])
 
 
 def test_the_loss_by_hand():
@@ -47,9 +50,12 @@ def test_the_loss_by_hand():
         model.model.posterior_head.bias[:4] = 1.0  # KL of N(1, 1) from N(0, 1), 4 latents: 2 nats
         model.decoder.layers[-1].weight.zero_()
         model.decoder.layers[-1].bias.fill_(0.25)  # every frame grey
-        steps = windows()
+        first = torch.zeros(T, B, dtype=torch.bool)
+        first[0] = first[3, 1] = True  # no step leads from frame 2 to frame 3 of stream 1
+        steps = windows(first)
         loss, metrics = model.loss(steps, None, draws())
-    error = float((steps.obs["image"][1:].float() / 255 - 0.25).square().mean())
+    errors = (steps.obs["image"][1:].float() / 255 - 0.25).square().mean((2, 3, 4))
+    error = float((errors.sum() - errors[2, 1]) / 11)
     assert float(metrics["mse"]) == pytest.approx(error, rel=1e-5)
     assert float(metrics["kl"]) == pytest.approx(2.0)
     assert float(metrics["prior_std"]) == pytest.approx(1.0)
