@@ -13,6 +13,8 @@ the generative
 and ``svg_lp`` (video prediction with a learnt prior), the tasks
 made up from frames, ``rotation``,
 ``patches`` (context and jigsaw),
+``colorization``, ``inpainting``, ``mae`` (masked autoencoder),
+``vicreg`` (views without negatives),
 ``inverse`` (actions between frames),
 ``time_contrastive``,
 ``order`` (shuffle and the arrow of time),
@@ -70,5 +72,9 @@ REPRESENTATIONS = Registry(
         "deep_cluster": "representations.deep_cluster:DeepCluster",
         "nat": "representations.nat:Nat",
         "content_pose": "representations.content_pose:ContentPose",
+        "colorization": "representations.colorization:Colorization",
+        "inpainting": "representations.inpainting:Inpainting",
+        "vicreg": "representations.vicreg:VicReg",
+        "mae": "representations.mae:Mae",
     },
 )

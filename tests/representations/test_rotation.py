@@ -13,21 +13,9 @@ from representations.base import Unfit
 from representations.pretext import pretext_scores
 from representations.pretrain import Pretrainer
 from representations.rotation import Rotation, RotationConfig, classification, turns
-from tests.representations.toys import Fixed, image_spec, read_out, strongest
+from tests.representations.toys import Fixed, bars, image_spec, read_out, strongest
 
 SMALL = RotationConfig(pad=4, batch=8, learning_rate=2e-3)
-
-
-def bars(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """A grey vertical bar among three white squares that lie anywhere (count, 1, 40, 40), and the bar's column."""
-    draws = torch.Generator().manual_seed(seed)
-    images = torch.zeros(count, 1, 40, 40, dtype=torch.uint8)
-    column = torch.randint(0, 37, (count,), generator=draws)
-    for image, x, places in zip(images, column, torch.randint(0, 33, (count, 3, 2), generator=draws), strict=True):
-        for top, left in places:
-            image[0, top : top + 8, left : left + 8] = 255
-        image[0, :, x : x + 4] = 120
-    return images, column[:, None].float()
 
 
 def test_a_turn_by_its_label_is_undone_by_turning_back():

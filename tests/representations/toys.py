@@ -64,6 +64,32 @@ def shapes_anywhere(each: int = 48, size: int = 40, seed: int = 0) -> tuple[Tens
     return images[order], torch.eye(4).repeat(each, 1)[order]
 
 
+def bars(count: int, squares: int = 3) -> tuple[Tensor, Tensor]:
+    """A grey vertical bar before white squares that lie anywhere: images (count, 1, 40, 40), and the bar's column."""
+    draws = torch.Generator().manual_seed(0)
+    images = torch.zeros(count, 1, 40, 40, dtype=torch.uint8)
+    column = torch.randint(0, 37, (count,), generator=draws)
+    places = torch.randint(0, 33, (count, squares, 2), generator=draws)
+    for image, x, corners in zip(images, column.tolist(), places.tolist(), strict=True):
+        for top, left in corners:
+            image[0, top : top + 8, left : left + 8] = 255
+        image[0, :, x : x + 4] = 120
+    return images, column[:, None].float()
+
+
+def horizons(count: int) -> tuple[Tensor, Tensor]:
+    """Frames (count, 1, 40, 40), lighter from a random row down, and that row; each has its own sky and ground."""
+    draws = torch.Generator().manual_seed(0)
+    row = torch.randint(12, 29, (count,), generator=draws)
+    sky, ground = (
+        torch.randint(0, 100, (count, 1), generator=draws),
+        torch.randint(130, 256, (count, 1), generator=draws),
+    )
+    column = torch.where(torch.arange(40) >= row[:, None], ground, sky)
+    images = column[:, None, :, None].expand(-1, -1, -1, 40).to(torch.uint8)
+    return images.contiguous(memory_format=torch.channels_last), row[:, None].float()
+
+
 def strongest(features: Tensor, count: int = 6) -> Tensor:
     """Projections of features (n, D) on their ``count`` strongest directions: all D of them read anything on a toy."""
     u, s, _ = torch.linalg.svd(features - features.mean(0), full_matrices=False)
