@@ -3,7 +3,7 @@
 The trunk sees a frame without its colours, and a decoder of its features h must say the colour of every second pixel
 in each direction, as one of 25 classes:
 
-    a = R - G,   b = (R + G) / 2 - B,   both in -1..1;   class = 5 bin(a) + bin(b),   five bins each
+    a = R - G,   b = (R + G) / 2 - B,   both in -1..1;   class = 5 bin(a) + bin(b),   bins end at -1/4, -1/20, 1/20, 1/4
     loss = mean over pixels of  -w_c log softmax(decoder(h(grey(x))))_c,     in nats
     w_c = v_c / mean over pixels of v_c,   v_c = 1 / ((1 - m) p_c + m / 25),     p_c the fraction of class c's pixels
 
@@ -44,8 +44,11 @@ from representations.feature_metrics import feature_std
 from representations.nets.decoders import Decoder
 from representations.nets.images import pixels, tile
 
-BINS = 5
-"""Bins of each of the two opponent colours; their squares are the classes."""
+EDGES = (-0.25, -0.05, 0.05, 0.25)
+"""Bounds of the bins of an opponent colour: five of equal width would call most of a dark game's colours grey."""
+SHOWN = (-0.4, -0.12, 0.0, 0.12, 0.4)
+"""Value of each bin in pictures."""
+BINS = len(SHOWN)
 STRIDE = 2
 """Every second pixel of each direction is a target."""
 
@@ -61,14 +64,15 @@ def colour_classes(image: UInt8[Tensor, "B 3 H W"]) -> Int[Tensor, "B H W"]:
     """Class of each pixel's colour, 0 to 24; 12 is grey."""
     red, green, blue = (image.float() / 255).unbind(1)
     opponents = torch.stack([red - green, (red + green) / 2 - blue])
-    a, b = ((opponents + 1) / 2 * BINS).long().clamp_(max=BINS - 1)
+    a, b = torch.bucketize(opponents, torch.tensor(EDGES, device=image.device))
     classes: Tensor = a * BINS + b
     return classes
 
 
 def colours(classes: Int[Tensor, "*B"], grey: Float[Tensor, "*B"]) -> Float[Tensor, "*B 3"]:
-    """RGB of mean ``grey`` whose opponent colours are the middle of the class's bins, cut off at 0 and 1."""
-    a, b = ((bins + 0.5) / BINS * 2 - 1 for bins in (classes // BINS, classes % BINS))
+    """RGB of mean ``grey`` whose opponent colours are those of the class in ``SHOWN``, cut off at 0 and 1."""
+    values = torch.tensor(SHOWN, device=classes.device)
+    a, b = values[classes // BINS], values[classes % BINS]
     blue = grey - b * 2 / 3
     both = grey + b / 3
     return torch.stack([both + a / 2, both - a / 2, blue], -1).clamp(0, 1)

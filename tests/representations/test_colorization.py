@@ -26,20 +26,21 @@ SPEC = image_spec((3, 40, 40))
 
 
 def test_classes_by_hand_and_back():
-    # a = R - G and b = (R + G) / 2 - B in -1..1, five bins of 0.4: -1 is bin 0, 0 is bin 2, 1 is bin 4
+    # a = R - G and b = (R + G) / 2 - B in -1..1; bins end at -0.25, -0.05, 0.05 and 0.25
     names = {"black": (0, 0, 0), "white": (255, 255, 255), "red": (255, 0, 0), "green": (0, 255, 0)}
-    names |= {"blue": (0, 0, 255), "yellow": (255, 255, 0)}
+    names |= {"blue": (0, 0, 255), "yellow": (255, 255, 0), "night": (0, 26, 46)}
     image = torch.tensor(list(names.values()), dtype=torch.uint8)[:, :, None, None]
     classes = dict(zip(names, colour_classes(image).flatten().tolist(), strict=True))
-    # red: a 1, b 1/2 -> bins 4 and 3; green: a -1, b 1/2 -> 0 and 3; blue: a 0, b -1; yellow: a 0, b 1
-    assert classes == {"black": 12, "white": 12, "red": 23, "green": 3, "blue": 10, "yellow": 14}
-    # mean 0.5, class 12 + 5: a = 0.4, b = 0 -> R - G = 0.4, B = mean
+    # red: a 1, b 1/2 -> bins 4 and 4; green: a -1, b 1/2 -> 0 and 4; blue: a 0, b -1; yellow: a 0, b 1;
+    # night: a -26/255 = -0.10, b (13 - 46)/255 = -0.13 -> bins 1 and 1
+    assert classes == {"black": 12, "white": 12, "red": 24, "green": 4, "blue": 10, "yellow": 14, "night": 6}
+    # mean 0.5, class 12 + 5: a = 0.12, b = 0 -> R - G = 0.12, B = mean
     painted = colours(torch.tensor(17), torch.tensor(0.5))
-    assert painted.tolist() == pytest.approx([0.7, 0.3, 0.5])
-    painted = colours(torch.tensor(13), torch.tensor(0.5))  # b = 0.4: R = G = B + 0.4
+    assert painted.tolist() == pytest.approx([0.56, 0.44, 0.5])
+    painted = colours(torch.tensor(14), torch.tensor(0.5))  # b = 0.4: R = G = B + 0.4
     assert painted.tolist() == pytest.approx([0.5 + 0.4 / 3, 0.5 + 0.4 / 3, 0.5 - 0.8 / 3])
     painted = (painted * 255).round().to(torch.uint8).view(1, 3, 1, 1)
-    assert colour_classes(painted).item() == 13
+    assert colour_classes(painted).item() == 14
 
 
 def test_weights_by_hand():
@@ -65,12 +66,12 @@ def test_accuracy_counts_each_colour_alike():
 
 
 def test_the_loss_by_hand(generator):
-    # left quarter red (23), the rest grey (12), no shift; logits: class 23 at log 3, others 0, so p = 3/27 and 1/27
+    # left quarter red (24), the rest grey (12), no shift; logits: class 24 at log 3, others 0, so p = 3/27 and 1/27
     image = torch.full((2, 3, 40, 40), 80, dtype=torch.uint8)
     image[:, 0, :, :10], image[:, 1:, :, :10] = 255, 0
     model = Colorization(SPEC, ColorizationConfig(pad=0))
     logits = torch.zeros(2, 25, 20, 20)
-    logits[:, 23] = math.log(3)
+    logits[:, 24] = math.log(3)
     model.decoder = Fixed(logits)
     loss, metrics = model.loss(Steps.frames({"image": image}), None, generator)
     red, grey = 1 / (1 / 8 + 1 / 50), 1 / (3 / 8 + 1 / 50)  # weights before they are scaled
