@@ -8,6 +8,9 @@ true factors), ``vae`` (VAE and beta-VAE), ``darla``, ``monet`` (slots), ``gqn``
 changes of images) and the methods that learn from them, ``simclr``, ``curl``, ``atc`` and ``drac``,
 ``scikit`` (fits by scikit-learn) and the baselines ``linear`` (PCA and ICA),
 ``kmeans`` and ``sparse_coding`` (patches),
+``slow`` (slow features),
+``autoencoder`` (with noise and without),
+``vq_vae`` (a map of codes from a codebook),
 the generative
 ``conv_draw`` (a VAE that paints step by step), ``acn`` (a VAE whose prior is a similar frame), ``bigan`` (adversarial)
 and ``svg_lp`` (video prediction with a learnt prior), the tasks
@@ -57,6 +60,10 @@ REPRESENTATIONS = Registry(
         "ica": "representations.linear:Ica",
         "kmeans": "representations.kmeans:KMeans",
         "sparse_coding": "representations.sparse_coding:SparseCoding",
+        "slow": "representations.slow:Slow",
+        "ae": "representations.autoencoder:Autoencoder",
+        "dae": "representations.autoencoder:DenoisingAutoencoder",
+        "vq_vae": "representations.vq_vae:VqVae",
         "conv_draw": "representations.conv_draw:ConvDraw",
         "acn": "representations.acn:Acn",
         "bigan": "representations.bigan:Bigan",

@@ -120,8 +120,8 @@ class SparseCoding(PatchCoded):
         predicted: Tensor = self.predictor(z)
         return predicted
 
-    def codes(self, z: Float[Tensor, "*n P"]) -> Float[Tensor, "*n 2K"]:
-        """Positive parts of the code, then negative ones."""
+    def codes(self, z: Float[Tensor, "*n P"]) -> Float[Tensor, "*n E"]:
+        """Positive parts of the code, then negative ones: E = 2 K."""
         s = self.signed_codes(z)
         return torch.cat([s.relu(), (-s).relu()], -1)
 

@@ -56,8 +56,8 @@ class WhitenedPatches(nn.Module):
     def forward(self, image: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B n P"]:
         return (self.normalised(image) - self.mean) @ self.matrix
 
-    def quadrants(self, codes: Float[Tensor, "B n K"]) -> Float[Tensor, "B 4K"]:
-        """Mean of each code over the four quadrants; where the grid is odd they share its middle."""
+    def quadrants(self, codes: Float[Tensor, "B n K"]) -> Float[Tensor, "B F"]:
+        """Mean (B, 4 K) of each code over the four quadrants; where the grid is odd they share its middle."""
         maps = codes.transpose(1, 2).unflatten(2, self.grid)
         return F.adaptive_avg_pool2d(maps, 2).flatten(1)
 
