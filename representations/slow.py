@@ -44,7 +44,7 @@ class SlowConfig(Config):
     """Directions of frames, the strongest."""
     quadratic: int = 0
     """Q, directions whose products are taken, too: Q (Q + 1) / 2 more numbers."""
-    features: int = 64
+    features: int = 32
     """Features, the slowest."""
 
     def __post_init__(self) -> None:

@@ -108,7 +108,11 @@ def test_the_fit_reads_shapes_better_than_a_random_network():
     with torch.no_grad():
         metrics = solve(model, images)
         after = model.encode({"image": images})[0]
+        z = model.patches(images).flatten(0, 1)
+        textured = z[model.patches.normalised(images).flatten(0, 1).var(1) > 1e-3]
     assert metrics["pretrain/kmeans/explained"] > 0.35
+    nearest = squared_distances(textured, model.centres.detach()).amin(1)
+    assert float(nearest.mean()) == pytest.approx(metrics["pretrain/kmeans/objective"], rel=0.1)
     assert metrics["pretrain/kmeans/used"] > 0.9
     network = Random(image_spec((1, 40, 40))).encode({"image": images})[0].detach()
     assert read_out(strongest(after, 96), shape) > read_out(strongest(network, 96), shape) + 0.1

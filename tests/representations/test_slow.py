@@ -85,6 +85,8 @@ def test_products_find_a_slow_number_that_no_direction_holds():
         with torch.no_grad():
             y = model.encode({"image": frames["image"][:, 0]})[0]
         scores.append(float(torch.corrcoef(torch.stack([y[:, 0], signal[:-1, 0]]))[0, 1].abs()))
+    assert float(y.mean()) == pytest.approx(0, abs=0.01)
+    assert float(y.var()) == pytest.approx(1, abs=0.02)
     assert scores[0] < 0.2
     assert scores[1] > 0.95
 
