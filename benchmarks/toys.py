@@ -45,13 +45,25 @@ NAMED = {
     "atc": "flicker",
     "simclr": "shape",
     "curl": "shape",
+    "inverse": "agent",
+    "time_contrastive": "flicker",
+    "shuffle": "place",
+    "arrow": "agent",
+    "motion_mask": "place",
+    "deep_cluster": "place",
+    "nat": "place",
+    "content_pose": "place",
+    "conv_draw": "agent",
+    "acn": "agent",
+    "svg_lp": "agent",
+    "bigan": "place",
 }
 """Method -> the toy on which it must beat random features, written down before any was tried."""
 SIZES = ("frames", "steps", "labels")
 COLUMNS = ("toy", "repr", "seed", "r2", *SIZES, "commit")
 STRENGTHS = (1e-2, 1.0, 1e2, 1e4, 1e6)
 """Ridge penalties tried, in the units of ``benchmarks.probe``; few labels ask for stronger ones than its own."""
-BATCH = 64
+BATCH = 256
 """Frames of an optimizer step at most, so that no method sees more than another because its batch is larger."""
 SCORED = 1024
 """Frames that a read-out is scored on."""

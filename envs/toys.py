@@ -150,9 +150,11 @@ class ToyVectorEnv(BatchedEnv):
         return {"place": place[:, 1:] if self.toy == "flicker" else place}
 
     def factor_vector(self, rows: Array) -> Array:
-        """The factor, float32."""
+        """The factor, and zeros up to four numbers, so that all toys give vectors of one size."""
         (factor,) = self.factors().values()
-        return factor[rows].astype(np.float32)
+        vector = np.zeros((len(rows), len(SHAPES)), np.float32)
+        vector[:, : factor.shape[1]] = factor[rows]
+        return vector
 
 
 def _paint(frames: Array, place: Array, masks: Array, colours: Array | int) -> None:

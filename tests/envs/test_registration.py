@@ -53,7 +53,7 @@ def test_every_variant_of_an_environment_has_its_id():
     for _, place, given in all_ids():
         options[place].append(given)
     checked = 0
-    for name in ("breakout", "atari-breakout", "minigrid", "noisy-tv", "rooms", "sprites", "procgen"):
+    for name in ("breakout", "atari-breakout", "minigrid", "noisy-tv", "toys", "rooms", "sprites", "procgen"):
         try:
             cls = ENVIRONMENTS.resolve(name)
         except UsageError:
@@ -62,12 +62,12 @@ def test_every_variant_of_an_environment_has_its_id():
         wanted = [given for variant, given in cls.variants.items()]
         assert options[place] == wanted
         checked += 1
-    assert checked >= 6
+    assert checked >= 7
 
 
 def test_ids_are_unique_and_registering_twice_changes_nothing():
     ids = [env_id for env_id, _, _ in all_ids()]
-    assert len(set(ids)) == len(ids) == 25 + 10 + 23 + 3 + 5 + 7 + 16 + 2 + 1
+    assert len(set(ids)) == len(ids) == 25 + 10 + 23 + 3 + 5 + 7 + 16 + 2 + 1 + 4
     before = gym.spec("Counting-v0")
     register_ids()
     assert gym.spec("Counting-v0") is before

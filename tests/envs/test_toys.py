@@ -75,7 +75,10 @@ def test_factors_lie_between_0_and_1_and_are_the_vector(toy):
     (factor,) = env.factors().values()
     assert factor.min() >= 0
     assert factor.max() <= 1
-    assert np.allclose(env.factor_vector(np.array([3, 1])), factor[[3, 1]])
+    vector = env.factor_vector(np.array([3, 1]))
+    assert vector.shape == (2, 4)
+    assert np.allclose(vector[:, : factor.shape[1]], factor[[3, 1]])
+    assert not vector[:, factor.shape[1] :].any()
 
 
 def test_an_unknown_toy_is_refused():
