@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ENV_SECONDS = 1 / 30_000  # CoinRun on two cores, frames/s measured by `python -m benchmarks.speed`'s bare loop
 EPISODE_FRAMES = 400  # mean length of an evaluation episode, weak agents included
 BATCH = 64  # frames of a timed step where a phase names no batch
+SOLVE_SECONDS = 1 / 1000  # a stored 64x64 frame in a phase that is solved at once: PCA and k-means on two cores
 
 
 @cache
@@ -58,8 +59,12 @@ def auxiliary_seconds(run: RunConfig, representation: Representation) -> tuple[f
     offline = online = 0.0
     with torch.autocast("cpu", torch.bfloat16, enabled=resolve_precision(run.precision) == "bfloat16"):
         if run.pretrain_samples:
-            shares = sum(phase.share for phase in representation.phases())
-            for phase in representation.phases():
+            phases = representation.phases()
+            trained = [phase for phase in phases if phase.solve is None]
+            solved = SOLVE_SECONDS * (len(phases) - len(trained)) * run.pretrain_frames
+            offline = solved / run.pretrain_samples
+            shares = sum(phase.share for phase in trained)
+            for phase in trained:
                 frames = max(representation.window, phase.batch or BATCH)
                 offline += phase.share / shares * _seconds_a_frame(representation, frames, phase.loss)
         elif run.mode == "online" and representation.has_loss and representation.window == 1:

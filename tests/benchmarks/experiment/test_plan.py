@@ -89,6 +89,17 @@ def test_runs_that_share_a_fit_are_planned_to_make_one(monkeypatch):
     assert estimate.estimate_seconds(configs, lambda config: parts) == 44
 
 
+def test_a_phase_that_is_solved_at_once_is_not_timed_step_by_step(monkeypatch):
+    monkeypatch.setattr(estimate, "_seconds_a_frame", lambda representation, frames, loss: 5.0)
+    run = SimpleNamespace(pretrain_samples=200, pretrain_frames=50, precision="float32", mode="frozen")
+    solved = SimpleNamespace(solve=lambda frames, generator: {}, share=1.0, batch=None, loss=None)
+    trained = SimpleNamespace(solve=None, share=1.0, batch=64, loss=None)
+    for phases, wanted in (([solved], 0.05), ([solved, trained], 0.05 + 200 * 5), ([trained], 200 * 5)):
+        representation = SimpleNamespace(phases=lambda phases=phases: phases, window=1)
+        seconds = 200 * estimate.auxiliary_seconds(run, representation)[0]
+        assert seconds == pytest.approx(wanted)  # 50 frames at a millisecond each; all of the budget at 5 s each
+
+
 @pytest.mark.parametrize(
     ("preset", "samples"),
     [
