@@ -57,6 +57,21 @@ NAMED = {
     "acn": "agent",
     "svg_lp": "agent",
     "bigan": "place",
+    "rotation": "flicker",
+    "context": "flicker",
+    "jigsaw": "flicker",
+    "colorization": "shape",
+    "inpainting": "flicker",
+    "mae": "flicker",
+    "vicreg": "shape",
+    "pca": "place",
+    "ica": "place",
+    "kmeans": "shape",
+    "sparse_coding": "shape",
+    "slow": "flicker",
+    "ae": "place",
+    "dae": "place",
+    "vq_vae": "place",
 }
 """Method -> the toy on which it must beat random features, written down before any was tried."""
 SIZES = ("frames", "steps", "labels")
