@@ -61,7 +61,7 @@ class SparseCodingConfig(PatchConfig):
 
 
 def objective(
-    z: Float[Tensor, "*n P"], s: Float[Tensor, "*n K"], atoms: Float[Tensor, "K P"], penalty: float
+    z: Float[Tensor, "n P"], s: Float[Tensor, "n K"], atoms: Float[Tensor, "K P"], penalty: float
 ) -> Float[Tensor, ""]:
     """E(s), mean over patches."""
     energy: Tensor = 0.5 * (z - s @ atoms).square().sum(-1) + penalty * s.abs().sum(-1)
@@ -76,14 +76,14 @@ def curvature(atoms: Float[Tensor, "K P"]) -> Float[Tensor, ""]:
 
 
 def ista(
-    z: Float[Tensor, "*n P"], atoms: Float[Tensor, "K P"], penalty: float, steps: int, largest: Float[Tensor, ""]
-) -> Float[Tensor, "*n K"]:
+    z: Float[Tensor, "n P"], atoms: Float[Tensor, "K P"], penalty: float, steps: int, largest: Float[Tensor, ""]
+) -> Float[Tensor, "n K"]:
     """Codes after ``steps`` >= 1 steps from 0; ``largest`` is L."""
     decay = torch.eye(len(atoms), device=z.device, dtype=z.dtype) - atoms @ atoms.T / largest
     drive, threshold = z @ (atoms.T / largest), penalty / float(largest)
     s = F.softshrink(drive, threshold)
     for _ in range(steps - 1):
-        s = F.softshrink(drive + s @ decay, threshold)
+        s = F.softshrink(torch.addmm(drive, s, decay), threshold)
     return s
 
 
@@ -94,7 +94,7 @@ class Predictor(nn.Module):
         super().__init__()
         self.dense, self.gain = nn.Linear(size, atoms), nn.Parameter(torch.ones(atoms))
 
-    def forward(self, z: Float[Tensor, "*n P"]) -> Float[Tensor, "*n K"]:
+    def forward(self, z: Float[Tensor, "n P"]) -> Float[Tensor, "n K"]:
         predicted: Tensor = self.gain * torch.tanh(self.dense(z))
         return predicted
 
@@ -113,14 +113,14 @@ class SparseCoding(PatchCoded):
         self.predictor = Predictor(P, K) if self.config.predict else None
         self.features_dim = 8 * K
 
-    def signed_codes(self, z: Float[Tensor, "*n P"]) -> Float[Tensor, "*n K"]:
+    def signed_codes(self, z: Float[Tensor, "n P"]) -> Float[Tensor, "n K"]:
         """s(z), or F(z)."""
         if self.predictor is None:
             return ista(z, self.atoms, self.config.penalty, self.config.steps, self.largest)
         predicted: Tensor = self.predictor(z)
         return predicted
 
-    def codes(self, z: Float[Tensor, "*n P"]) -> Float[Tensor, "*n E"]:
+    def codes(self, z: Float[Tensor, "n P"]) -> Float[Tensor, "n E"]:
         """Positive parts of the code, then negative ones: E = 2 K."""
         s = self.signed_codes(z)
         return torch.cat([s.relu(), (-s).relu()], -1)

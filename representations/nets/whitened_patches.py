@@ -54,7 +54,9 @@ class WhitenedPatches(nn.Module):
         return y
 
     def forward(self, image: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B n P"]:
-        return (self.normalised(image) - self.mean) @ self.matrix
+        y = self.normalised(image).flatten(0, 1)
+        z: Tensor = torch.addmm(-self.mean @ self.matrix, y, self.matrix)
+        return z.unflatten(0, (len(image), -1))
 
     def quadrants(self, codes: Float[Tensor, "B n K"]) -> Float[Tensor, "B F"]:
         """Mean (B, 4 K) of each code over the four quadrants; where the grid is odd they share its middle."""
