@@ -45,7 +45,7 @@ class PatchConfig(Config):
     side: int = 6
     """Pixels of a patch's side; the paper's."""
     stride: int = 2
-    """Pixels between patches; 1 in the paper. With 3 a read-out of shapes fell from R2 0.44 to 0.09 on the toy ``shape``;
+    """Pixels between patches; 1 in the paper. With 3 a read-out on the toy ``shape`` fell from R2 0.44 to 0.09;
     with 2 a frame takes 1.8 ms of a core (0.13 for the trunk 'nature')."""
     patches: int = 100_000
     """Patches that the fit reads."""

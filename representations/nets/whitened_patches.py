@@ -55,8 +55,8 @@ class WhitenedPatches(nn.Module):
 
     def forward(self, image: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B n P"]:
         y = self.normalised(image).flatten(0, 1)
-        z: Tensor = torch.addmm(-self.mean @ self.matrix, y, self.matrix)
-        return z.unflatten(0, (len(image), -1))
+        z: Tensor = torch.addmm(-self.mean @ self.matrix, y, self.matrix).unflatten(0, (len(image), -1))
+        return z
 
     def quadrants(self, codes: Float[Tensor, "B n K"]) -> Float[Tensor, "B F"]:
         """Mean (B, 4 K) of each code over the four quadrants; where the grid is odd they share its middle."""

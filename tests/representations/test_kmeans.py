@@ -76,8 +76,11 @@ def test_features_are_means_of_codes_by_quadrant():
     image = torch.randint(0, 256, (2, 3, 20, 20), dtype=torch.uint8)
     with torch.no_grad():
         features = model.encode({"image": image})[0]
-        codes = model.codes(model.patches(image)).unflatten(1, (8, 8))  # (20 - 6) / 2 + 1 places a side
+        z = model.patches(image).flatten(0, 1)
+        codes = model.codes(z).unflatten(0, (2, 8, 8))  # (20 - 6) / 2 + 1 places a side
     assert features.shape == (2, model.features_dim) == (2, 20)
+    model.at_once = 1
+    assert torch.allclose(model.encode({"image": image})[0], features, atol=1e-5)
     lower_left = codes[:, 4:, :4].mean((1, 2))
     torch.testing.assert_close(features.unflatten(1, (5, 4))[:, :, 2], lower_left)
 
