@@ -85,7 +85,7 @@ def _seconds_a_frame(representation: Representation, frames: int, loss: Callable
     size = (frames,) if window == 1 else (window, frames // window)
     obs = {key: torch.zeros(*size, *(box.shape or ()), dtype=_dtype(box)) for key, box in shapes.items()}
     no = torch.zeros(size, dtype=torch.bool)
-    steps = Steps.frames(obs) if window == 1 else Steps.windows(obs, no)
+    steps = Steps.frames(obs) if window == 1 else Steps.windows(obs, no, no.long())
     best = float("inf")
     for _ in range(2):
         start = time.perf_counter()

@@ -14,6 +14,7 @@ from benchmarks.experiment.presets import PRESETS
 from benchmarks.transfer import Args, plan
 from envs.level_sets import LevelRange, training_levels
 from envs.registry import UsageError
+from tests.representations.test_all_representations import build
 
 
 def plans(*reprs, **options):
@@ -87,6 +88,16 @@ def test_runs_that_share_a_fit_are_planned_to_make_one(monkeypatch):
     monkeypatch.setattr(estimate, "run_seconds", lambda config, offline, online: 10 + offline)
     # four runs of 10 s; a fit of 2 s for each of the two seeds
     assert estimate.estimate_seconds(configs, lambda config: parts) == 44
+
+
+@pytest.mark.parametrize("name", ["inverse", "cpc", "shuffle", "content_pose"])
+def test_methods_that_learn_from_windows_are_timed(name):
+    model = build(name)
+    assert model.window > 1
+    run = SimpleNamespace(precision="float32", pretrain_samples=64, pretrain_frames=64, mode="frozen")
+    offline, online = estimate.auxiliary_seconds(run, model)
+    assert offline > 0
+    assert online == 0
 
 
 def test_a_phase_that_is_solved_at_once_is_not_timed_step_by_step(monkeypatch):
