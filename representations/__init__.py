@@ -27,7 +27,8 @@ made up from frames, ``rotation``,
 ``content_pose`` (what stays and what moves);
 then ``collect`` (frames to fit on), ``pretrain`` (offline fit), ``pretext`` (accuracy of made-up
 tasks), ``threads`` (parts of a batch side by side), ``malloc`` (settings of
-malloc for training), ``wrappers`` (stacked features, appended vectors), ``standardise`` (one scale for all methods) and
+malloc for training), ``stored_rows`` (a table over
+the stored frames), ``wrappers`` (stacked features, appended vectors), ``standardise`` (one scale for all methods) and
 ``frozen`` (a frozen representation in front of any stable-baselines3 algorithm).
 
 ``REPRESENTATIONS`` maps names to classes; third parties add to it through the entry-point group

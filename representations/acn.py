@@ -31,12 +31,13 @@ from torch import Tensor, nn
 
 from envs.spaces import EnvSpec
 from envs.steps import Obs, Steps, flatten
-from representations.base import Heads, Loss, Phase, Representation, State
+from representations.base import Heads, Loss, Phase, State
 from representations.collect import NUM_ENVS
 from representations.feature_metrics import feature_std
 from representations.nets.decoders import Decoder, GaussianEncoder
 from representations.nets.images import pixels, tile
 from representations.nets.recurrent import kl
+from representations.stored_rows import StoredRows
 from representations.vae import LatentConfig, bernoulli_loss, draw
 
 
@@ -76,7 +77,7 @@ class AcnConfig(LatentConfig):
         self.at_least(neighbours=1, apart=0, hidden=1)
 
 
-class Acn(Representation):
+class Acn(StoredRows):
     """Autoencoder whose prior is conditioned on the code of a similar frame."""
 
     Config = AcnConfig
@@ -93,7 +94,6 @@ class Acn(Representation):
         )
         self.features_dim = Z
         self.register_buffer("table", torch.zeros(0, Z))
-        self.table: Tensor
         self.visited: tuple[Tensor, Tensor] | None = None
         """Stored rows of the last batch of pre-training, and their codes."""
 
@@ -164,13 +164,6 @@ class Acn(Representation):
             rows, codes = self.visited
             self.table[rows] = codes.to(self.table)
             self.visited = None
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        # A module that plays was never shown the stored frames: a checkpoint says how many there were.
-        saved = state_dict.get(prefix + "table")
-        if saved is not None and saved.shape != self.table.shape:
-            self.table = self.table.new_zeros(saved.shape)
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
     @torch.no_grad()
     def pictures(self, obs: Obs, generator: torch.Generator) -> dict[str, NDArray[np.uint8]]:

@@ -35,6 +35,7 @@ from representations.augment import crop
 from representations.base import Config, Heads, Loss, Mode, Phase
 from representations.cnn import Trunked
 from representations.feature_metrics import feature_std
+from representations.stored_rows import StoredRows
 
 ROUNDS = 20
 """Iterations of k-means, those of the authors' code."""
@@ -57,7 +58,7 @@ class TabledConfig(Config):
         self.at_least(pad=0, learning_rate=0, batch=2)
 
 
-class Tabled(Trunked):
+class Tabled(StoredRows, Trunked):
     """Trunk with a table that holds a whole number for each stored frame."""
 
     Config = TabledConfig
@@ -67,14 +68,6 @@ class Tabled(Trunked):
     def __init__(self, spec: EnvSpec, config: Any = None):
         super().__init__(spec, config)
         self.register_buffer("table", torch.zeros(0, dtype=torch.int64))
-        self.table: Tensor
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        # A module that only plays was never shown the stored frames: a checkpoint says how many there were.
-        saved = state_dict.get(prefix + "table")
-        if saved is not None and saved.shape != self.table.shape:
-            self.table = self.table.new_zeros(saved.shape)
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 def whitening(features: Float[Tensor, "n D"], count: int) -> tuple[Float[Tensor, " D"], Float[Tensor, "D count"]]:
