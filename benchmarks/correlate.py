@@ -20,6 +20,7 @@ predicting a method that was left out, with the score and without. Scores are ke
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import sys
 from collections.abc import Sequence
@@ -44,8 +45,6 @@ COLUMNS = (
     *("error", "error_without", "task", "commit"),
 )
 LABELS, CLUSTERS = 128, 16
-STRENGTHS = (1e-2, 1.0, 1e2, 1e4, 1e6)
-"""Ridge penalties of the few-label read-out, in the units of ``benchmarks.probe``."""
 SOURCE, HELDOUT = "train", "heldout"
 FEWEST_METHODS = 5
 Row = dict[str, Any]
@@ -139,7 +138,11 @@ def scored(experiment: Path, runs: Sequence[Run], frames: int) -> list[Row]:
 
 
 def scores(run: Run, frames: int) -> dict[str, float]:
-    """The four scores of a run's representation; nan where the task does not tell what one needs."""
+    """The four scores of a run's representation; nan where no variant tells its factors, or no factor varies.
+
+    Raises:
+        UsageError: the environment tells no factors.
+    """
     import torch
 
     from agents.runs.load import load_trained
@@ -155,9 +158,12 @@ def scores(run: Run, frames: int) -> dict[str, float]:
         return read_outs.features_and_factors(worlds[split], representation, count, seed)
 
     features, factors = frames_of(SOURCE, frames)
-    scale = scale_of(features)
+    scale = read_outs.scale_of(features)
     unseen, unseen_factors = frames_of(HELDOUT, frames)
-    variants = {split: frames_of(split, frames) for split in run.agreement if split in worlds}
+    variants = {}
+    for split in run.agreement:
+        with contextlib.suppress(read_outs.NoGroundTruth):  # it cannot be told which of its frames show the same state
+            variants[split] = frames_of(split, frames)
     few = {name: values[:LABELS] for name, values in factors.items()}
     rank = float(effective_rank(torch.from_numpy(scale(unseen))))
     same = [invariance(scale(features), factors, scale(other), seen) for other, seen in variants.values()]
@@ -169,16 +175,6 @@ def scores(run: Run, frames: int) -> dict[str, float]:
     }
 
 
-def scale_of(features: Array) -> Any:
-    """Function that centres and scales features (n, D) by the moments of ``features``, as a frozen policy's are."""
-    from representations.standardise import FLOOR
-
-    mean, std = features.mean(0), features.std(0)
-    divisor = np.maximum(std, FLOOR * np.sqrt(np.square(std).mean()))
-    divisor = np.where(divisor > 0, divisor, 1.0)
-    return lambda values: (values - mean) / divisor
-
-
 def read_out(features: Array, factors: dict[str, Array], unseen: Array, unseen_factors: dict[str, Array]) -> float:
     """Mean over factors of R2 on unseen frames, at least 0 each; nan where no factor varies."""
     from benchmarks.reporting import read_outs
@@ -188,7 +184,7 @@ def read_out(features: Array, factors: dict[str, Array], unseen: Array, unseen_f
         if name in read_outs.NAMES_OF_LEVELS or name not in unseen_factors:
             continue
         if read_outs.varies(target) and read_outs.varies(unseen_factors[name]):
-            predict = read_outs.fit(features, target, STRENGTHS)
+            predict = read_outs.fit(features, target, read_outs.FEW_LABELS)
             values.append(max(0.0, read_outs.r_squared(unseen_factors[name], predict(unseen))))
     return float(np.mean(values)) if values else np.nan
 
@@ -205,7 +201,7 @@ def invariance(plain: Array, factors: dict[str, Array], other: Array, other_fact
     if not factors or same.mean() < 0.5:
         return np.nan
     changed = np.linalg.norm(other[same] - plain[same], axis=1).mean()
-    apart = np.linalg.norm(np.roll(plain[same], len(plain) // 2, axis=0) - plain[same], axis=1).mean()
+    apart = np.linalg.norm(np.roll(plain[same], same.sum() // 2, axis=0) - plain[same], axis=1).mean()
     return float(1 - changed / apart) if apart > 0 else np.nan
 
 

@@ -76,8 +76,6 @@ NAMED = {
 """Method -> the toy on which it must beat random features, written down before any was tried."""
 SIZES = ("frames", "steps", "labels")
 COLUMNS = ("toy", "repr", "seed", "r2", *SIZES, "commit")
-STRENGTHS = (1e-2, 1.0, 1e2, 1e4, 1e6)
-"""Ridge penalties tried, in the units of ``benchmarks.probe``; few labels ask for stronger ones than its own."""
 BATCH = 256
 """Frames of an optimizer step at most, so that no method sees more than another because its batch is larger."""
 SCORED = 1024
@@ -198,7 +196,7 @@ def fit_and_score(toy: str, method: str, seed: int, args: Args) -> Row:
     labelled = read_outs.features_and_factors(world, representation, args.labels, stream_seed(seed, "labelled"))
     scored = read_outs.features_and_factors(unseen, representation, SCORED, stream_seed(seed, "scored"))
     (factor,) = labelled[1]
-    predict = read_outs.fit(labelled[0], labelled[1][factor], STRENGTHS)
+    predict = read_outs.fit(labelled[0], labelled[1][factor], read_outs.FEW_LABELS)
     score = read_outs.r_squared(scored[1][factor], predict(scored[0]))
     sizes = {size: getattr(args, size) for size in SIZES}
     return {"toy": toy, "repr": method, "seed": seed, "r2": score, **sizes, "commit": commit()}

@@ -88,7 +88,7 @@ class PatchCoded(Representation):
     ) -> tuple[Float[Tensor, "B D"], State]:
         image = obs["image"]
         with torch.autocast(image.device.type, enabled=False):  # differences of distances are small
-            return torch.cat([self.pooled(part) for part in image.split(self.at_once)]), state
+            return torch.cat([self.pooled(images) for images in image.split(self.at_once)]), state
 
     def pooled(self, image: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B F"]:
         """Codes of the patches of images, averaged over quadrants."""

@@ -156,7 +156,9 @@ class Context(Pieces):
 
     def corners(self, side: int, cell: Int[Tensor, "B 2"], generator: torch.Generator) -> Int[Tensor, "B 2"]:
         """First pixels, along one axis of ``side`` pixels, of two patches in cells 0..2 of a grid at a random place."""
-        patch, gap, jitter = (int(part * side) for part in (self.config.patch, self.config.gap, self.config.jitter))
+        patch, gap, jitter = (
+            int(fraction * side) for fraction in (self.config.patch, self.config.gap, self.config.jitter)
+        )
         spare = side - 3 * patch - 2 * gap - 2 * jitter
         origin = below(spare + 1, (len(cell), 1), generator)
         return origin + cell * (patch + gap) + below(2 * jitter + 1, (len(cell), 2), generator)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 STRENGTHS = (1e-4, 1e-2, 1.0, 100.0)
 """Ridge penalties tried, in units of the number of frames / 1000; the best on a quarter of the fitted frames counts."""
+FEW_LABELS = (1e-2, 1.0, 1e2, 1e4, 1e6)
+"""Those for few labelled frames, which ask for stronger ones."""
 FACTOR = "factor "
 """Prefix of a factor's name among the columns of frames."""
 NAMES_OF_LEVELS = frozenset({"level_seed"})
@@ -90,26 +92,32 @@ def varies(target: Array) -> bool:
     return len(known) >= FEWEST and bool((known.std(0) > 0).any())
 
 
+def scale_of(features: Array) -> Callable[[Array], Array]:
+    """Function that centres and scales features (n, D) by the moments of ``features``, as a frozen policy's are.
+
+    The scale has the lower bound that frozen policies' features have: one that hardly varied here and does on other
+    frames would be multiplied a thousandfold there.
+    """
+    from representations.standardise import FLOOR
+
+    mean, std = features.mean(0), features.std(0)
+    divisor = np.maximum(std, FLOOR * np.sqrt(np.square(std).mean()))
+    divisor = np.where(divisor > 0, divisor, np.inf)  # all are constant: they carry nothing
+    return lambda values: (values - mean) / divisor
+
+
 def fit(features: Array, target: Array, strengths: Sequence[float] = STRENGTHS) -> Callable[[Array], Array]:
     """Ridge regression features (n, D) -> target (n, d), rows with nan left out; returns its prediction.
 
     The best of ``strengths`` on a quarter of the rows counts.
-
-    The scale of a feature has the lower bound that frozen policies' features have: one that hardly varied here and does
-    on other frames would be multiplied a thousandfold there.
     """
-    from representations.standardise import FLOOR
-
     known = ~np.isnan(target).any(1)
-    x, y = features[known].astype(np.float64), target[known]
-    mean, std, centre = x.mean(0), x.std(0), y.mean(0)
-    scale = np.maximum(std, FLOOR * np.sqrt(np.square(std).mean()))
-    scale = np.where(scale > 0, scale, np.inf)  # all are constant: they carry nothing
-    x, y = (x - mean) / scale, y - centre
+    scaled, centre = scale_of(features[known].astype(np.float64)), target[known].mean(0)
+    x, y = scaled(features[known].astype(np.float64)), target[known] - centre
     cut = len(x) * 3 // 4
     scores = [(r_squared(y[cut:], x[cut:] @ ridge(x[:cut], y[:cut], strength)), strength) for strength in strengths]
     weights = ridge(x, y, max(scores)[1])
-    return lambda inputs: (inputs - mean) / scale @ weights + centre
+    return lambda inputs: scaled(inputs) @ weights + centre
 
 
 def ridge(x: Array, y: Array, strength: float) -> Array:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks import correlate
-from benchmarks.correlate import check_alike, clusterability, invariance, main, read_out, scale_of
+from benchmarks.correlate import check_alike, clusterability, invariance, main, read_out
+from benchmarks.reporting.read_outs import scale_of
 from benchmarks.reporting.runs import load
 from envs.registry import UsageError
 from tests.benchmarks.tools import make_run
@@ -30,6 +31,8 @@ def test_frames_of_other_states_do_not_count():
     other[:30] = plain[:30]  # the same features wherever the state is the same
     assert invariance(plain, factors, other, others) == 1
     assert np.isnan(invariance(plain, factors, other, {"x": np.full((40, 1), -1.0)}))
+    half = {"x": np.where(np.arange(40) < 20, np.arange(40.0), -1.0)[:, None]}
+    assert invariance(plain, factors, other, half) == 1  # each of the 20 is compared with another one, not with itself
 
 
 def test_the_read_out_is_the_mean_over_factors_and_never_below_0():

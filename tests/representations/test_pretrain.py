@@ -124,15 +124,18 @@ def test_a_phase_has_its_own_batch_in_whole_windows():
     assert (trainer.drawn, trainer.done, len(two.order)) == (96, True, 18)
 
 
+class Recording(Uneven):
+    """Keeps the newest steps that its loss was given."""
+
+    def phases(self):
+        def record(steps, generator):
+            self.steps = steps
+            return self.a.sum(), {}
+
+        return [Phase("record", [self.a], record, 0.01, batch=6)]
+
+
 def test_windows_reach_the_loss_time_first():
-    class Recording(Uneven):
-        def phases(self):
-            def record(steps, generator):
-                self.steps = steps
-                return self.a.sum(), {}
-
-            return [Phase("record", [self.a], record, 0.01, batch=6)]
-
     two, data = Recording(image_spec((3, 4, 5))), pairs()
     data[FIRST][:, 1] = torch.arange(10) % 2 == 1
     pretrainer(two, data, samples=6).run(6)
@@ -146,14 +149,6 @@ def test_windows_reach_the_loss_time_first():
 
 
 def test_windows_reach_the_loss_with_their_actions_and_their_row():
-    class Recording(Uneven):
-        def phases(self):
-            def record(steps, generator):
-                self.steps = steps
-                return self.a.sum(), {}
-
-            return [Phase("record", [self.a], record, 0.01, batch=6)]
-
     two, data = Recording(image_spec((3, 4, 5))), pairs()
     data[ACTION] = torch.arange(20).view(10, 2)
     pretrainer(two, data, samples=6).run(6)
