@@ -64,6 +64,10 @@ def test_other_squares_walk_whatever_the_action():
     one.step(np.full(5, 1))
     other.step(np.full(5, 2))
     assert np.array_equal(one.others, other.others)
+    start = started("agent")[0].others
+    # two steps of four pixels one way, or none; the border cuts a walk short
+    assert set(np.abs(one.others - start).sum(2).ravel().tolist()) <= {0, 1, 2}
+    assert (np.abs(one.others - start).sum(2) == 2).any()
     assert not np.array_equal(one.place, other.place)
     assert one.others.shape == (5, OTHERS, 2)
     assert one.others.max() < PLACES

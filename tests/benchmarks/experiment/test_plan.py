@@ -90,6 +90,14 @@ def test_runs_that_share_a_fit_are_planned_to_make_one(monkeypatch):
     assert estimate.estimate_seconds(configs, lambda config: parts) == 44
 
 
+def test_a_method_that_is_solved_at_once_draws_each_stored_frame_once():
+    pca, vae = plan(Args(repr=("pca", "vae"), suite="counting", preset="smoke", baseline=False))
+    assert pca.pretrain_samples == pca.pretrain_frames == 512
+    # 0.001 of 30,000 steps of 64 frames
+    assert vae.pretrain_samples == 1920
+    assert [line.split(":")[0] for line in short_budgets([pca, vae])] == ["vae"]
+
+
 @pytest.mark.parametrize("name", ["inverse", "cpc", "shuffle", "content_pose"])
 def test_methods_that_learn_from_windows_are_timed(name):
     model = build(name)
