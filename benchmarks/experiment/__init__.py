@@ -6,6 +6,7 @@ In reading order:
 * ``plan``          rows of a table to configurations of runs
 * ``presets``       sizes
 * ``outcomes``      what each task can decide at each size
+* ``changed_settings``  what a run's agent has otherwise than its preset gives it
 * ``claims``        claims of papers, each with the test that decides it
 * ``claim_commands``  the commands of these tests
 * ``tuned``         settings that suit a kind of task

@@ -9,7 +9,8 @@ rank nor mark them.
     looks              the return in other visual variants
 
 A task and preset without an entry declares nothing, nor does a run that is shorter than its entry, has another number
-or kind of training levels, or another kind of agent: the controls behind an entry were of that kind alone.
+or kind of training levels, another kind of agent or other settings of it: the controls behind an entry were of that
+kind alone.
 """
 
 from __future__ import annotations
@@ -33,10 +34,13 @@ class Conditions:
     """``OWN`` for a method whose network is its own: it goes with any trunk of the baseline."""
     level_set: str = "drawn"
     """Kind of the training levels: drawn, or published."""
+    changed: tuple[str, ...] = ()
+    """Names of the agent's settings that are not the preset's."""
 
     def __str__(self) -> str:
         parts = [self.algo, f"memory {self.memory}", f"trunk {self.trunk}", f"{self.level_set} levels"]
-        return ", ".join([*parts, *["last step"] * self.last_step])
+        changed = [f"{', '.join(self.changed)} changed"] if self.changed else []
+        return ", ".join([*parts, *["last step"] * self.last_step, *changed])
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from benchmarks.experiment.outcomes import Conditions, Declaration, Outcome, declared
+from benchmarks.experiment.changed_settings import changed_settings
+from benchmarks.experiment.outcomes import DECLARED, Conditions, Declaration, Outcome, declared
 from benchmarks.reporting.cells import Cell, is_baseline, is_data_policy_control
 from benchmarks.reporting.labels import agent_of, flat_settings, labels_of, protocol
 from benchmarks.reporting.runs import Run
@@ -141,8 +142,10 @@ def is_standardised(baseline: Cell) -> bool:
 def declaration(cell: Cell) -> Declaration:
     """Outcomes that the cell's task can decide, at its preset and size and for its kind of agent and levels."""
     algo, memory, last_step = agent_of(cell.config)
-    conditions = Conditions(algo, memory, last_step, str(cell.config.get("trunk", "")), cell.level_set_kind)
-    return declared(cell.env, str(cell.config.get("preset", "")), cell.steps, cell.train_levels, conditions)
+    preset = str(cell.config.get("preset", ""))
+    changed = changed_settings(cell.config) if (cell.env, preset) in DECLARED else ()
+    conditions = Conditions(algo, memory, last_step, str(cell.config.get("trunk", "")), cell.level_set_kind, changed)
+    return declared(cell.env, preset, cell.steps, cell.train_levels, conditions)
 
 
 def decides(cells: Iterable[Cell], outcome: Outcome) -> bool:

@@ -185,6 +185,7 @@ def test_a_declaration_holds_for_its_size_alone():
         Conditions(last_step=True),
         Conditions(trunk="impala"),
         Conditions(level_set="published"),
+        Conditions(changed=("ppo.gamma",)),
     ],
 )
 def test_a_declaration_holds_for_the_kind_of_its_controls_alone(conditions):
@@ -202,6 +203,9 @@ def test_a_declaration_holds_for_the_kind_of_its_controls_alone(conditions):
         {"last_step": True},
         {"trunk": "impala"},
         {"level_set": "0+20"},
+        {"algo_settings": {"learning_rate": 1e-9}},
+        {"num_envs": 16},
+        {"suite": "of_another_project:SUITE"},
     ],
 )
 def test_rows_of_another_kind_are_not_marked_by_a_declaration(tmp_path, kind):
