@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ def _write(directory: Path, step: int, states: Mapping[str, Any]) -> None:
     write_aside(tensor_file, lambda path: save_file(tensors, path))
     body = json.dumps({"format": FORMAT, "step": step, "sha256": sha256(tensor_file), "state": tree})
     document = json.dumps({"sha256": hashlib.sha256(body.encode()).hexdigest(), "body": body})
-    write_aside(directory / f"{step:012d}.json", lambda path: path.write_text(document))
+    write_aside(directory / f"{step:012d}.json", lambda path: path.write_text(document, encoding="utf-8"))
     for old in sorted(directory.glob("*.json"))[:-KEEP]:
         old.unlink()
         old.with_suffix(".safetensors").unlink(missing_ok=True)
@@ -151,7 +152,7 @@ def read_document(document: Path) -> tuple[int, dict[str, Any]]:
         OSError, ValueError, KeyError, SafetensorError: it is damaged.
         UsageError: it is of another format.
     """
-    outer = json.loads(document.read_text())
+    outer = json.loads(document.read_text(encoding="utf-8"))
     if hashlib.sha256(outer["body"].encode()).hexdigest() != outer["sha256"]:
         raise ValueError("its JSON does not match its hash")
     body = json.loads(outer["body"])
@@ -204,15 +205,23 @@ def decode(node: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 def write_aside(path: Path, write: Callable[[Path], object]) -> None:
-    """Call ``write(temporary)``, flush to disk and rename to ``path``: readers see the old file or the new, whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Call ``write(temporary)``, flush to disk and rename to ``path``: readers see the old file or the new, whole.
+
+    The file gets the permissions of the user's umask.
+    """
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")  # of one machine among several
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # by the user's umask; a writer may leave its own
         write(temporary)
-        with open(temporary, "rb") as handle:
+        temporary.chmod(mode)
+        with open(temporary, "r+b") as handle:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+    if os.name == "nt":  # Windows opens no folder, and needs no such sync
+        return
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -9,10 +9,12 @@ A command is a function of its parsed arguments. It returns the text to print, o
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import itertools
 import os
 import sys
+import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,6 +29,7 @@ OutputFolder = Annotated[Path, tyro.conf.arg(metavar="DIR")]
 """Type of --out where a command writes several files."""
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bfloat16"]
+DISK_FULL = {getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EFBIG")} - {None}
 HIGHEST_SEED = 2**31 - 1
 STOPPED = "stopped"
 RESUMABLE = "stopped at once; the same command continues from the last checkpoint"
@@ -44,6 +47,8 @@ def main(
 ) -> int:
     """Parse ``argv``, run ``command``, and return the exit status: 2 after a UsageError, 130 after an interrupt.
 
+    A list may be given by several flags, ``--seeds 0 --seeds 1``: their values add up.
+
     Args:
         command: takes an instance of ``arguments``; returns text to print, or an exit status.
         arguments: a dataclass; its docstring and the examples in its module's docstring make the help.
@@ -56,9 +61,11 @@ def main(
     words = sys.argv[1:] if argv is None else list(argv)
     module = sys.modules[arguments.__module__]
     name = module.__spec__.name if module.__spec__ else arguments.__module__
+    print_anywhere()
     description = "\n\n".join(filter(None, (arguments.__doc__, listing, examples(module.__doc__ or ""))))
     try:
         refuse_removed(words, removed or {})
+        words = merge_repeated(words, arguments)
         wants_help = {"-h", "--help"} & set(words)
         settings_text = details(words) if details and wants_help else ""
         try:
@@ -86,6 +93,10 @@ def main(
     except BrokenPipeError:  # the reader of the output has seen enough, as in "| head"
         sys.stdout = None  # type: ignore[assignment]  # else Python fails once more when it flushes at its end
         return 141
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        return report_error(UsageError(disk_full(error)))
     return status
 
 
@@ -102,6 +113,46 @@ def refuse_removed(words: Sequence[str], removed: Mapping[str, str]) -> None:
         flag = word.partition("=")[0].replace("--no-", "--", 1)
         if flag in removed:
             raise UsageError(f"{word}: {removed[flag]}")
+
+
+def merge_repeated(words: Sequence[str], arguments: type[Any]) -> list[str]:
+    """Words in which each flag stands once, as the parser takes the last one alone: values of a list are joined.
+
+    Raises:
+        UsageError: a flag of one value is given twice, with two values.
+    """
+    starts = [index for index, word in enumerate(words) if word.startswith("--")]
+    kinds = typing.get_type_hints(arguments)
+    groups: dict[str, list[str]] = {}
+    for start, end in itertools.pairwise([*starts, len(words)]):
+        word, equals, value = words[start].partition("=")
+        group = [word, *([value] if equals else []), *words[start + 1 : end]]
+        name = word.removeprefix("--").replace("-", "_")
+        positive = name.removeprefix("no_")
+        first = groups.setdefault(positive if kinds.get(positive) is bool else name, group)
+        if first is not group and typing.get_origin(kinds.get(name)) is tuple:
+            first += group[1:]
+        elif first != group:
+            raise UsageError(f"{' '.join(first)} {' '.join(group)}: {first[0]} takes one value; give it once")
+    return [*words[: starts[0] if starts else None], *itertools.chain.from_iterable(groups.values())]
+
+
+def print_anywhere() -> None:
+    """Let a terminal of any encoding show what it can, and '?' for the rest."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """True where a file could not be written for want of room or quota."""
+    return getattr(error, "errno", None) in DISK_FULL or "No space left on device" in str(error)
+
+
+def disk_full(error: BaseException) -> str:
+    """Message about a full disk: the file, where it is known, and what to do."""
+    file = getattr(error, "filename", None)
+    return "no room left on the disk" + f" for {file}" * bool(file) + "; make room there"
 
 
 def _speaks() -> bool:

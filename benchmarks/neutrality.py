@@ -122,7 +122,7 @@ def hash_runs(case: Case, runs: Sequence[Path]) -> dict[str, str]:
     """
     if len(runs) != case.runs:
         raise RuntimeError(f"{case.name}: {len(runs)} runs where {case.runs} were expected")
-    if case.auxiliary and not all('"auxiliary/' in (run / "metrics.jsonl").read_text() for run in runs):
+    if case.auxiliary and not all('"auxiliary/' in (run / "metrics.jsonl").read_text(encoding="utf-8") for run in runs):
         raise RuntimeError(f"{case.name}: no record of an auxiliary loss, so its hash would be a plain network's")
     hashes = {}
     for name, hash_run in zip(HASHES, (hash_weights, hash_records, hash_episodes), strict=True):
@@ -158,7 +158,7 @@ def hash_weights(run: Path) -> str:
 def hash_records(run: Path) -> str:
     """Numbers of every record, sorted within it, without times."""
     rows = []
-    for line in (run / "metrics.jsonl").read_text().splitlines():
+    for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
         record = json.loads(line)
         rows.append(" ".join(sorted(repr(value) for key, value in record.items() if not key.startswith("time/"))))
     return _digest("\n".join(rows))
@@ -166,7 +166,7 @@ def hash_records(run: Path) -> str:
 
 def hash_episodes(run: Path) -> str:
     """Level, return and length of the final evaluation's episodes, in their order."""
-    with open(run / "eval.csv", newline="") as handle:
+    with open(run / "eval.csv", encoding="utf-8", newline="") as handle:
         rows = [f"{row['level']} {row['return']} {row['length']}" for row in csv.DictReader(handle)]
     return _digest("\n".join(rows))
 
@@ -232,7 +232,7 @@ def neutrality(args: Args) -> int:
         shutil.rmtree(folder, ignore_errors=True)
     if args.against is None:
         return 0
-    with open(args.against, newline="") as handle:
+    with open(args.against, encoding="utf-8", newline="") as handle:
         before = list(csv.DictReader(handle))
     differing = compare(rows, before)
     print("\n".join(differing) or f"{len(rows)} cases, no difference")

@@ -242,17 +242,17 @@ def write_run(
         for level, repeat, value, length in played.columns
     ]
     crossed = [(str(sets[owner]), owner, *columns) for owner, played in others.items() for columns in played.columns]
-    (path / "config.json").write_text(json.dumps(config))
-    (path / "source.json").write_text(json.dumps(source))
-    (path / "metrics.jsonl").write_text("")
+    (path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (path / "source.json").write_text(json.dumps(source), encoding="utf-8")
+    (path / "metrics.jsonl").write_text("", encoding="utf-8")
     _write_rows(path / "eval.csv", ("split", "env", "level", "episode", "actions", "return", "length"), evaluation)
     if crossed:
         _write_rows(path / "crossed.csv", ("level_set", "seed", "level", "episode", "return", "length"), crossed)
-    (path / "done").write_text("")
+    (path / "done").write_text("", encoding="utf-8")
 
 
 def _write_rows(path: Path, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
-    with open(path, "w", newline="") as handle:
+    with open(path, "w", encoding="utf-8", newline="") as handle:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rows)

@@ -115,7 +115,7 @@ def choose(args: Args) -> list[Row]:
 def committed_ratios() -> dict[str, list[float]]:
     """Ratios of the committed table, each round's."""
     try:
-        return json.loads(COMMITTED.read_text())["ratios"]
+        return json.loads(COMMITTED.read_text(encoding="utf-8"))["ratios"]
     except (OSError, ValueError, KeyError) as error:
         raise UsageError(
             f"--check needs {COMMITTED} ({error}); write it by python -m benchmarks.speed --out {COMMITTED}"

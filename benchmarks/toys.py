@@ -229,7 +229,7 @@ def read(path: Path) -> list[Row]:
     """Rows of an earlier call; none where there is no file."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 

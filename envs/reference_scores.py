@@ -65,7 +65,7 @@ def known(table: Path | None = None) -> tuple[Reference, ...]:
     path = table or TABLE
     if not path.exists():
         return ()
-    with open(path, newline="") as file:
+    with open(path, encoding="utf-8", newline="") as file:
         return tuple(
             Reference(
                 row["env"],
@@ -99,7 +99,7 @@ def save(rows: Sequence[Reference], table: Path | None = None) -> None:
         writer.writeheader()
         writer.writerows(asdict(row) for row in sorted([*kept_rows, *rows], key=lambda row: row.env))
         text = file.getvalue()
-    (table or TABLE).write_text(text)
+    (table or TABLE).write_text(text, encoding="utf-8")
 
 
 def returns(

@@ -179,7 +179,7 @@ def from_torchrun(device: str) -> Iterator[Ranks]:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=TIMEOUT)
     ranks = Ranks(dist.get_rank(), count)
-    with open(os.devnull, "w") as null, redirect_stdout(null if ranks.index else sys.stdout):
+    with open(os.devnull, "w", encoding="utf-8") as null, redirect_stdout(null if ranks.index else sys.stdout):
         yield ranks
     # Only at a good end: one that meets an error must leave at once, or the others would wait for it.
     dist.destroy_process_group()

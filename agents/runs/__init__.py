@@ -19,6 +19,7 @@ In reading order:
 * ``final``          evaluation on the splits, tables and pictures
 * ``crossed``        finished agents on the training levels of other seeds
 * ``run_dir``        the folder of a run, its lock and its files
+* ``locks``          files that one process holds at a time
 * ``source``         commit, versions, machine, and classes from outside the toolkit
 * ``load``           a finished run read back
 * ``trackers``       Weights & Biases and TensorBoard, which may fail

@@ -9,10 +9,11 @@ run; a file of fewer seeds is completed once there are more.
 from __future__ import annotations
 
 import csv
-import fcntl
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from agents.runs.build import find_task
 from agents.runs.config import RunConfig, training_set
@@ -38,8 +39,7 @@ def play_other_sets(run: Path, config: RunConfig, others: Iterable[RunConfig]) -
     sets = {other.seed: training_set(other) for other in others if training_set(other) != training_set(config)}
     if not sets or levels_of(find_task(config).source) is None:
         return False
-    with open(run / f"{FILE}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(run / f"{FILE}.lock"):
         rows = _rows(run / FILE)
         present = {row["level_set"] for row in rows}
         absent = {seed: levels for seed, levels in sets.items() if str(levels) not in present}
@@ -64,5 +64,5 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     """Rows of an earlier file; of one that did not say, the commit is empty."""
     if not path.exists():
         return []
-    with open(path, newline="") as handle:
+    with open(path, encoding="utf-8", newline="") as handle:
         return [{name: row.get(name, "") for name in COLUMNS} for row in csv.DictReader(handle)]

@@ -190,7 +190,7 @@ def check_reads(run: Path, world: World, specs: EnvSpecs) -> None:
 
 def read_config(run: Path) -> RunConfig:
     """Configuration of a run's folder."""
-    return from_json(json.loads((run / "config.json").read_text()))
+    return from_json(json.loads((run / "config.json").read_text(encoding="utf-8")))
 
 
 def load_data_policy(run: Path, device: str) -> DataPolicy:
@@ -198,7 +198,7 @@ def load_data_policy(run: Path, device: str) -> DataPolicy:
     config = read_config(run)
     _, policy = load_policy_of(run, config)
     newest = max((run / "checkpoint" / "train").glob("*.safetensors"))
-    source = json.loads((run / "source.json").read_text())
+    source = json.loads((run / "source.json").read_text(encoding="utf-8"))
     seconds = source["pretrain_seconds"] + source["train_seconds"]
     commits = tuple(dict.fromkeys(start["commit"] for start in source.get("starts", [source])))
     return DataPolicy(
@@ -214,7 +214,7 @@ def load_data_policy(run: Path, device: str) -> DataPolicy:
 
 def total_env_steps(run: Path) -> int:
     """Environment steps of a finished run, pre-training included."""
-    return sum(json.loads((run / "source.json").read_text())["env_steps"].values())
+    return sum(json.loads((run / "source.json").read_text(encoding="utf-8"))["env_steps"].values())
 
 
 def take_policy(policy: Policy, data_policy: DataPolicy) -> None:

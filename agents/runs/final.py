@@ -53,7 +53,7 @@ def append_validation(run: RunDir, step: int, episodes: Episodes) -> None:
     """
     path, rows = run.path / VALIDATION_FILE, []
     if path.exists():
-        with open(path, newline="") as handle:
+        with open(path, encoding="utf-8", newline="") as handle:
             rows = [row for row in csv.DictReader(handle) if int(row["step"]) < step]
     columns = (episodes.levels, episodes.repeats, episodes.returns, episodes.lengths)
     names = ("step", "level", "episode", "return", "length")

@@ -10,7 +10,6 @@ DIR/<key>.lock                              held by the process that fits; anoth
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -24,6 +23,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from agents import checkpoint
+from agents.runs.locks import try_lock
 from envs.registry import UsageError
 from representations.base import Representation
 from representations.standardise import find_standardised
@@ -89,22 +89,23 @@ class FitCache:
         Raises:
             UsageError: the folder cannot be written to.
         """
+        path, announced = self.folder / f"{fit_key(facts)}.lock", False
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            handle = open(self.folder / f"{fit_key(facts)}.lock", "w")  # noqa: SIM115 (held until the fit is kept)
+            while (lock := try_lock(path)) is None:
+                if not announced:
+                    print(f"another process fits the same representation: waiting for {path}", flush=True)
+                announced = True
+                waiting()
+                time.sleep(POLL)
         except OSError as error:
             raise UsageError(
                 f"cannot keep fits in {self.folder} ({error.strerror}); name a directory you may write to by --cache"
             ) from error
-        with handle:
-            announced = False
-            while not _taken(handle):
-                if not announced:
-                    print(f"another process fits the same representation: waiting for {handle.name}", flush=True)
-                announced = True
-                waiting()
-                time.sleep(POLL)
+        try:
             yield
+        finally:
+            lock.release()
 
     def restore(self, facts: Mapping[str, Any], representation: Representation) -> Outcome | None:
         """Give ``representation`` the fit by these facts; None where there is none, or a damaged one, which goes."""
@@ -133,11 +134,3 @@ def fit_key(facts: Mapping[str, Any]) -> str:
     """Name of a fit: the method, then a hash of everything that decides the outcome."""
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     return f"{str(facts['repr']).rpartition(':')[2].lower()}-{digest}"
-
-
-def _taken(handle: Any) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from agents.checkpoint import write_aside
 from agents.policy import Policy
 from agents.runs.context import RunContext
 from agents.runs.evaluate import Episodes
@@ -30,9 +31,8 @@ def save_policy(context: RunContext, policy: Policy, step: int) -> None:
         return
     path = policy_file(context.run.path, number, count)
     path.parent.mkdir(exist_ok=True)
-    aside = path.with_suffix(".new")
-    save_file({name: value.contiguous().cpu().clone() for name, value in _weights(policy).items()}, aside)
-    aside.replace(path)
+    weights = {name: value.contiguous().cpu().clone() for name, value in _weights(policy).items()}
+    write_aside(path, lambda aside: save_file(weights, aside))
 
 
 def policy_file(run: Path, number: int, count: int) -> Path:

@@ -58,7 +58,7 @@ def load_policy_of(run: Path, config: RunConfig) -> tuple[Task, Policy]:
         UsageError: no whole checkpoint is there, or this version builds other networks.
     """
     parts, state = _read_back(run, dataclasses.asdict(config))
-    precision = json.loads((run / "source.json").read_text()).get("precision", "float32")
+    precision = json.loads((run / "source.json").read_text(encoding="utf-8")).get("precision", "float32")
     env = Sb3VecEnv(policy_world(parts.config, parts.task).make(1, 0))
     head = config.algo_settings.get("bonus_head", False) and bool(parts.bonuses)
     source = find_context_source(list(parts.bonuses))

@@ -16,7 +16,6 @@ DIR/runs/<id>/config.json           all values of the configuration
 from __future__ import annotations
 
 import csv
-import fcntl
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -26,32 +25,43 @@ from typing import Any
 from agents.checkpoint import write_aside
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
 from agents.runs.config import RunConfig, as_json, differences, run_id
+from agents.runs.locks import try_lock
 from agents.runs.source import describe_source, foreign_sources
 from envs.registry import UsageError
 
 STARTED_WITH = ("commit", "versions")
 """Facts of source.json that may change between the starts of a run."""
+MARKER = "experiment.json"
 FORMAT = 2
 """1: runs were named by all values of their configuration, the defaults among them."""
+
+
+class Busy(UsageError):
+    """Another process holds the run."""
 
 
 def open_experiment(out: Path) -> Path:
     """Make ``out`` an experiment directory, or check that it is one.
 
+    The marker is made before anything else, whole: of many processes that open a new directory at once none meets one
+    that is not marked.
+
     Raises:
         UsageError: it holds something else, or runs of another version, or cannot be written.
     """
-    marker = out / "experiment.json"
-    if out.is_dir() and any(out.iterdir()) and not marker.exists():
-        raise UsageError(f"--out {out} is not empty and not an experiment of this toolkit; name another directory")
+    marker = out / MARKER
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file; name a directory")
+    alien = out.is_dir() and any(not path.name.startswith(f".{MARKER}.") for path in out.iterdir())
+    if alien and not marker.exists():  # looked for last: whoever makes anything else has made the marker before
+        raise UsageError(f"--out {out} is not empty and not an experiment of this toolkit; name another directory")
     if marker.exists():
         _check_format(out, marker)
     try:
-        (out / "runs").mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
         if not marker.exists():
-            write_aside(marker, lambda path: path.write_text(f'{{"format": {FORMAT}}}\n'))
+            write_aside(marker, lambda path: path.write_text(f'{{"format": {FORMAT}}}\n', encoding="utf-8"))
+        (out / "runs").mkdir(exist_ok=True)
         if not os.access(out / "runs", os.W_OK):
             raise PermissionError(13, "Permission denied")
     except OSError as error:
@@ -64,7 +74,7 @@ def open_experiment(out: Path) -> Path:
 def _check_format(out: Path, marker: Path) -> None:
     """UsageError where another version named the runs of ``out``; the marker goes where there are none."""
     try:
-        written = json.loads(marker.read_text()).get("format")
+        written = json.loads(marker.read_text(encoding="utf-8")).get("format")
     except (ValueError, AttributeError):
         written = None
     if written == FORMAT:
@@ -85,7 +95,7 @@ def check_stored(path: Path, config: RunConfig) -> None:
     if not stored_file.exists():
         return
     try:
-        differing = differences(json.loads(stored_file.read_text()), as_json(config))
+        differing = differences(json.loads(stored_file.read_text(encoding="utf-8")), as_json(config))
     except (ValueError, AttributeError):
         raise UsageError(f"run {path} is damaged: config.json cannot be read; remove that folder") from None
     if differing:
@@ -108,7 +118,7 @@ def changed_sources(path: Path, config: RunConfig) -> list[str]:
 
 def _source(path: Path) -> dict[str, Any]:
     file = path / "source.json"
-    return json.loads(file.read_text()) if file.exists() else {}
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
 class RunDir:
@@ -128,21 +138,19 @@ class RunDir:
 
     def _open(self) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = open(self.path / "lock", "w")  # noqa: SIM115 (held for the life of the run)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise UsageError(f"run {self.path} is being trained by another process; wait for it or stop it") from None
+        lock = try_lock(self.path / "lock")
+        if lock is None:
+            raise Busy(f"run {self.path} is being trained by another process; wait for it or stop it")
+        self._lock = lock
         try:
             check_stored(self.path, self._run_config)
         except UsageError:
-            self._lock.close()
+            lock.release()
             raise
         if not (self.path / "config.json").exists():
             text = json.dumps(self.config, indent=2) + "\n"
-            write_aside(self.path / "config.json", lambda aside: aside.write_text(text))
-        self._metrics = open(self.path / "metrics.jsonl", "a")  # noqa: SIM115
+            write_aside(self.path / "config.json", lambda aside: aside.write_text(text, encoding="utf-8"))
+        self._metrics = open(self.path / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
 
     @property
     def done(self) -> bool:
@@ -165,7 +173,7 @@ class RunDir:
     def records(self) -> list[dict[str, Any]]:
         """All records of metrics.jsonl."""
         self._metrics.flush()
-        with open(self._metrics.name) as lines:
+        with open(self._metrics.name, encoding="utf-8") as lines:
             return [json.loads(line) for line in lines]
 
     def state_dict(self) -> dict[str, int]:
@@ -190,7 +198,10 @@ class RunDir:
         """Add ``facts`` to source.json, which begins with where the numbers come from."""
         first = self.source or {**describe_source(), "foreign_sources": foreign_sources(self._run_config)}
         source = {**first, **facts}
-        write_aside(self.path / "source.json", lambda aside: aside.write_text(json.dumps(source, indent=2) + "\n"))
+        write_aside(
+            self.path / "source.json",
+            lambda aside: aside.write_text(json.dumps(source, indent=2) + "\n", encoding="utf-8"),
+        )
 
     def write_start(self, **facts: Any) -> None:
         """Add ``facts`` to source.json, and this start's commit and versions to its list of starts."""
@@ -205,19 +216,19 @@ class RunDir:
         write_rows(self.path / name, rows)
 
     def write_done(self) -> None:
-        write_aside(self.path / "done", lambda aside: aside.write_text(""))
+        write_aside(self.path / "done", lambda aside: aside.write_text("", encoding="utf-8"))
 
     def close(self) -> None:
         if self.writes:
             self._metrics.close()
-            self._lock.close()
+            self._lock.release()
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write a CSV whole or not at all; all rows have the same keys."""
 
     def write(aside: Path) -> None:
-        with open(aside, "w", newline="") as handle:
+        with open(aside, "w", encoding="utf-8", newline="") as handle:
             writer = csv.DictWriter(handle, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)

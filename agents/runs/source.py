@@ -80,7 +80,7 @@ def commit() -> str:
 def processor() -> str:
     """Model of the processor."""
     try:
-        with open("/proc/cpuinfo") as handle:
+        with open("/proc/cpuinfo", encoding="utf-8") as handle:
             names = [line.split(":", 1)[1].strip() for line in handle if line.startswith("model name")]
     except OSError:
         names = []

@@ -176,7 +176,7 @@ def finished_configs(out: Path) -> list[RunConfig]:
     configs = []
     for done in sorted(out.glob("runs/*/done")):
         try:
-            config = from_json(json.loads((done.parent / "config.json").read_text()))
+            config = from_json(json.loads((done.parent / "config.json").read_text(encoding="utf-8")))
             if run_id(config) == done.parent.name:
                 configs.append(config)
         except (OSError, ValueError, TypeError, KeyError, AttributeError, UsageError):

@@ -196,7 +196,7 @@ def read(path: Path) -> Run:
             step = int(max((record.get("global_step", 0) for record in metrics), default=0))
             reason = f"stopped at {step:,} of {config['steps']:,} frames"
             return Run(path.name, path, "unfinished", reason, config, {}, metrics)
-        source = json.loads((path / "source.json").read_text())
+        source = json.loads((path / "source.json").read_text(encoding="utf-8"))
         evaluation = read_evaluation(path / "eval.csv")
         if missing := [split for split in config["splits"] if split not in evaluation.returns]:
             return Run(path.name, path, "damaged", f"eval.csv has no episodes of {', '.join(missing)}", config)
@@ -220,14 +220,14 @@ def read(path: Path) -> Run:
 
 
 def _config(path: Path) -> dict[str, Any]:
-    config = json.loads(path.read_text())
+    config = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(config, dict) or not config.keys() >= _REQUIRED:
         raise ValueError("config.json is not of a run of this toolkit")
     return {name: value for name, value in config.items() if _REMOVED.get(name, ...) != value}
 
 
 def _metrics(path: Path, may_be_torn: bool) -> tuple[dict[str, Any], ...]:
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     records = []
     for number, line in enumerate(lines, 1):
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -83,6 +85,54 @@ def test_a_mistake_in_the_details_is_one_line_instead_of_help(capsys):
 def test_a_removed_flag_is_named_with_what_to_do_instead(word, capsys):
     assert cli.main(double, Args, [word], removed={"--old": "leave it out"}) == 2
     assert capsys.readouterr().err == f"error: {word}: leave it out\n"
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Print what was given."""
+
+    seeds: tuple[int, ...] = ()
+    """Several."""
+    steps: int | None = None
+    """One."""
+    greedy: bool = False
+    """Yes or no."""
+
+
+@pytest.mark.parametrize(
+    ("argv", "parsed"),
+    [
+        (["--seeds", "0", "--seeds", "3", "1"], Lists((0, 3, 1))),
+        (["--seeds=0", "--steps", "5", "--seeds=2"], Lists((0, 2), 5)),
+        (["--seeds", "4", "--steps", "5", "--steps", "5", "--greedy", "--greedy"], Lists((4,), 5, True)),
+    ],
+)
+def test_lists_given_by_repeated_flags_add_up(argv, parsed, capsys):
+    assert cli.main(repr, Lists, argv) == 0
+    assert capsys.readouterr().out == f"{parsed!r}\n"
+
+
+@pytest.mark.parametrize("argv", [["--steps", "5", "--steps=6"], ["--greedy", "--no-greedy"]])
+def test_one_value_given_twice_is_refused(argv, capsys):
+    assert cli.main(repr, Lists, argv) == 2
+    assert "takes one value; give it once" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_line(capsys):
+    def full(args):
+        raise OSError(errno.ENOSPC, "No space left on device", "metrics.jsonl")
+
+    assert cli.main(full, Lists, []) == 2
+    assert capsys.readouterr().err == "error: no room left on the disk for metrics.jsonl; make room there\n"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_terminal_of_any_encoding_is_printed_to(encoding):
+    code = "from benchmarks import cli; cli.print_anywhere(); print('Schr\u00f6dinger \u2013 \u03bc')"
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, check=True)
+    assert done.stdout.decode(encoding).startswith("Schr")
 
 
 def test_examples_are_the_commands_of_a_docstring():

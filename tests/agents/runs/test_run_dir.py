@@ -1,16 +1,19 @@
 """Run directories: one run per configuration, refused when they are somebody else's, damaged, or of other values."""
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
 
 import pytest
 
+from agents import checkpoint
 from agents.runs import run_dir
 from agents.runs.config import run_id
 from agents.runs.run_dir import RunDir, changed_sources, check_stored, open_experiment
 from envs.registry import UsageError
+from envs.rng_streams import Streams
 from tests.agents.runs.tools import ROOT, run_config
 
 CONFIG = run_config()
@@ -47,6 +50,49 @@ def test_alien_places_are_refused_and_left_alone(tmp_path):
         open_experiment(tmp_path / "notes.txt")
     with pytest.raises(UsageError, match="cannot write to --out"):
         open_experiment(tmp_path / "notes.txt" / "below")
+
+
+def _open(out, ready, refusals):
+    ready.wait()
+    try:
+        open_experiment(out)
+    except UsageError as error:
+        refusals.put(str(error))
+    else:
+        refusals.put("")
+
+
+def test_many_processes_open_a_new_experiment_at_once(tmp_path):
+    fork = multiprocessing.get_context("fork")
+    for trial in range(8):  # of 8 trials with the marker made last, all had a refusal
+        ready, refusals = fork.Barrier(8), fork.Queue()
+        processes = [fork.Process(target=_open, args=(tmp_path / str(trial), ready, refusals)) for _ in range(8)]
+        for process in processes:
+            process.start()
+        assert [refusals.get(timeout=30) for _ in processes] == [""] * 8
+        for process in processes:
+            process.join()
+        assert sorted(path.name for path in (tmp_path / str(trial)).iterdir()) == ["experiment.json", "runs"]
+
+
+def test_a_directory_whose_marker_is_being_made_is_ours(tmp_path):
+    (tmp_path / ".experiment.json.node7.123").write_text("")  # of another process, or of one that was killed
+    assert open_experiment(tmp_path) == tmp_path
+
+
+@pytest.mark.parametrize("umask", [0o002, 0o077])
+def test_files_have_the_permissions_of_the_umask(umask, tmp_path):
+    before = os.umask(umask)
+    try:
+        run = RunDir(open_experiment(tmp_path / "out"), CONFIG)
+        checkpoint.save(run.checkpoints, 3, {"log": run, "streams": Streams(0)})
+        run.write_source()
+        run.close()
+    finally:
+        os.umask(before)
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == {".json", ".jsonl", ".safetensors", ""}
+    assert {oct(path.stat().st_mode & 0o777) for path in files} == {oct(0o666 & ~umask)}
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
