@@ -10,7 +10,7 @@ fitted on frames of the training levels and scored on other frames of them, and 
 
 Features are centred and scaled as a frozen policy gets them (``representations.standardise``). Each task, set of
 training levels and seed has a row ``random``, an untrained network on the same frames: what is read beyond it was
-learnt.
+learnt. With several seeds the table shows means, and that difference with its 95% interval over seeds, paired by seed.
 
 High on held-out levels: the factor is there, linearly. High there and low on a visual variant: there the features no
 longer mean what the policy learnt from them. Frames are of a random policy that repeats its actions, as in
@@ -31,6 +31,7 @@ from benchmarks import cli
 from benchmarks.reporting.labels import labels_of, level_set_kind, training_set
 from benchmarks.reporting.read_outs import NoGroundTruth, features_and_factors, read_outs
 from benchmarks.reporting.runs import Run, load
+from benchmarks.reporting.student_t import mean_interval
 from envs.registry import UsageError
 from envs.spaces import Array
 
@@ -175,25 +176,33 @@ def read_worlds(
 
 
 def labels(rows: Sequence[Row]) -> dict[int, str]:
-    """Row number -> method, with task, levels, kind of level set and seed where there are several."""
+    """Row number -> method, with task, levels and kind of level set where there are several."""
     keyed = [row | {"kind": level_set_kind(row)} for row in rows]
-    differing = [key for key in ("env", "train_levels", "kind", "seed") if len({row[key] for row in keyed}) > 1]
+    differing = [key for key in ("env", "train_levels", "kind") if len({row[key] for row in keyed}) > 1]
     return {i: " ".join([row["method"], *(f"{row[key]}" for key in differing)]) for i, row in enumerate(keyed)}
 
 
-def grid(rows: Sequence[Row]) -> tuple[list[str], list[str], Array]:
-    """Methods with factors down, splits across, R2."""
-    names = labels(rows)
-    down = list(dict.fromkeys(f"{names[i]}: {row['factor']}" for i, row in enumerate(rows)))
-    across = list(dict.fromkeys(row["split"] for row in rows))
-    values = np.full((len(down), len(across)), np.nan)
+def by_seed(rows: Sequence[Row]) -> dict[tuple[str, str], dict[int, float]]:
+    """("label: factor", split) -> seed -> R2, in the order of the rows."""
+    names, gathered = labels(rows), dict[tuple[str, str], dict[int, float]]()
     for i, row in enumerate(rows):
-        values[down.index(f"{names[i]}: {row['factor']}"), across.index(row["split"])] = row["r2"]
+        scores = gathered.setdefault((f"{names[i]}: {row['factor']}", row["split"]), {})
+        scores[int(row["seed"])] = row["r2"]
+    return gathered
+
+
+def grid(rows: Sequence[Row]) -> tuple[list[str], list[str], Array]:
+    """Methods with factors down, splits across, mean R2 over seeds."""
+    scores = by_seed(rows)
+    down, across = (list(dict.fromkeys(names)) for names in zip(*scores, strict=True))
+    values = np.full((len(down), len(across)), np.nan)
+    for (name, split), seeds in scores.items():
+        values[down.index(name), across.index(split)] = np.mean(list(seeds.values()))
     return down, across, values
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The grid as text."""
+    """The grid as text; with several seeds, what is read beyond random features too."""
     from benchmarks.reporting.layout import aligned
 
     down, across, values = grid(rows)
@@ -201,7 +210,39 @@ def table(rows: Sequence[Row]) -> str:
         [name, *("–" if np.isnan(value) else f"{value:.2f}" for value in line)]
         for name, line in zip(down, values, strict=True)
     ]
-    return aligned((["R2 of", *across], cells), width=200)
+    text = aligned((["R2 of", *across], cells), width=200)
+    beyond = beyond_control(rows)
+    return f"{text}\n\n{aligned(beyond, width=200)}" if beyond[1] else text
+
+
+def beyond_control(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Table of R2 minus that of the random features of the same seed: mean and 95% interval over seeds.
+
+    Methods that share fewer than two seeds with random features have no line.
+    """
+    scores, own = by_seed(rows), labels(rows)
+    controls = {(own[i], row["factor"]): _control_label(own[i], row["method"]) for i, row in enumerate(rows)}
+    across = list(dict.fromkeys(split for _, split in scores))
+    lines = []
+    for (label, factor), control in controls.items():
+        gains = []
+        for split in across:
+            first, second = (scores.get((f"{name}: {factor}", split), {}) for name in (label, control))
+            gains.append([first[seed] - second[seed] for seed in first if seed in second])
+        if label != control and max(map(len, gains)) > 1:
+            lines.append([f"{label}: {factor}", *(_gain(values) for values in gains)])
+    return ["R2 minus random's", *across], lines
+
+
+def _control_label(label: str, method: str) -> str:
+    return f"{CONTROL}{label.removeprefix(method)}"
+
+
+def _gain(values: Sequence[float]) -> str:
+    if len(values) < 2:
+        return "–"
+    mean, low, high = mean_interval(values)
+    return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 if __name__ == "__main__":

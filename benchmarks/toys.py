@@ -247,14 +247,11 @@ def grid(rows: Sequence[Row], methods: Sequence[str], toys: Sequence[str]) -> tu
 
 def difference(rows: Sequence[Row], toy: str, method: str) -> tuple[float, float, float] | None:
     """Mean of R2 minus the control's, paired by seed, and its 95% t interval; None with fewer than two seeds."""
-    from benchmarks.reporting.student_t import quantile
+    from benchmarks.reporting.student_t import mean_interval
 
     control, own = scores_of(rows, toy, CONTROL), scores_of(rows, toy, method)
-    gains = np.array([own[seed] - control[seed] for seed in own if seed in control])
-    if len(gains) < 2:
-        return None
-    half = float(quantile(len(gains) - 1)) * gains.std(ddof=1) / math.sqrt(len(gains))
-    return float(gains.mean()), float(gains.mean() - half), float(gains.mean() + half)
+    gains = [own[seed] - control[seed] for seed in own if seed in control]
+    return mean_interval(gains) if len(gains) > 1 else None
 
 
 def table(rows: Sequence[Row], methods: Sequence[str], toys: Sequence[str]) -> tuple[list[str], list[list[str]]]:

@@ -49,3 +49,10 @@ def quantile(df: ArrayLike, confidence: float = 0.95) -> Array:
         if np.all(np.abs(step) < 1e-13):
             break
     return np.sqrt(degrees) * np.tan(angle)
+
+
+def mean_interval(values: ArrayLike) -> tuple[float, float, float]:
+    """Mean of two or more values (n,), and the ends of its 95% t interval."""
+    sample = np.asarray(values, np.float64)
+    half = float(quantile(len(sample) - 1)) * sample.std(ddof=1) / math.sqrt(len(sample))
+    return float(sample.mean()), float(sample.mean() - half), float(sample.mean() + half)

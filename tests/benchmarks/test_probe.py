@@ -184,3 +184,21 @@ def test_rows_of_other_settings_or_levels_keep_their_own_lines():
     down, _, values = probe.grid(rows)
     assert down[2:] == ["random drawn: age", "random published: age"]
     assert values[:, 0].tolist() == pytest.approx([0.1, 0.5, 0.9, 0.3])
+
+
+def test_several_seeds_are_averaged_and_compared_with_random_by_seed():
+    shared = {"env": "counting", "train_levels": 20, "level_set": "0+20", "split": "train"}
+    scores = {("vae", "age"): (0.5, 0.7, 0.9), ("random", "age"): (0.1, 0.5, 0.3), ("vae", "time"): (0.4,)}
+    rows = [
+        shared | {"method": method, "factor": factor, "seed": seed, "r2": r2}
+        for (method, factor), values in scores.items()
+        for seed, r2 in enumerate(values)
+    ]
+    rows += [shared | {"method": "vae", "factor": "age", "split": "heldout", "seed": 0, "r2": 0.0}]
+    down, across, values = probe.grid(rows)
+    assert (down, across) == (["vae: age", "random: age", "vae: time"], ["train", "heldout"])
+    assert values[:, 0].tolist() == pytest.approx([0.7, 0.3, 0.4])
+    # gains 0.4, 0.2, 0.6: mean 0.4, standard error 0.2 / sqrt 3, t of 2 degrees of freedom 4.3027
+    header, lines = probe.beyond_control(rows)
+    assert header == ["R2 minus random's", "train", "heldout"]
+    assert lines == [["vae: age", "+0.40 [-0.10, +0.90]", "–"]]
