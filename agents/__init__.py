@@ -17,6 +17,7 @@ In reading order, one batch from acting to the optimizer's step:
 * ``ppo``         losses and optimizer of PPO
 * ``a2c``         losses and optimizer of A2C
 * ``checkpoint``  saving without pickle
+* ``saving``      state of an agent: its components, saved at any moment and restored
 * ``parallel``    several processes that train one agent
 * ``runs``        a whole run: building, training, evaluating, writing
 

@@ -6,8 +6,8 @@ numbers, strings and None. A module brings along the optimizers it (or a module 
 new bonus or representation is saved without writing code for it.
 
 On disk, ``checkpoint/<step>.safetensors`` holds the tensors and ``checkpoint/<step>.json`` everything else and the
-tensors' hash. The JSON is written last, to a temporary file, and renamed: it *is* the commit. The two newest are kept,
-so that a damaged one costs one interval, not the run.
+tensors' hash. The JSON is written last, to a temporary file, and renamed: it *is* the commit. The one before it is
+kept, so that a damaged one costs one interval, not the run; those of later steps go.
 
 Of several processes (``agents.parallel.distributed``) the first writes. Where each has a component of its own
 (``PerRank``), a checkpoint holds all of them; so a run goes on with as many processes as made it.
@@ -105,7 +105,10 @@ def _write(directory: Path, step: int, states: Mapping[str, Any]) -> None:
     body = json.dumps({"format": FORMAT, "step": step, "sha256": sha256(tensor_file), "state": tree})
     document = json.dumps({"sha256": hashlib.sha256(body.encode()).hexdigest(), "body": body})
     write_aside(directory / f"{step:012d}.json", lambda path: path.write_text(document, encoding="utf-8"))
-    for old in sorted(directory.glob("*.json"))[:-KEEP]:
+    documents = sorted(directory.glob("*.json"))
+    newest = documents.index(directory / f"{step:012d}.json")
+    # Those of later steps are of a training that was given up; read would take them for the newest.
+    for old in (*documents[newest + 1 :], *documents[: max(0, newest + 1 - KEEP)]):
         old.unlink()
         old.with_suffix(".safetensors").unlink(missing_ok=True)
 

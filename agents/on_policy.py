@@ -14,15 +14,14 @@ they are clipped.
 
 from __future__ import annotations
 
-import functools
 import sys
 import time
 from abc import abstractmethod
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from stable_baselines3.common import on_policy_algorithm as sb3
@@ -31,7 +30,7 @@ from stable_baselines3.common.utils import safe_mean
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from agents import checkpoint
+from agents import checkpoint, saving
 from agents.config import Config, bonus_spec, find_context_source
 from agents.gradients import GradientStep
 from agents.losses import ActorCriticLoss, AuxiliaryLoss, add_feature_metrics
@@ -40,7 +39,7 @@ from agents.minibatches import WATCHED, minibatches
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
 from agents.policy import Policy, Precision
 from agents.rewards import RewardPipeline, Targets, make_first_visits
-from agents.rollout import RolloutCollector, make_history
+from agents.rollout import Observation, RolloutCollector, make_history
 from envs.registry import UsageError
 from envs.rng_streams import Streams, stream_seed
 from envs.spaces import FEATURES
@@ -241,34 +240,54 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
     # one iteration ----------------------------------------------------------------------------------------------------
 
     def collect_rollouts(self, env: VecEnv, callback: BaseCallback, rollout_buffer: Any, n_rollout_steps: int) -> bool:
-        """Collect T steps and make their targets; False where a callback asked to stop.
+        """Collect T steps and make their targets, or the rest of a rollout; False where a callback asked to stop.
 
-        Several ranks can only stop together, at the end of a rollout.
+        ``on_step`` comes when its step is stored, so a callback may save, and a stopped rollout goes on later. Several
+        ranks can only stop together, at the end of a rollout.
         """
         stop, collector = False, self.collector
         assert self._last_obs is not None, "learn() resets the environment first"
-        callback.on_rollout_start()  # first: a callback may evaluate, or save what lies between two rollouts
+        callback.on_rollout_start()
         self.policy.set_training_mode(False)
-        collector.begin()
-        for _ in range(n_rollout_steps):
-            actions = collector.act(self._last_obs)  # type: ignore[arg-type]
-            new_obs, rewards, dones, infos = env.step(actions)
-            self.num_timesteps += self.total_envs
+        if not collector.is_open:
+            self.steps = None
+            collector.begin()
+        while collector.steps_taken < n_rollout_steps:
+            actions, new_obs, rewards, dones, infos = self._step(env)
             callback.update_locals(locals())
             stop = not callback.on_step() or stop
             if stop and self.ranks.count == 1:
-                self._last_obs = None  # the rollout is broken off: learn() begins new episodes
                 return False
-            if dones.any():
-                self._update_info_buffer([infos[i] for i in dones.nonzero()[0]], dones[dones])
-            collector.add(rewards, dones, infos)
-            self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
-        self.steps = collector.finish(self._last_obs)  # type: ignore[arg-type]
-        self.targets = self.reward_pipeline.compute(self.steps, collector.data, self.num_timesteps)
-        self.history.add_rewards(self.targets.reward)
+        if self.steps is None:
+            self.steps = collector.finish(self._last_obs)  # type: ignore[arg-type]
+            self.targets = self.reward_pipeline.compute(self.steps, collector.data, self.num_timesteps)
+            self.history.add_rewards(self.targets.reward)
         callback.update_locals(locals())
         callback.on_rollout_end()
-        return not self.ranks.any(stop)
+        stop = self.ranks.any(stop)
+        if not stop:
+            collector.close()
+        return not stop
+
+    def _step(self, env: VecEnv) -> tuple[np.ndarray, Observation, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        """Act in all environments and store the step; after an exception within it learn() begins new episodes.
+
+        Returns:
+            actions, the observations that followed, rewards, dones and infos.
+        """
+        try:
+            actions = self.collector.act(self._last_obs)  # type: ignore[arg-type]
+            new_obs, rewards, dones, infos = env.step(actions)
+            self.num_timesteps += self.total_envs
+            if dones.any():
+                self._update_info_buffer([infos[i] for i in dones.nonzero()[0]], dones[dones])
+            self.collector.add(rewards, dones, infos)
+            self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
+        except BaseException:
+            self._last_obs = None
+            self.collector.forget()
+            raise
+        return actions, new_obs, rewards, dones, infos  # type: ignore[return-value]
 
     def train(self) -> None:
         """Update the policy by epochs of minibatches over the rollout, then the bonuses."""
@@ -376,22 +395,15 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
         """Everything with state, by name, for ``agents.checkpoint``; the policy brings its optimizer along.
 
         Loaded into a fresh agent built by the same call, ``learn(..., reset_num_timesteps=False)`` goes on bit for bit,
-        if the environment gives its state. Take it between iterations: at ``on_rollout_start`` or after ``learn``.
+        if the environment gives its state. They may be taken in any callback, and after ``learn``.
         """
-        per_rank = functools.partial(checkpoint.PerRank, ranks=self.ranks)
-        components: dict[str, Any] = {
-            "policy": self.policy,
-            "streams": per_rank(self.streams),
-            "history": per_rank(self.history),
-            "position": per_rank(Position(self)),
-            **self.reward_pipeline.components(),
-        }
-        if self.exact_env:
-            components["env"] = per_rank(self.env)
-        return components
+        return saving.components(self)
 
     def save(self, path: Any, exclude: Any = None, include: Any = None) -> None:
-        """Write a checkpoint into the directory ``path``, where stable-baselines3 would pickle into a file."""
+        """Write a checkpoint into the directory ``path``, where stable-baselines3 would pickle into a file.
+
+        At any moment: within a rollout, as in ``on_step``, the checkpoint holds the rollout as far as it has come.
+        """
         if exclude or include:
             raise UsageError("save(exclude=, include=): a checkpoint here always holds all components")
         self.ranks.assert_in_sync(self.policy.parameters(), f"weights after {self.num_timesteps:,} frames")
@@ -402,41 +414,14 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
         """Refuse: nothing here rebuilds objects from a file."""
         raise UsageError(f"{cls.__name__}.load: build the agent as before, then call its restore(path)")
 
-    def restore(self, path: Any) -> None:
-        """Go on from the newest checkpoint in the directory ``path``."""
-        if checkpoint.load(Path(path), self.components()) is None:
-            raise UsageError(f"no checkpoint in {path}")
+    def restore(self, path: Any, weights_only: bool = False) -> None:
+        """Go on from the newest checkpoint in the directory ``path``, or in a run's folder.
 
+        Args:
+            weights_only: take the policy's weights alone, of an agent of any number of environments.
 
-class Position:
-    """Position of training, as a component: counts, the newest observations, the runner's state, recent episodes."""
-
-    COUNTS = ("num_timesteps", "_n_updates", "_episode_num", "_current_progress_remaining")
-
-    def __init__(self, agent: OnPolicyAlgorithm):
-        self.agent = agent
-
-    def state_dict(self) -> dict[str, Any]:
-        agent = self.agent
-        obs = agent._last_obs
-        return {
-            **{name: getattr(agent, name) for name in self.COUNTS},
-            "first_reward": agent.reward_pipeline.first_reward,
-            "last_obs": {key: value.copy() for key, value in obs.items()} if isinstance(obs, Mapping) else obs,
-            "runner": agent.collector.runner.state_dict(),
-            "episodes": [{key: float(value) for key, value in e.items()} for e in agent.ep_info_buffer or ()],
-            "successes": [float(success) for success in agent.ep_success_buffer or ()],
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        agent = self.agent
-        for name in self.COUNTS:
-            setattr(agent, name, state[name])
-        agent.reward_pipeline.first_reward = state["first_reward"]
-        agent.collector.runner.load_state_dict(state["runner"])
-        agent._last_obs = state["last_obs"] if agent.exact_env else None  # None: learn() resets the environment
-        agent._last_episode_starts = agent.collector.runner.episode_start.cpu().numpy()
-        agent.policy.generator = agent.streams["evaluation"]  # the streams, loaded before, are new objects
-        window = agent._stats_window_size
-        agent.ep_info_buffer = deque(state["episodes"], maxlen=window)
-        agent.ep_success_buffer = deque(state["successes"], maxlen=window)
+        Raises:
+            UsageError: no whole checkpoint is there, or it is of another agent.
+        """
+        restore = saving.restore_weights if weights_only else saving.restore
+        restore(self, Path(path))

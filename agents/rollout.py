@@ -140,11 +140,26 @@ class RolloutCollector:
         self.history.clear()
         self.runner.reset()
 
+    @property
+    def is_open(self) -> bool:
+        """True from ``begin`` to ``close``: a checkpoint then holds the rollout, as far as it has come."""
+        return self.history.held
+
+    @property
+    def steps_taken(self) -> int:
+        """Complete steps of the newest rollout."""
+        return self._t
+
     def begin(self) -> None:
         """Open a new rollout."""
         self.history.begin()
+        self.history.held = True
         self.data.bootstrap.zero_()
         self._t = 0
+
+    def close(self) -> None:
+        """Leave the rollout to the update: from now on no checkpoint needs it."""
+        self.history.held = False
 
     @torch.no_grad()
     def act(self, observation: Observation) -> np.ndarray:
@@ -187,7 +202,28 @@ class RolloutCollector:
         """The finished rollout (T, N); ``observation`` follows its last step."""
         output = self.runner.evaluate_next(self._add_observation(observation))
         self._add_output(output.features, output.value, output.bonus_value)
+        return self.rollout()
+
+    def rollout(self) -> Steps:
+        """The newest rollout (T, N), once it is finished."""
         return replace(self.history.rollout(), context=self.data.contexts)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What an open rollout holds beside ``History``; the runner's state is saved by itself."""
+        values = {"values": self.data.values, "bonus_values": self.data.bonus_values}
+        by_step = {name: getattr(self.data, name)[: self._t] for name in ("log_probs", "bootstrap")}
+        if self.data.contexts is not None:
+            by_step["contexts"] = self.data.contexts[: self._t]
+        states = [state[: self._t] for state in self.data.states]
+        return {**values, **by_step, "states": states}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on within a rollout, or before a new one where ``state`` is empty."""
+        self._t, self._action = len(state.get("log_probs", ())), None
+        pairs = [(getattr(self.data, name), saved) for name, saved in state.items() if name != "states"]
+        for target, saved in (*pairs, *zip(self.data.states, state.get("states", ()), strict=bool(state))):
+            if saved is not None:
+                target[: len(saved)].copy_(torch.as_tensor(saved))
 
     def _add_observation(self, observation: Observation) -> Obs:
         return self.history.add_obs(self._tensors(observation), self.runner.episode_start)

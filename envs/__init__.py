@@ -5,6 +5,7 @@ Files in reading order:
 * ``registry``          the one error for a user's mistake, and names resolved lazily
 * ``steps``             Steps, the one batch that losses and bonuses read: time first, stream second
 * ``history``           the one storage: a ring of uint8 streams
+* ``packing``           images compressed for checkpoints
 * ``spaces``            keys of observations, images and their memory order, facts a method is built for
 * ``rng_streams``       random streams with names
 * ``counter_rng``       draws by counter: env i does not depend on how many there are

@@ -140,12 +140,26 @@ def frames_after_a_second_reset():
 
 
 def test_a_callback_stops_within_a_rollout_and_learning_goes_on():
-    agent = build()
+    whole, agent = build(), build()
+    whole.learn(3 * 6 * N)
     agent.learn(6 * N, callback=lambda scope, _: False)
     assert agent.num_timesteps == N
+    agent.learn(3 * 6 * N - N, reset_num_timesteps=False)
+    assert agent.num_timesteps == 3 * 6 * N
+    assert torch.equal(weights(whole), weights(agent))
+
+
+def test_an_exception_within_a_step_begins_new_episodes():
+    agent = build()
+    agent.learn(6 * N)
+    step, agent.env.vector_env.step = agent.env.vector_env.step, lambda actions: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        agent.learn(6 * N, reset_num_timesteps=False)
+    agent.env.vector_env.step = step
+    assert agent.components()["position"].state_dict()["last_obs"] is None
     agent.learn(6 * N, reset_num_timesteps=False)
-    assert agent.history.length == 6
-    assert agent.history.rollout().first[0].all()  # the environment was a step ahead: episodes begin anew
+    assert agent.num_timesteps == 2 * 6 * N
+    assert agent.history.rollout().first[0].all()
 
 
 def test_mistakes_are_named():

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from envs.history import FEATURES, History, pack, unpack
+from envs.history import FEATURES, History
+from envs.packing import pack, unpack
 from envs.registry import UsageError
 
 T, N = 5, 3
@@ -32,6 +33,11 @@ def frame(step: int, final: bool = False) -> dict[str, torch.Tensor]:
 
 def write(history: History, steps: range) -> None:
     history.begin()
+    write_steps(history, steps)
+    write_last(history, steps[-1] + 1)
+
+
+def write_steps(history: History, steps: range) -> None:
     for step in steps:
         history.add_obs(frame(step), ends(step - 1) if step else torch.ones(N, dtype=torch.bool))
         done = ends(step)
@@ -40,7 +46,10 @@ def write(history: History, steps: range) -> None:
         odd = torch.tensor([False, True, False])
         reward = torch.tensor([step + 0.1 * i for i in range(N)])
         history.add_step(torch.arange(N) + step, reward, done & ~odd, done & odd, finals)
-    history.add_obs(frame(steps[-1] + 1), ends(steps[-1]))
+
+
+def write_last(history: History, step: int) -> None:
+    history.add_obs(frame(step), ends(step - 1))
 
 
 def red(obs) -> list:
@@ -163,6 +172,32 @@ def test_a_saved_history_goes_on_like_the_one_that_never_stopped():
         assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+@pytest.mark.parametrize("steps", [0, 2, 5])
+def test_an_open_rollout_is_saved_and_goes_on(steps):
+    kept, fresh = History(SPACE, T, N, extra=7), History(SPACE, T, N, extra=7)
+    for start in (0, 5, 10):
+        write(kept, range(start, start + 5))
+    kept.begin()
+    kept.held = True
+    write_steps(kept, range(15, 15 + steps))
+    write(fresh, range(90, 95))
+    fresh.load_state_dict(kept.state_dict())
+    assert fresh.is_open
+    for history in (kept, fresh):
+        write_steps(history, range(15 + steps, 20))
+        write_last(history, 20)
+        history.held = False
+        assert history.length == 3 * T
+    assert [name for name in ("action", "reward", "first") if not torch.equal(*columns(kept, fresh, name))] == []
+    a, b = (h.windows(50, 9, torch.Generator().manual_seed(1)) for h in (kept, fresh))
+    for one, other in ((a.obs, b.obs), (a.next_obs, b.next_obs)):
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def columns(one, other, name):
+    return one.column(name), other.column(name)
+
+
 def test_without_extra_nothing_is_saved():
     history = History(SPACE, T, N)
     write(history, range(5))
@@ -173,8 +208,6 @@ def test_a_rollout_broken_off_disconnects_the_past():
     history = History(SPACE, T, N, extra=5)
     write(history, range(5))
     history.begin()
-    with pytest.raises(UsageError, match="between rollouts"):
-        history.state_dict()
     history.add_obs(frame(5), ends(4))
     write(history, range(5))
     assert history.length == T
