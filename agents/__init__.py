@@ -18,6 +18,7 @@ In reading order, one batch from acting to the optimizer's step:
 * ``a2c``         losses and optimizer of A2C
 * ``checkpoint``  saving without pickle
 * ``saving``      state of an agent: its components, saved at any moment and restored
+* ``description`` how a policy was built, in what ``save`` writes, so that it can be built for use
 * ``parallel``    several processes that train one agent
 * ``runs``        a whole run: building, training, evaluating, writing
 

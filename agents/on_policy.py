@@ -21,7 +21,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from stable_baselines3.common import on_policy_algorithm as sb3
@@ -32,6 +31,7 @@ from torch import Tensor
 
 from agents import checkpoint, saving
 from agents.config import Config, bonus_spec, find_context_source
+from agents.description import Description
 from agents.gradients import GradientStep
 from agents.losses import ActorCriticLoss, AuxiliaryLoss, add_feature_metrics
 from agents.metrics import FeatureWarnings, MetricMeans, explained_variance
@@ -42,7 +42,7 @@ from agents.rewards import RewardPipeline, Targets, make_first_visits
 from agents.rollout import Observation, RolloutCollector, make_history
 from envs.registry import UsageError
 from envs.rng_streams import Streams, stream_seed
-from envs.spaces import FEATURES
+from envs.spaces import FEATURES, Array
 from envs.steps import Steps
 from intrinsic.base import IntrinsicBonus
 from representations.base import Mode, Representation, check_mode
@@ -269,7 +269,7 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
             collector.close()
         return not stop
 
-    def _step(self, env: VecEnv) -> tuple[np.ndarray, Observation, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+    def _step(self, env: VecEnv) -> tuple[Array, Observation, Array, Array, list[dict[str, Any]]]:
         """Act in all environments and store the step; after an exception within it learn() begins new episodes.
 
         Returns:
@@ -407,12 +407,16 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
         if exclude or include:
             raise UsageError("save(exclude=, include=): a checkpoint here always holds all components")
         self.ranks.assert_in_sync(self.policy.parameters(), f"weights after {self.num_timesteps:,} frames")
-        checkpoint.save(Path(path), self.num_timesteps, self.components(), self.ranks)
+        components = {**self.components(), "agent": Description(self)}
+        checkpoint.save(Path(path), self.num_timesteps, components, self.ranks)
 
     @classmethod
     def load(cls, *args: Any, **kwargs: Any) -> Any:
         """Refuse: nothing here rebuilds objects from a file."""
-        raise UsageError(f"{cls.__name__}.load: build the agent as before, then call its restore(path)")
+        raise UsageError(
+            f"{cls.__name__}.load: build the agent as before, then call its restore(path) to train on; for use take "
+            "agents.runs.load.load_agent(path)"
+        )
 
     def restore(self, path: Any, weights_only: bool = False) -> None:
         """Go on from the newest checkpoint in the directory ``path``, or in a run's folder.

@@ -279,6 +279,15 @@ class Policy(BasePolicy):
 
     # stable-baselines3's interface ------------------------------------------------------------------------------------
 
+    def save(self, path: Any) -> None:
+        """Refuse: an agent saves its policy."""
+        raise UsageError("policy.save: save the agent, agent.save(path); load_agent(path).policy is its policy again")
+
+    @classmethod
+    def load(cls, path: Any, device: torch.device | str = "auto") -> Policy:
+        """Refuse: nothing here is unpickled."""
+        raise UsageError("Policy.load: take agents.runs.load.load_agent(path).policy, of what agent.save(path) wrote")
+
     def _predict(self, observation: Tensor | Mapping[str, Tensor], deterministic: bool = False) -> Tensor:
         obs = keyed(observation, self.observation_space)
         runner = PolicyRunner(self, len(next(iter(obs.values()))), self.generator)

@@ -209,7 +209,7 @@ class RolloutCollector:
         return replace(self.history.rollout(), context=self.data.contexts)
 
     def state_dict(self) -> dict[str, Any]:
-        """What an open rollout holds beside ``History``; the runner's state is saved by itself."""
+        """Data of an open rollout beside ``History``'s; the runner's state is saved by itself."""
         values = {"values": self.data.values, "bonus_values": self.data.bonus_values}
         by_step = {name: getattr(self.data, name)[: self._t] for name in ("log_probs", "bootstrap")}
         if self.data.contexts is not None:

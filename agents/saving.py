@@ -76,7 +76,9 @@ def restore_weights(agent: OnPolicyAlgorithm, path: Path) -> None:
     try:
         agent.policy.load_state_dict(weights)
     except RuntimeError as error:
-        raise UsageError(f"policy of {path} is another network ({one_line(error)}); build the agent as it was") from None
+        raise UsageError(
+            f"policy of {path} is another network ({one_line(error)}); build the agent as it was"
+        ) from None
 
 
 def restore_component(component: Any, state: Any, name: str) -> None:
@@ -147,6 +149,8 @@ class Position:
         agent.collector.load_state_dict(state.get("rollout", {}))
         agent.steps = agent.targets = None
         if "targets" in state:
-            tensors = {name: None if value is None else value.to(agent.device) for name, value in state["targets"].items()}
+            tensors: dict[str, Any] = {
+                name: None if value is None else value.to(agent.device) for name, value in state["targets"].items()
+            }
             agent.steps, agent.targets = agent.collector.rollout(), Targets(**tensors)
             agent.reward_pipeline.metrics = dict(state["metrics"])

@@ -4,6 +4,7 @@ Commands, each run as ``python -m benchmarks.NAME``, in reading order:
 
 * ``transfer``      representations compared by how they generalise: training levels, unseen levels, visual variants
 * ``explore``       bonuses compared where reward is rare: success, coverage, maps of the bonus
+* ``evaluate``      finished runs played again: more episodes, other levels, likeliest actions
 * ``report``        results.csv, report.md and report.html of an experiment directory, rebuilt
 * ``curves``        areas under the learning curves of finished runs, frames to a return
 * ``probe``         linear read-outs of ground truth from each run's representation

@@ -55,7 +55,7 @@ COLUMNS = (
     *("success", "heldout_success"),
     *("first_reward", "half_success", "success_area"),
 )
-LAST_COLUMNS = ("frames_per_second", "commit")
+LAST_COLUMNS = ("frames_per_second", "commit", "continued")
 """Columns after those of the environments' own metrics."""
 CONTROL = CONSTANT
 """Bonus that the others are compared with."""
@@ -99,10 +99,14 @@ def plan(args: Args) -> list[RunConfig]:
     """Every run of this command; UsageError for a value none could work with."""
     words = [*args.bonus, *(["none"] if args.baseline else [])]
     bonuses = [tuple(name for name in word.split("+") if name != "none") for word in words]
-    configs = plan_runs(args, [Row(args.repr, bonus) for bonus in dict.fromkeys(bonuses)], SIZES)
+    configs = plan_runs(
+        args, [Row(args.repr, bonus, init_from=args.init_from) for bonus in dict.fromkeys(bonuses)], SIZES
+    )
     if args.baseline and counts_first_visits(configs):
         bonuses.append((CONTROL,))
-        configs = plan_runs(args, [Row(args.repr, bonus) for bonus in dict.fromkeys(bonuses)], SIZES)
+        configs = plan_runs(
+            args, [Row(args.repr, bonus, init_from=args.init_from) for bonus in dict.fromkeys(bonuses)], SIZES
+        )
     return configs
 
 
@@ -144,6 +148,7 @@ def row(run: Run) -> Values:
         **{name: late_value(run, ENV_METRIC + name) for name in env_metrics([run])},
         "frames_per_second": run.source.get("frames_per_second", math.nan),
         "commit": run.source.get("commit", ""),
+        "continued": "after evaluation" if run.source.get("continued_after_evaluation") else "",
     }
 
 

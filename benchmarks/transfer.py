@@ -88,7 +88,7 @@ def plan(args: Args) -> list[RunConfig]:
     """Every run of this command; UsageError for a value none could work with."""
     if args.both_starts and not args.baseline:
         raise UsageError("--both-starts trains the baseline twice; leave --no-baseline out")
-    rows = [Row(name, args.bonus) for name in args.repr]
+    rows = [Row(name, args.bonus, init_from=args.init_from) for name in args.repr]
     if args.baseline:
         rows.append(Row(BASELINE, (), named=BASELINE in args.repr))
     if args.both_starts:

@@ -63,11 +63,12 @@ class World:
             from envs.wrappers.last_step import LastStepVectorEnv
 
             env = LastStepVectorEnv(env)
-        if self.frames == 1:
-            return env
-        from envs.wrappers.frame_stack import StackedVectorEnv
+        if self.frames != 1:
+            from envs.wrappers.frame_stack import StackedVectorEnv
 
-        return StackedVectorEnv(env, self.frames)
+            env = StackedVectorEnv(env, self.frames)
+        env.made_by = self  # type: ignore[attr-defined]  # a saved agent says in which environment it was trained
+        return env
 
     def with_options(self, **options: Any) -> World:
         """The same environment with some options changed."""

@@ -8,6 +8,7 @@ In reading order:
 * ``train``          the stages: pre-training, training, final evaluation
 * ``pretraining``    the representation fitted, or the same fit taken from the cache
 * ``data_policy``    the policy that gathers frames, where random actions do not
+* ``continued``      a run that goes on where another ended: more frames, or from its weights
 * ``fit_cache``      finished fits, shared by runs
 * ``context``        what these stages share
 * ``callback``       work between two rollouts: records, evaluations, checkpoints, a stop
@@ -21,7 +22,8 @@ In reading order:
 * ``run_dir``        the folder of a run, its lock and its files
 * ``locks``          files that one process holds at a time
 * ``source``         commit, versions, machine, and classes from outside the toolkit
-* ``load``           a finished run read back
+* ``load``           a trained agent read back, for use
+* ``added``          evaluations added to a finished run
 * ``trackers``       Weights & Biases and TensorBoard, which may fail
 * ``progress``       a progress bar, or lines
 """

@@ -85,6 +85,11 @@ class RunConfig:
     """Have torch compile the representation for the batch sizes of the run; it rounds differently."""
     last_step: bool = False
     """Show the policy its last action and the last reward."""
+    continued: tuple[int, ...] = ()
+    """Frames at which it was finished and evaluated before, and then trained on; each was a run of its own."""
+    init_from: str = ""
+    """Folder of the finished run, or a directory with one for each seed, whose policy's weights it begins with in place
+    of pre-training, the scale of frozen features among them; "": none."""
 
 
 def training_set(config: RunConfig) -> LevelRange:

@@ -25,6 +25,7 @@ from agents.policy import Policy
 from agents.runner import PolicyRunner
 from agents.runs.build import EnvSpecs, find_task, policy_world
 from agents.runs.config import RunConfig, from_json, training_set
+from agents.runs.continued import initial_run
 from agents.runs.load import load_policy_of
 from envs.level_sets import LevelRange
 from envs.registry import UsageError
@@ -78,8 +79,9 @@ def uses_data_policy(config: RunConfig) -> bool:
 
 
 def takes_weights(config: RunConfig) -> bool:
-    """True for a run that begins with weights of a data policy: of all of it, or of its encoder."""
-    return bool(config.start_from_policy or REPRESENTATIONS.resolve(config.repr).starts_from_policy)
+    """True for a run that begins with weights of a data policy or of another run: all of them, or its encoder's."""
+    whole = config.start_from_policy or config.init_from
+    return bool(whole or REPRESENTATIONS.resolve(config.repr).starts_from_policy)
 
 
 def behaviours(config: RunConfig, data_policy: DataPolicy | None) -> tuple[BehaviourMaker, ...]:
@@ -135,13 +137,15 @@ def data_policy_config(config: RunConfig) -> RunConfig:
 
 
 def named_run(config: RunConfig) -> Path | None:
-    """Folder of the finished run whose policy the command names; None for a short PPO.
+    """Folder of the finished run whose policy, or weights, the command names; None for a short PPO.
 
     The command names that folder, or an experiment directory that holds one such run for each seed.
 
     Raises:
         UsageError: no finished run of this task, seed and training levels is there, or several are.
     """
+    if config.init_from:
+        return initial_run(config)
     if not config.pretrain_data.startswith(RUN_PREFIX):
         return None
     words, path = f"--pretrain-data {config.pretrain_data}", Path(config.pretrain_data.removeprefix(RUN_PREFIX))
@@ -232,7 +236,7 @@ def _load(module: nn.Module, weights: Mapping[str, Any], run: Path) -> None:
         module.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
-        raise UsageError(f"{run} has another network ({reason}); name a run of cnn like this one") from None
+        raise UsageError(f"{run} has another network ({reason}); name a run like this one") from None
 
 
 class EpsilonGreedy:

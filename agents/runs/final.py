@@ -122,10 +122,11 @@ def evaluate_splits(context: RunContext, agent: OnPolicyAlgorithm) -> tuple[list
 
 
 def pretraining_steps(context: RunContext) -> int:
-    """Environment steps that gathered the frames of pre-training, and those of the data policy."""
+    """Environment steps that gathered the frames of pre-training, and those of the policy it took weights from."""
     config, representation = context.config, context.parts.representation
-    steps: int = context.run.source.get("data_policy", {}).get("env_steps", 0)
-    if not config.pretrain_frames:
+    source = context.run.source
+    steps: int = source.get("init_from", source.get("data_policy", {})).get("env_steps", 0)
+    if not config.pretrain_frames or config.init_from:
         return steps
     sources = len(pretraining_worlds(config, context.task)) * num_behaviours(config)
     return steps + collection_steps(config.pretrain_frames, representation.window, representation.views, sources)

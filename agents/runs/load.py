@@ -1,19 +1,31 @@
-"""Finished runs read back: the representation and the bonuses that training ended with."""
+"""Trained agents read back: for use by ``load_agent``, and what commands need of finished runs.
+
+agent = load_agent("runs/coinrun-quick")
+env = agent.make_env(1, "heldout")
+evaluate_policy(agent, env, 20, deterministic=False)
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agents import ALGORITHMS, checkpoint
+import torch
+from safetensors import SafetensorError
+
+from agents import ALGORITHMS, checkpoint, saving
 from agents.config import find_context_source
+from agents.description import build_policy, world_of
 from agents.policy import Policy
 from agents.runs.build import RunParts, build_parts, policy_world
 from agents.runs.config import RunConfig, from_json
+from agents.runs.kept_policies import load_policy
 from envs.registry import UsageError
+from envs.spaces import Array
 from envs.tasks import Task, World
 from envs.wrappers.sb3 import Sb3VecEnv
 from intrinsic import BONUSES
@@ -21,6 +33,96 @@ from intrinsic.base import IntrinsicBonus
 from representations import REPRESENTATIONS
 from representations.base import Representation, check_mode
 from representations.wrappers import FeatureStack, RepresentationWrapper
+
+
+@dataclass(frozen=True)
+class TrainedAgent:
+    """A trained policy for use, and the environments it can act in; ``evaluate_policy`` of SB3 takes it."""
+
+    path: Path
+    policy: Policy
+    """In eval mode."""
+    worlds: Mapping[str, World] = field(default_factory=dict)
+    """Split -> environment as the policy sees it, "train" among them; empty where it was trained in one that this
+    toolkit did not make."""
+    config: RunConfig | None = None
+    """Configuration of its run; None for what ``save`` wrote."""
+
+    def make_env(self, num_envs: int = 1, split: str = "train", seed: int = 0, **options: Any) -> Sb3VecEnv:
+        """An environment of a split with any number of envs.
+
+        Args:
+            options: of the environment, in place of the split's, such as start_level and num_levels.
+
+        Raises:
+            UsageError: the agent has no such split.
+        """
+        if not self.worlds:
+            raise UsageError(f"{self.path} was trained in an environment of your own; make it yourself")
+        if split not in self.worlds:
+            raise UsageError(f"{self.path} has no split '{split}'; it has: {', '.join(self.worlds)}")
+        return Sb3VecEnv(self.worlds[split].with_options(**options).make(num_envs, seed))
+
+    def predict(
+        self,
+        observation: Array | Mapping[str, Array],
+        state: tuple[Array, ...] | None = None,
+        episode_start: Array | None = None,
+        deterministic: bool = False,
+    ) -> tuple[Array, tuple[Array, ...] | None]:
+        """Actions for one observation or a batch, and the state to give with the next (``Policy.predict``)."""
+        return self.policy.predict(observation, state, episode_start, deterministic)
+
+
+def load_agent(path: Path | str, device: str = "cpu", representation: Representation | None = None) -> TrainedAgent:
+    """The agent that training left in ``path``.
+
+    Args:
+        path: a run's folder, an experiment directory with one run, a kept policy (a file in the run's policies), or
+            what ``save`` wrote.
+        representation: built by the caller, where ``save`` met a class that cannot be built from its settings.
+
+    Raises:
+        UsageError: no whole checkpoint is there, several runs are, or this version builds other networks.
+    """
+    path = Path(path)
+    run = path.parent.parent if path.suffix == ".safetensors" and path.parent.name == "policies" else find_run(path)
+    if run is None:
+        state = saving.read(path)
+        world, policy = world_of(state), build_policy(state, path, representation)
+        return TrainedAgent(path, policy.to(torch.device(device)), {} if world is None else {"train": world})
+    config = from_json(json.loads((run / "config.json").read_text(encoding="utf-8")))
+    task, policy = load_policy_of(run, config)
+    if path.suffix == ".safetensors":
+        load_kept(path, policy)
+    worlds = {**task.splits(), **({} if task.validation is None else {"validation": task.validation})}
+    seen = {split: policy_world(config, task, world) for split, world in worlds.items()}
+    return TrainedAgent(run, policy.to(torch.device(device)), seen, config)
+
+
+def find_run(path: Path) -> Path | None:
+    """The run's folder that ``path`` is, or the only one in it; None where it is no folder of runs.
+
+    Raises:
+        UsageError: several runs are there, or none.
+    """
+    if (path / "config.json").exists():
+        return path
+    if not (path / "runs").is_dir():
+        return None
+    runs = sorted(config.parent for config in path.glob("runs/*/config.json"))
+    if len(runs) != 1:
+        names = ", ".join(run.name for run in runs[:4]) + ", ..." * (len(runs) > 4)
+        raise UsageError(f"{path} holds {len(runs)} runs; name one, as {path}/runs/<id>: {names}")
+    return runs[0]
+
+
+def load_kept(path: Path, policy: Policy) -> None:
+    """Give ``policy`` the weights of a kept one; UsageError where they are not there or do not fit."""
+    try:
+        load_policy(path, policy)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise UsageError(f"kept policy {path} cannot be read ({saving.one_line(error)})") from None
 
 
 def load_trained(run: Path, config: Mapping[str, Any]) -> tuple[Representation, dict[str, World]]:
@@ -67,7 +169,10 @@ def load_policy_of(run: Path, config: RunConfig) -> tuple[Task, Policy]:
     spaces = env.observation_space, env.action_space
     policy = Policy(*spaces, parts.representation, mode, precision, head, source, memory)
     env.close()
-    policy.load_state_dict(state["policy"]["module"])
+    try:
+        policy.load_state_dict(state["policy"]["module"])
+    except RuntimeError as error:
+        raise UsageError(f"{run} has another network now ({saving.one_line(error)})") from None
     policy.set_training_mode(False)
     return parts.task, policy
 
@@ -77,13 +182,13 @@ def _read_back(run: Path, config: Mapping[str, Any]) -> tuple[RunParts, dict[str
     parts = build_parts(_known_settings(from_json(config)))
     newest = checkpoint.read(run / "checkpoint" / "train")
     if newest is None:
-        raise UsageError(f"{run} has no checkpoint; remove that folder and run it again")
+        raise UsageError(f"{run} has no checkpoint of training; run it again, further than its pre-training")
     weights, prefix = newest[1]["policy"]["module"], "representation."
     own = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
     try:
         parts.representation.load_state_dict(own)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = saving.one_line(error)
         raise UsageError(f"{run} was trained by another version of {parts.config.repr} ({reason})") from None
     return parts, newest[1]
 

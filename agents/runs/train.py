@@ -23,6 +23,7 @@ from agents.runs.build import RunParts, build_parts, resolve_device, resolve_pre
 from agents.runs.callback import Clock, Progress, Records, StopRequest, TrainingCallback
 from agents.runs.config import RunConfig, as_json
 from agents.runs.context import RunContext
+from agents.runs.continued import begin_as_parent
 from agents.runs.data_policy import (
     DataPolicy,
     data_policy_config,
@@ -54,7 +55,8 @@ def train(
 ) -> OnPolicyAlgorithm:
     """Bring a run to its end: pre-training, training, final evaluation, pictures, ``done``.
 
-    A run that was begun on one device, in one precision and with a number of threads ends so.
+    A run that continues another begins with what that left. One that was begun on one device, in one precision and with
+    a number of threads ends so.
 
     Args:
         parts: as ``build_parts`` gives them; they are trained in place.
@@ -65,6 +67,7 @@ def train(
     """
     cache = cache or run.experiment / "fits"
     checkpoints = run.checkpoints / "train"
+    ranks.on_rank_zero(lambda: begin_as_parent(run, parts.config))
     resumed = ranks.on_rank_zero(lambda: checkpoints.exists() and checkpoint.read(checkpoints) is not None)
 
     def begin() -> tuple[str, Precision]:
@@ -138,12 +141,12 @@ def policy_facts(wanted: RunConfig, device: str) -> dict[str, Any]:
 
 def prepare(context: RunContext, data_policy: DataPolicy | None) -> None:
     """Everything before the first step of RL: the representation fitted, and the data policy charged."""
-    if context.config.pretrain_frames:
+    if context.config.pretrain_frames and not context.config.init_from:
         pretrain(context, data_policy)
     else:
         context.run.start_afresh()
     if data_policy is not None:
-        context.run.write_source(data_policy=data_policy.facts)
+        context.run.write_source(**{"init_from" if context.config.init_from else "data_policy": data_policy.facts})
         if takes_weights(context.config) and data_policy.held_out_read:
             context.run.write_source(continued_after_evaluation=True)
         context.clock.seconds["pretrain"] += data_policy.seconds
@@ -157,7 +160,7 @@ def train_agent(context: RunContext, resumed: bool, data_policy: DataPolicy | No
     """
     config, ranks = context.config, context.ranks
     agent = build_agent(context)
-    if config.start_from_policy and data_policy is not None:
+    if (config.start_from_policy or config.init_from) and data_policy is not None:
         take_policy(agent.policy, data_policy)
     if not agent.exact_env:
         print(f"{config.env} cannot save its state: a resumed run begins new episodes and is not exact")

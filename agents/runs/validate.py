@@ -18,6 +18,7 @@ from agents.runs.build import (
     pretraining_worlds,
 )
 from agents.runs.config import RunConfig, run_id
+from agents.runs.continued import check_initial
 from agents.runs.data_policy import check_reads, named_run, uses_data_policy
 from envs.registry import UsageError
 from representations.base import Unfit
@@ -51,7 +52,7 @@ class PartsStore:
             ranks.local_envs(config.num_envs)
             if config.bonus != "none":
                 ranks.require_single_process("bonuses")
-            if config.pretrain_levels or uses_data_policy(config):
+            if not config.init_from and (config.pretrain_levels or uses_data_policy(config)):
                 named, worlds = named_run(config), pretraining_worlds(config, find_task(config))
                 if named is not None:
                     check_reads(named, worlds[0], self.specs)
@@ -59,6 +60,9 @@ class PartsStore:
                 self._check(config)
             except Unfit as reason:
                 refused[config.repr] = str(reason)
+                continue
+            if config.init_from:
+                check_initial(self.representative(config), config, self.specs)
         return refused
 
     def representative(self, config: RunConfig) -> RunParts:

@@ -11,6 +11,7 @@ In reading order:
 * ``claim_commands``  the commands of these tests
 * ``tuned``         settings that suit a kind of task
 * ``overrides``     ``--set NAME.FIELD=VALUE``
+* ``continued``     runs that train finished ones on
 * ``equal_budget``  the baseline on an equal total of environment steps
 * ``execute``       runs brought to their end, and the report
 * ``references``    a random and a scripted policy on the levels of the runs

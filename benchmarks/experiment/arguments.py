@@ -46,6 +46,11 @@ class ExperimentArgs:
     and mixed add three control rows."""
     pretrain_share: float | None = None
     """Part of the optimizer steps that each method's pre-training needs. Default: the preset's."""
+    init_from: str = ""
+    """Begin with the weights of a finished run in place of pre-training: its folder, or a directory with one for each
+    seed. The baseline that is added begins afresh."""
+    continue_to: tuple[int, ...] = ()
+    """Train finished runs on to so many frames each, as runs of their own that say so in every table."""
     baseline: bool = True
     """Add the end-to-end 'cnn', without bonuses, as the row to compare with."""
     equal_budget: bool = False

@@ -134,8 +134,9 @@ def run_seconds(config: RunConfig, offline: float, online: float) -> float:
     splits = len(config.splits)
     episodes = config.eval_envs * splits * (1 + config.greedy) + config.periodic_evals * config.periodic_envs * 2
     episodes += config.kept_policies * config.periodic_envs * (1 + splits)
+    continued = max(config.continued, default=0)
     return (
-        config.steps * per_frame
-        + config.pretrain_samples * offline
+        (config.steps - continued) * per_frame
+        + config.pretrain_samples * offline * (not continued)
         + episodes * (config.window or EPISODE_FRAMES) * (ENV_SECONDS + act)
     )

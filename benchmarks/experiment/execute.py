@@ -199,7 +199,9 @@ def announce(configs: Sequence[RunConfig], out: Path, device: str, store: PartsS
         + (f"pre-train on {config.pretrain_samples:,} samples, then " if config.pretrain_samples else "")
         + "standardise its features, then " * bool(config.repr_settings.get("standardise"))
         + "begin with the data policy's weights, then " * config.start_from_policy
+        + f"begin with the weights of {config.init_from}, then " * bool(config.init_from)
         + f"{config.steps:,} frames of {short_name(config.algo).upper()}"
+        + f", on from {max(config.continued, default=0):,} of the run before" * bool(config.continued)
         for config in configs
     ]
     evaluation = f"{first.eval_envs} episodes or a few more, every level equally often"

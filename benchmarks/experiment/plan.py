@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.cli import check_seeds
 from benchmarks.experiment import tuned
 from benchmarks.experiment.arguments import ExperimentArgs
+from benchmarks.experiment.continued import check_init_from, with_continuations
 from benchmarks.experiment.overrides import apply_settings, own_settings
 from benchmarks.experiment.presets import BASELINE, CONTROL, PRESETS, Preset
 from envs.level_sets import PRETRAINING, LevelRange, published_levels, training_levels
@@ -48,6 +49,8 @@ class Row:
     """Begin with the weights of the whole data policy."""
     settings: tuple[str, ...] = ()
     """FIELD=VALUE of its representation each, over the user's own."""
+    init_from: str = ""
+    """Finished run, or a directory with one for each seed, whose weights it begins with."""
 
     @property
     def takes_weights(self) -> bool:
@@ -88,6 +91,7 @@ def plan_runs(args: ExperimentArgs, rows: Iterable[Row], presets: Mapping[str, P
     ALGORITHMS.check(args.algo)
     seeds = args.seeds or preset.seeds
     check_sizes(args, seeds)
+    check_init_from(args, seeds)
     # Rows that take the data policy's weights have its network, which the settings of the baseline decide.
     of_policy = {BASELINE} if CONTROL in names or asks_for_other_data(args) else set()
     overrides = own_settings(args.set, {*names, *bonuses, args.algo} | of_policy)
@@ -117,7 +121,7 @@ def plan_runs(args: ExperimentArgs, rows: Iterable[Row], presets: Mapping[str, P
         if any(needs_controls(config) for config in planned) and gives_controls(args, planned[0]):
             configs += configured(CONTROLS, task)
     # Rows whose words say the same, as "rnd" and "rnd:1", are one.
-    return list({repr(config): config for config in configs}.values())
+    return with_continuations(args, list({repr(config): config for config in configs}.values()))
 
 
 def asks_for_other_data(args: ExperimentArgs) -> bool:
@@ -204,7 +208,7 @@ def configure(args: ExperimentArgs, preset: Preset, task: Task, row: Row, seed: 
     bonus, bonus_settings = chosen_bonuses(task, row, overrides)
     num_envs, steps = args.num_envs or preset.num_envs, args.steps or round(preset.steps * task.share)
     algo_settings = algorithm_settings(args, preset, task, row, num_envs, overrides)
-    pretrained = cls.needs_pretraining and mode != "online"
+    pretrained = cls.needs_pretraining and mode != "online" and not row.init_from
     frames = preset.pretrain_frames if pretrained else min(preset.pretrain_frames, FRAMES)  # the latter for their scale
     scaled = mode != "online" or cls.scaled_online(cls.Config(**settings))
     frames = frames if scaled and cls.sees else 0
@@ -230,6 +234,7 @@ def configure(args: ExperimentArgs, preset: Preset, task: Task, row: Row, seed: 
         pretrain_on=args.pretrain_on if frames else "none",
         pretrain_frames=frames,
         pretrain_samples=pretraining_samples(cls, cls.Config(**settings), preset) if pretrained else 0,
+        init_from=row.init_from,
         pretrain_data=data,
         pretrain_levels=str(LevelRange(PRETRAINING.start, find_suite(args.suite).pretrain_levels))
         if other_levels

@@ -336,7 +336,8 @@ def marked_name(label: str, cells: Sequence[Cell]) -> str:
 
 def is_baseline(cell: Cell) -> bool:
     """True for the end-to-end network without bonuses, which the other rows are compared with."""
-    plain = cell.config.get("bonus", "none") == "none" and not cell.config.get("start_from_policy", False)
+    begun_elsewhere = cell.config.get("start_from_policy", False) or cell.config.get("init_from", "")
+    plain = cell.config.get("bonus", "none") == "none" and not begun_elsewhere
     return bool(cell.config["repr"] == BASELINE and plain)
 
 

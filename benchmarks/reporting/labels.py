@@ -22,7 +22,10 @@ def labels_of(runs: Sequence[Run]) -> dict[str, str]:
     settings = distinguishing_settings(runs)
     labels: dict[str, str] = {}
     for run in runs:
-        words = [f"{name.rsplit('.', 1)[-1]}={_plain(name, value)}" for name, value in settings[run.id].items()]
+        own = {name: value for name, value in settings[run.id].items() if name != "continued"}
+        words = [f"{name.rsplit('.', 1)[-1]}={_plain(name, value)}" for name, value in own.items()]
+        if continued := run.config.get("continued"):
+            words.append(f"continued after its evaluation at {continued[-1]:,}")
         labels[run.id] = f"{method_of(run)} ({', '.join(words)})" if words else method_of(run)
     return labels
 

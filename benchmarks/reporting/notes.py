@@ -98,6 +98,9 @@ def mark_notes(summary: Summary) -> list[str]:
         if cell.continued:
             seeds = listed(run.config["seed"] for run in cell.continued)
             sentences.append(f"‡ {where}: seed {seeds} was continued after held-out levels were read.")
+        if added := [run.config["seed"] for run in cell.runs if run.source.get("added_evaluations")]:
+            again = f"seed {listed(added)} was evaluated again after its end (added.csv)"
+            sentences.append(f"{where}: {again}; no figure here reads that.")
         if mixed := cell.mixed():
             sentences.append(f"{origins.MARK} {where}: {origins.described(mixed)}{_barred(mixed)}.")
         reference = summary.reference(cell)

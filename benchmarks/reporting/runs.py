@@ -35,7 +35,7 @@ COLUMNS = (
     *("steps", "split", "env", "levels", "episodes", "return_mean", "return_std", "normalised"),
     *("greedy_episodes", "greedy_mean"),
     *("best_validation", "final_validation", "pretrain_env_steps", "train_env_steps", "pretrain_seconds"),
-    *("train_seconds", "frames_per_second", "commit"),
+    *("train_seconds", "frames_per_second", "commit", "continued"),
 )
 FALL = 0.2
 """Part of the task's range (normalised 0 to 1) that the last validation return may lie below the best one."""
@@ -245,7 +245,8 @@ def score(runs: Iterable[Run]) -> list[Row]:
     ``return_mean`` weighs levels equally, ``return_std`` is over episodes (n - 1), ``levels`` counts the split's levels
     (empty where they are unknown), ``normalised`` is (mean - Rmin) / (Rmax - Rmin), empty without constants. Costs are
     those of the whole run. ``settings`` are the ones beyond these columns that distinguish the run's row from others of
-    its method (JSON); ``greedy_mean`` is with the likeliest actions.
+    its method (JSON); ``greedy_mean`` is with the likeliest actions. ``continued`` marks a run that was trained on
+    after its held-out levels had been read.
     """
     from benchmarks.reporting.labels import agent_of, distinguishing_settings
 
@@ -261,6 +262,7 @@ def score(runs: Iterable[Run]) -> list[Row]:
             row |= {name: run.source.get(name, "") for name in ("precision", "threads", "frames_per_second")}
             beyond = {name: json.loads(value) for name, value in settings[run.id].items() if name not in COLUMNS}
             row |= {"memory": agent_of(run.config)[1], "settings": json.dumps(beyond), "commit": run.commits}
+            row["continued"] = "after evaluation" if run.source.get("continued_after_evaluation") else ""
             row |= {f"{stage}_env_steps": run.env_steps.get(stage, "") for stage in ("pretrain", "train")}
             row |= {f"{stage}_seconds": run.seconds.get(stage, "") for stage in ("pretrain", "train")}
             row["levels"] = len(returns.level_means()[0]) if returns.named_levels else ""

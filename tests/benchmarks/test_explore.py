@@ -81,7 +81,7 @@ def test_env_metrics_are_counts_or_rates_by_their_values():
     assert values["tv_seen"] == 0.25  # of the last tenth of training
     assert explore.env_metrics([run(metrics=tv), run(metrics=RECORDS)]) == ["coverage", "states", "tv_seen"]
     text = explore.as_csv([values, row(run(metrics=RECORDS))])
-    assert text.splitlines()[0].endswith("success_area,coverage,states,tv_seen,frames_per_second,commit")
+    assert text.splitlines()[0].endswith("success_area,coverage,states,tv_seen,frames_per_second,commit,continued")
 
 
 def test_the_chart_shows_success_or_else_a_rate():

@@ -16,7 +16,7 @@ COLUMNS = [
     *("steps", "split", "env", "levels", "episodes", "return_mean", "return_std", "normalised"),
     *("greedy_episodes", "greedy_mean"),
     *("best_validation", "final_validation", "pretrain_env_steps", "train_env_steps", "pretrain_seconds"),
-    *("train_seconds", "frames_per_second", "commit"),
+    *("train_seconds", "frames_per_second", "commit", "continued"),
 ]
 
 
@@ -46,7 +46,7 @@ def test_results_without_constants_leave_normalised_empty(tmp_path):
     make_run(tmp_path, "darla", normalise=None, returns={"train": [1.0]})
     (row,) = score(load(tmp_path))
     assert (row["normalised"], row["return_std"]) == ("", "")
-    assert results_csv([row]).splitlines()[1].endswith(",1,1,1.0,,,,,,,,,,,1000.0,abc1234")
+    assert results_csv([row]).splitlines()[1].endswith(",1,1,1.0,,,,,,,,,,,1000.0,abc1234,")
 
 
 def test_unfinished_and_damaged_runs_are_named_with_their_reason(tmp_path):
