@@ -259,7 +259,7 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
             if stop and self.ranks.count == 1:
                 return False
         if self.steps is None:
-            self.steps = collector.finish(self._last_obs)  # type: ignore[arg-type]
+            self.steps = collector.finish(self._last_obs)
             self.targets = self.reward_pipeline.compute(self.steps, collector.data, self.num_timesteps)
             self.history.add_rewards(self.targets.reward)
         callback.update_locals(locals())

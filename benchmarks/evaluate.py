@@ -62,7 +62,7 @@ def evaluate(args: Args) -> str:
     from agents.runs.added import add
     from agents.runs.added import evaluate as play
     from agents.runs.build import resolve_device
-    from agents.runs.data_policy import read_config
+    from agents.runs.config import read_config
     from agents.runs.load import load_policy_of
     from benchmarks.reporting import layout
 

@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from agents import ALGORITHMS
@@ -107,6 +108,14 @@ def from_json(values: Mapping[str, Any]) -> RunConfig:
     """The configuration that ``config.json`` holds. Options that are gone since are left out."""
     known = {field.name for field in dataclasses.fields(RunConfig)}
     return RunConfig(**{name: value for name, value in values.items() if name in known})
+
+
+def read_config(run: Path) -> RunConfig:
+    """Configuration of a run's folder; UsageError where it cannot be read."""
+    try:
+        return from_json(json.loads((run / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UsageError(f"{run / 'config.json'} cannot be read ({error}); name the folder of a whole run") from None
 
 
 def run_id(config: RunConfig) -> str:

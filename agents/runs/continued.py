@@ -15,7 +15,7 @@ from pathlib import Path
 
 from agents import checkpoint
 from agents.runs.build import EnvSpecs, RunParts, find_task, policy_world
-from agents.runs.config import RunConfig, from_json, run_id
+from agents.runs.config import RunConfig, read_config, run_id
 from agents.runs.kept_policies import policy_file
 from agents.runs.run_dir import RunDir
 from envs.registry import UsageError
@@ -100,14 +100,14 @@ def initial_run(config: RunConfig) -> Path:
 
 
 def _is_like(run: Path, config: RunConfig) -> bool:
-    other = json.loads((run / "config.json").read_text(encoding="utf-8"))
-    return (other["repr"], other["seed"]) == (config.repr, config.seed)
+    other = read_config(run)
+    return (other.repr, other.seed) == (config.repr, config.seed)
 
 
 def check_initial(parts: RunParts, config: RunConfig, specs: EnvSpecs) -> None:
     """UsageError where a run could not take the weights that it is to begin with; ``parts`` are of one like it."""
     run = initial_run(config)
-    other = from_json(json.loads((run / "config.json").read_text(encoding="utf-8")))
+    other = read_config(run)
     theirs, ours = (specs.of(policy_world(c, task)) for c, task in ((other, find_task(other)), (config, parts.task)))
     for what, then, now in (
         ("sees", theirs.space, ours.space),

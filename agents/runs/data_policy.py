@@ -24,7 +24,7 @@ from agents import checkpoint
 from agents.policy import Policy
 from agents.runner import PolicyRunner
 from agents.runs.build import EnvSpecs, find_task, policy_world
-from agents.runs.config import RunConfig, from_json, training_set
+from agents.runs.config import RunConfig, read_config, training_set
 from agents.runs.continued import initial_run
 from agents.runs.load import load_policy_of
 from envs.level_sets import LevelRange
@@ -190,11 +190,6 @@ def check_reads(run: Path, world: World, specs: EnvSpecs) -> None:
             f"--pretrain-data {RUN_PREFIX}{run}: that run's policy reads {', '.join(missing)}, which this one's "
             f"environment does not give: {cure}name a run that sees what this one does"
         )
-
-
-def read_config(run: Path) -> RunConfig:
-    """Configuration of a run's folder."""
-    return from_json(json.loads((run / "config.json").read_text(encoding="utf-8")))
 
 
 def load_data_policy(run: Path, device: str) -> DataPolicy:

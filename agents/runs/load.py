@@ -22,7 +22,7 @@ from agents.config import find_context_source
 from agents.description import build_policy, world_of
 from agents.policy import Policy
 from agents.runs.build import RunParts, build_parts, policy_world
-from agents.runs.config import RunConfig, from_json
+from agents.runs.config import RunConfig, from_json, read_config
 from agents.runs.kept_policies import load_policy
 from envs.registry import UsageError
 from envs.spaces import Array
@@ -91,7 +91,7 @@ def load_agent(path: Path | str, device: str = "cpu", representation: Representa
         state = saving.read(path)
         world, policy = world_of(state), build_policy(state, path, representation)
         return TrainedAgent(path, policy.to(torch.device(device)), {} if world is None else {"train": world})
-    config = from_json(json.loads((run / "config.json").read_text(encoding="utf-8")))
+    config = read_config(run)
     task, policy = load_policy_of(run, config)
     if path.suffix == ".safetensors":
         load_kept(path, policy)

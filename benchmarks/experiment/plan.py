@@ -160,7 +160,8 @@ def named_policy(args: ExperimentArgs) -> RunConfig | None:
 
     Of a directory with a run for each seed that of the first, as they differ in their seed alone.
     """
-    from agents.runs.data_policy import RUN_PREFIX, read_config
+    from agents.runs.config import read_config
+    from agents.runs.data_policy import RUN_PREFIX
 
     path = Path(args.pretrain_data.removeprefix(RUN_PREFIX))
     folders = [path, *(done.parent for done in sorted(path.glob("runs/*/done")))]

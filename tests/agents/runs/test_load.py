@@ -74,7 +74,11 @@ def test_folders_with_several_runs_or_none_are_told(tmp_path):
         load_agent(tmp_path)
     with pytest.raises(UsageError, match="no checkpoint in"):
         load_agent(tmp_path / "nowhere")
-    agent = load_agent(next((tmp_path / "runs").iterdir()))
+    first, second = sorted((tmp_path / "runs").iterdir())
+    (second / "config.json").write_text("{")
+    with pytest.raises(UsageError, match=r"config.json cannot be read .*; name the folder of a whole run"):
+        load_agent(second)
+    agent = load_agent(first)
     with pytest.raises(UsageError, match="has no split 'dark'; it has: train, heldout, swapped, validation"):
         agent.make_env(1, "dark")
 
