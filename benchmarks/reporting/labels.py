@@ -25,7 +25,7 @@ def labels_of(runs: Sequence[Run]) -> dict[str, str]:
         own = {name: value for name, value in settings[run.id].items() if name != "continued"}
         words = [f"{name.rsplit('.', 1)[-1]}={_plain(name, value)}" for name, value in own.items()]
         if continued := run.config.get("continued"):
-            words.append(f"continued after its evaluation at {continued[-1]:,}")
+            words.append(f"continued from {continued[-1]:,}")
         labels[run.id] = f"{method_of(run)} ({', '.join(words)})" if words else method_of(run)
     return labels
 

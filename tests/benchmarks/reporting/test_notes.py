@@ -141,6 +141,17 @@ def test_rows_that_went_on_after_evaluation_say_so(tmp_path):
     assert "cnn ‡" in write_report(tmp_path)
 
 
+def test_labels_of_continued_runs_say_so_in_every_table(tmp_path):
+    make_run(tmp_path, "cnn", 0)
+    make_run(tmp_path, "cnn", 1, continued=[500_000], source={"continued_after_evaluation": True})
+    assert "cnn (continued from 500,000) ‡" in write_report(tmp_path)
+
+
+def test_evaluations_added_later_are_told(tmp_path):
+    make_run(tmp_path, "cnn", 3, source={"added_evaluations": [{"split": "heldout"}]})
+    assert sentences(tmp_path, "cnn, coinrun-easy", "seed 3 was evaluated again after its end (added.csv)")
+
+
 def test_mixed_cells_name_both_sides(tmp_path):
     make_run(tmp_path, "cnn", 0, source={"commit": "aaa", "threads": 1})
     make_run(tmp_path, "cnn", 1, source={"commit": "bbb", "threads": 2})
