@@ -3,7 +3,9 @@
 In reading order, one batch from acting to the optimizer's step:
 
 * ``config``      settings that the algorithms share, and the environment as bonuses see it
-* ``actions``     what a policy's outputs mean: log-probabilities, entropy, draws
+* ``distributions`` what a policy's outputs mean: log-probabilities, entropy, draws; Discrete actions
+* ``joint_actions`` the same for actions of several numbers: Box, MultiDiscrete, MultiBinary
+* ``actions``     the distribution of an action space
 * ``memory``      a GRU between features and heads
 * ``policy``      a representation with heads on top, and memory between them
 * ``runner``      all acting: forward passes, carried state, draws

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from agents.config import Config
+from agents.config import Config, Schedule
 from agents.on_policy import OnPolicyAlgorithm
 
 
@@ -22,7 +22,7 @@ from agents.on_policy import OnPolicyAlgorithm
 class A2CConfig(Config):
     """A2C's settings; sources as named, otherwise stable-baselines3's, in Procgen's frame."""
 
-    learning_rate: float = 7e-4
+    learning_rate: float | Schedule = 7e-4
     """Step size of RMSProp."""
     n_steps: int = 20
     """T, steps of each environment per update; the paper takes 5, UNREAL 20: Procgen's reward is late."""
@@ -45,7 +45,7 @@ class A2C(OnPolicyAlgorithm):
     def make_optimizer(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
         config = self.config
         return torch.optim.RMSprop(
-            parameters, config.learning_rate, alpha=config.rmsprop_alpha, eps=config.rmsprop_epsilon
+            parameters, self.lr_schedule(1), alpha=config.rmsprop_alpha, eps=config.rmsprop_epsilon
         )
 
     def policy_loss(

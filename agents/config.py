@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,13 +16,16 @@ from envs.spaces import FEATURES, EnvSpec
 from intrinsic.base import IntrinsicBonus
 from representations.base import Representation
 
+Schedule = Callable[[float], float]
+"""A setting by the fraction of training that remains, which falls from 1 to 0."""
+
 
 @dataclass(frozen=True)
 class Config:
     """Settings of every on-policy algorithm; an algorithm subclasses it."""
 
-    learning_rate: float = 5e-4
-    """Step size of the one optimizer."""
+    learning_rate: float | Schedule = 5e-4
+    """Step size of the one optimizer; in Python also a function of the fraction of training that remains (1 to 0)."""
     anneal_learning_rate: bool = False
     """Let the step size fall linearly, to 0 at the last frame of training."""
     n_steps: int = 256
@@ -74,6 +78,14 @@ class Config:
     minibatches = 1
 
     @property
+    def step_size(self) -> float | Schedule:
+        """Step size as stable-baselines3 takes it: a number, or a function of the fraction of training that remains."""
+        rate = self.learning_rate
+        if callable(rate):
+            return lambda remaining: checked_step_size(rate(remaining), remaining)
+        return (lambda remaining: rate * remaining) if self.anneal_learning_rate else rate
+
+    @property
     def memory_units(self) -> int:
         """Units of the GRU; 0 without memory."""
         return self.memory_size if self.memory == "gru" else 0
@@ -93,8 +105,14 @@ class Config:
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name}={getattr(self, name)}: give a number from 0 to 1")
         for name in ("learning_rate", "max_grad_norm"):
-            if not getattr(self, name) > 0:
+            if not callable(getattr(self, name)) and not getattr(self, name) > 0:
                 raise UsageError(f"{name}={getattr(self, name)}: give a number above 0")
+        if callable(self.learning_rate):
+            checked_step_size(self.learning_rate(1.0), 1.0)
+            if self.anneal_learning_rate:
+                raise UsageError(
+                    "anneal_learning_rate=True: a learning_rate that is a function falls by itself; leave out"
+                )
         if self.extrinsic < 0:
             raise UsageError(f"extrinsic={self.extrinsic}: give a number of at least 0; 0 trains on bonuses alone")
         if self.aux_coef is not None and self.aux_coef < 0:
@@ -118,6 +136,16 @@ class Config:
                 f"{self.n_steps // steps} sequences of memory_steps={steps} x {num_envs} environments do not divide "
                 f"into {self.minibatches} minibatches; give fewer minibatches, or less memory_steps"
             )
+
+
+def checked_step_size(value: float, remaining: float) -> float:
+    """The step size that a function gave; UsageError where no optimizer could take it."""
+    if not (isinstance(value, int | float) and 0 <= value < math.inf):
+        raise UsageError(
+            f"learning_rate({remaining:g}) = {value!r}: give a function of the fraction of training that remains whose "
+            "values are finite and at least 0"
+        )
+    return value
 
 
 def bonus_spec(env: VecEnv, representation: Representation, mode: str, discount: float = 0.99) -> EnvSpec:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import sys
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,6 +30,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from agents import checkpoint, saving
+from agents.actions import make_distribution
 from agents.config import Config, bonus_spec, find_context_source
 from agents.description import Description
 from agents.gradients import GradientStep
@@ -53,11 +54,6 @@ MICRO_BATCH = 256
 """Samples per forward pass on a CPU, whose caches hold no more."""
 
 
-def annealed(start: float) -> Callable[[float], float]:
-    """Step size by the fraction of training that remains: from ``start`` at 1 to 0 at 0."""
-    return lambda remaining: start * remaining
-
-
 PLASTICITY_FRAMES = 32_768
 """Frames between two measurements of dead units and effective rank: then these take under 1% of the time."""
 
@@ -71,7 +67,8 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
             may hold a copy of every next frame.
 
     Args:
-        env: VecEnv with Discrete actions; images (C, H, W) uint8, a vector, or a Dict of keys.
+        env: VecEnv with Discrete, Box, MultiDiscrete or MultiBinary actions; images (C, H, W) uint8, a vector, or a
+            Dict of keys.
         representation: built by the caller, pre-trained where its mode asks for it.
         config: of the subclass; None takes its defaults.
         mode: "frozen", "finetune" or "online"; None takes the representation's default.
@@ -113,10 +110,11 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
             ranks.require_single_process("bonuses")
         if len(self.bonuses) < len(bonuses):
             raise UsageError(f"two bonuses of one class among {[bonus.name for bonus in bonuses]}; give one of each")
+        make_distribution(env.action_space)  # first: it says better than SB3 what is wrong with a space
         super().__init__(
             policy=Policy,  # type: ignore[arg-type]
             env=env,
-            learning_rate=annealed(config.learning_rate) if config.anneal_learning_rate else config.learning_rate,
+            learning_rate=config.step_size,
             n_steps=config.n_steps,
             gamma=config.gamma,
             gae_lambda=config.gae_lambda,

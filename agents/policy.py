@@ -4,7 +4,7 @@
     h        = hidden(neck(features), context)                 the method's neck, if any (pooling over frames' channels,
                attention over slots), relu layers of sizes ``hidden``
                hidden(GRU(neck(features)), context)            with memory (``agents.memory``)
-    action outputs = action_net(h), value = value_net(h)       (B, M), (B,)
+    action outputs = action_net(h), value = value_net(h)       (B, M), (B,); a Box's log std follows, one for all states
     bonus value    = bonus_net(h)                              (B,), where bonuses have a value head of their own
 
 A context (a bonus's skill) is drawn when an episode begins and stays until it ends; it is appended to the features, or
@@ -105,6 +105,7 @@ class Policy(BasePolicy):
         layers, width = self._make_hidden(memory)
         self.hidden = nn.Sequential(*layers)
         self.action_net = _orthogonal(nn.Linear(width, distribution.num_outputs), 0.01)
+        self.log_std = nn.Parameter(torch.zeros(distribution.num_free)) if distribution.num_free else None
         self.value_net = _orthogonal(nn.Linear(width, 1), 1.0)
         self.bonus_net = _orthogonal(nn.Linear(width, 1), 1.0) if bonus_head else None
         self._compiled: Callable[..., tuple[Tensor, State]] | None = None
@@ -208,7 +209,10 @@ class Policy(BasePolicy):
         with torch.autocast(self.device.type, enabled=False):
             hidden = hidden.to(self.dtype)
             bonus = None if self.bonus_net is None else self.bonus_net(hidden).squeeze(-1)
-            return HeadOutputs(self.action_net(hidden), self.value_net(hidden).squeeze(-1), bonus)
+            outputs = self.action_net(hidden)
+            if self.log_std is not None:
+                outputs = torch.cat([outputs, self.log_std.expand(len(outputs), -1)], 1)
+            return HeadOutputs(outputs, self.value_net(hidden).squeeze(-1), bonus)
 
     # sequences --------------------------------------------------------------------------------------------------------
 
@@ -301,8 +305,9 @@ class Policy(BasePolicy):
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
-        """Actions for one observation or a batch; ``state`` is what the previous call gave, None at the start.
+        """Actions, as the environment takes them, for one observation or a batch.
 
+        ``state`` is what the previous call gave, None at the start.
         ``episode_start`` (B,) bool marks the rows whose carried state begins anew.
         """
         self.set_training_mode(False)
@@ -314,7 +319,7 @@ class Policy(BasePolicy):
             runner.state = tuple(torch.as_tensor(array, device=self.device) for array in state)
             starts = np.zeros(batch, dtype=bool) if episode_start is None else np.asarray(episode_start, dtype=bool)
             runner.episode_start = torch.as_tensor(starts, device=self.device).expand(batch)
-        actions = runner.act(obs, deterministic=deterministic).action.cpu().numpy()
+        actions = self.distribution.to_env(runner.act(obs, deterministic=deterministic).action)
         carried = tuple(tensor.cpu().numpy() for tensor in runner.state)
         return actions if vectorised else actions[0], carried or None
 

@@ -63,7 +63,7 @@ class PPO(OnPolicyAlgorithm):
     config: PPOConfig
 
     def make_optimizer(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        return torch.optim.Adam(parameters, self.config.learning_rate, eps=self.config.adam_epsilon)
+        return torch.optim.Adam(parameters, self.lr_schedule(1), eps=self.config.adam_epsilon)
 
     def stops_early(self, metrics: MetricMeans) -> bool:
         target = self.config.target_kl

@@ -163,7 +163,7 @@ class RolloutCollector:
 
     @torch.no_grad()
     def act(self, observation: Observation) -> np.ndarray:
-        """Actions (N, ...) of the next step.
+        """Actions (N, ...) of the next step, as the environment takes them.
 
         Noise is drawn for the environments of all ranks, contexts whether or not an episode begins: what a stream of
         random numbers gives at a step does not depend on what happened before.
@@ -182,7 +182,7 @@ class RolloutCollector:
         self._add_output(action.output.features, action.output.value, action.output.bonus_value)
         data.log_probs[self._t] = policy.distribution.log_prob(action.parameters, action.action)
         self._action = action
-        return action.action.cpu().numpy()
+        return policy.distribution.to_env(action.action)
 
     @torch.no_grad()
     def add(self, rewards: np.ndarray, dones: np.ndarray, infos: list[dict[str, Any]]) -> None:

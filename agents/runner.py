@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from agents.actions import ActionDistribution
+from agents.distributions import ActionDistribution
 from envs.steps import Obs
 from representations.base import State
 from representations.threads import parallel_map
@@ -95,7 +95,7 @@ class PolicyRunner:
         obs: Obs,
         rows: Int[Tensor, " B"] | None = None,
         *,
-        noise: Float[Tensor, "B P"] | None = None,
+        noise: Float[Tensor, "B Z"] | None = None,
         contexts: Float[Tensor, "B K"] | None = None,
         deterministic: bool = False,
     ) -> Action:

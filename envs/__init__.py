@@ -9,6 +9,7 @@ Files in reading order:
 * ``spaces``            keys of observations, images and their memory order, facts a method is built for
 * ``rng_streams``       random streams with names
 * ``counter_rng``       draws by counter: env i does not depend on how many there are
+* ``action_codes``      actions of any space: as stored, as environments take them, as numbers for a network
 * ``level_sets``        which levels train, choose and test
 * ``named_levels``      a reset that says on which level each env begins
 * ``tasks``             environments by name and options, tasks (a source and its targets), suites; data only

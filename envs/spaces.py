@@ -85,7 +85,8 @@ class EnvSpec:
     @property
     def num_actions(self) -> int:
         """Number of Discrete actions; 0 where actions are not Discrete, or none are taken."""
-        return int(getattr(self.action_space, "n", 0))
+        space = self.action_space
+        return int(space.n) if isinstance(space, gym.spaces.Discrete) else 0
 
     @property
     def image_shape(self) -> tuple[int, ...]:

@@ -24,7 +24,7 @@ class Steps:
     obs: Obs
     """(T, B, ...) observations that the policy acted on."""
     action: Shaped[Tensor, "T B ..."]
-    """int64 where actions are Discrete."""
+    """As ``envs.action_codes`` stores them: int64, of a Box float32."""
     reward: Float[Tensor, "T B"]
     """The environment's own reward: no bonus, no normalisation."""
     terminated: Bool[Tensor, "T B"]
@@ -73,7 +73,7 @@ class Steps:
 
     @classmethod
     def windows(
-        cls, obs: Mapping[str, Tensor], first: Bool[Tensor, "T B"], action: Int[Tensor, "T B"] | None = None
+        cls, obs: Mapping[str, Tensor], first: Bool[Tensor, "T B"], action: Shaped[Tensor, "T B ..."] | None = None
     ) -> Steps:
         """Windows (T, B, ...) of observations whose rewards are not known, and of the actions where they are given.
 

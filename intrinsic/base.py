@@ -25,9 +25,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
+from envs.action_codes import ActionCodes
 from envs.registry import UsageError
 from envs.spaces import EnvSpec
 from envs.steps import Steps
@@ -74,8 +75,8 @@ class Transitions:
 
     obs: Tensor
     """(B, C, H, W) uint8 newest frames, or (B, D) features, where the action was taken."""
-    action: Int[Tensor, " B"]
-    """(B,) int64."""
+    action: Shaped[Tensor, "B ..."]
+    """(B,) int64 of Discrete actions, (B, K) of others, as ``envs.action_codes`` stores them."""
     next_obs: Tensor
     """Observations that followed, like ``obs``; never the first frame of another episode."""
     index: Int[Tensor, " B"]
@@ -106,7 +107,7 @@ class IntrinsicBonus(nn.Module, ABC):
         config: of the subclass; None takes its defaults.
 
     Raises:
-        UsageError: the environment lacks the inputs, or has fewer than two discrete actions.
+        UsageError: the environment lacks the inputs, or has a single action.
     """
 
     Config: ClassVar[type[Config]] = Config
@@ -116,10 +117,15 @@ class IntrinsicBonus(nn.Module, ABC):
     def __init__(self, spec: EnvSpec, config: Any = None):
         super().__init__()
         self.config = self.Config() if config is None else config
-        self.spec, self.num_actions = spec, spec.num_actions
+        self.spec, self.codes = spec, ActionCodes(spec.action_space)
         self.inputs = BonusInput(spec, self.config.on)
-        if self.num_actions < 2:
-            raise UsageError(f"{self.name}: an environment of {self.num_actions} actions leaves nothing to explore")
+        if self.codes.count < 2 and not self.codes.is_box:
+            raise UsageError(f"{self.name}: an environment of {self.codes.count} actions leaves nothing to explore")
+
+    @property
+    def num_actions(self) -> int:
+        """Number of Discrete actions; 0 where actions are not Discrete. ``codes`` knows every kind of action."""
+        return self.spec.num_actions
 
     @property
     def name(self) -> str:
@@ -143,7 +149,7 @@ class IntrinsicBonus(nn.Module, ABC):
     @torch.no_grad()
     def compute(self, steps: Steps) -> Float[Tensor, "T N"]:
         """Raw bonus, without gradient or scaling; 0 where the environment cannot show what followed."""
-        bonus = torch.zeros(steps.action.numel(), device=steps.action.device)
+        bonus = torch.zeros(steps.done.numel(), device=steps.action.device)
         for batch in self.transitions(steps, CHUNK):
             bonus[batch.index] = self.score(batch).float()
         return bonus.view(steps.shape)
@@ -178,7 +184,7 @@ class IntrinsicBonus(nn.Module, ABC):
         for rows in torch.split(index, size) if len(index) else ():
             yield Transitions(
                 obs=obs[rows],
-                action=steps.action.flatten()[rows],
+                action=steps.action.flatten(0, 1)[rows],
                 next_obs=next_obs[rows],
                 index=rows,
                 context=None if context is None else context[rows],

@@ -92,9 +92,9 @@ class BayesianSurprise(IntrinsicBonus):
         super().__init__(spec, config)
         c = self.config
         if c.model == "linear":
-            self.model = LinearForward(self.inputs, self.num_actions, c.width, c.inputs, c.noise**2)
+            self.model = LinearForward(self.inputs, self.codes, c.width, c.inputs, c.noise**2)
         else:
-            self.model = VariationalForward(self.inputs, self.num_actions, c.width, c.hidden, c.prior, c.noise, c.draws)
+            self.model = VariationalForward(self.inputs, self.codes, c.width, c.hidden, c.prior, c.noise, c.draws)
             self.optimizer = torch.optim.Adam([self.model.mu, self.model.rho], c.learning_rate)
 
     @torch.no_grad()

@@ -55,7 +55,7 @@ class ComplexityGain(IntrinsicBonus):
     def __init__(self, spec: EnvSpec, config: Any = None):
         super().__init__(spec, config)
         c = self.config
-        self.model = VariationalForward(self.inputs, self.num_actions, c.width, c.hidden, c.prior, c.noise, c.draws)
+        self.model = VariationalForward(self.inputs, self.codes, c.width, c.hidden, c.prior, c.noise, c.draws)
         self.optimizer = torch.optim.Adam([self.model.mu, self.model.rho], c.learning_rate)
 
     @torch.enable_grad()

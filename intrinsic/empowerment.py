@@ -43,6 +43,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from envs.action_codes import ActionCodes
 from envs.registry import UsageError
 from envs.spaces import EnvSpec
 from envs.steps import Steps
@@ -95,10 +96,12 @@ class Empowerment(IntrinsicBonus):
     def __init__(self, spec: EnvSpec, config: Any = None):
         super().__init__(spec, config)
         width = self.config.width
-        self.sequences = self.num_actions**self.config.horizon
+        if self.codes.is_box:
+            raise UsageError(f"empowerment lists all actions, which a {spec.action_space} has no end of; take vic, say")
+        self.sequences = self.codes.count**self.config.horizon
         if self.sequences > MAX_SEQUENCES:
             raise UsageError(
-                f"empowerment: {self.num_actions}^{self.config.horizon} sequences of actions; give a lower horizon"
+                f"empowerment: {self.codes.count}^{self.config.horizon} sequences of actions; give a lower horizon"
             )
         self.planner = Planner(self.inputs.make_encoder(width), width, self.sequences)
         self.source = nn.Sequential(self.inputs.make_encoder(width), zero_init_linear(width, self.sequences))
@@ -119,7 +122,7 @@ class Empowerment(IntrinsicBonus):
         return super().compute(steps).masked_fill(steps.terminated, 0)
 
     def update(self, steps: Steps, generator: torch.Generator) -> dict[str, float]:
-        return super().update(action_sequences(steps, self.config.horizon, self.num_actions), generator)
+        return super().update(action_sequences(steps, self.config.horizon, self.codes), generator)
 
     def learn(self, batch: Transitions, generator: torch.Generator) -> dict[str, Tensor]:
         g, log_b = self.planner(batch.obs, batch.next_obs)
@@ -139,10 +142,10 @@ class Empowerment(IntrinsicBonus):
             mean.lerp_(newest, 1 - self.config.averaging)
 
 
-def action_sequences(steps: Steps, n: int, num_actions: int) -> Steps:
+def action_sequences(steps: Steps, n: int, codes: ActionCodes) -> Steps:
     """Every run of n steps within one episode as one step (T - n + 1, N): its action sequence, and what followed it.
 
-    The sequence's number has its first action as the highest digit, base ``num_actions``.
+    The sequence's number has its first action as the highest digit, base ``codes.count``.
 
     Raises:
         UsageError: the rollout is shorter than n.
@@ -150,10 +153,11 @@ def action_sequences(steps: Steps, n: int, num_actions: int) -> Steps:
     length = steps.shape[0] - n + 1
     if length < 1:
         raise UsageError(f"empowerment: horizon={n} needs rollouts of {n} steps or more, these have {steps.shape[0]}")
-    number = torch.zeros_like(steps.action[:length])
+    action = codes.number(steps.action)
+    number = torch.zeros_like(action[:length])
     within = steps.next_valid[n - 1 :].clone()
     for k in range(n):
-        number = number * num_actions + steps.action[k : k + length]
+        number = number * codes.count + action[k : k + length]
         if k < n - 1:
             within &= ~steps.done[k : k + length]
     return replace(

@@ -6,6 +6,9 @@ Features phi keep what identifies the action taken, and a forward model predicts
     phi_hat = f(phi(x_t), a_t),     bonus = L_F = 1/2 sum over features of (phi_hat - phi(x_{t+1}))^2
     loss = mean over the batch of  (1 - beta) L_I + beta L_F
 
+Of actions that are several choices L_I is the sum over them. Of a Box it is half the squared error, and the accuracy
+that is logged the fraction on the right side of the box's middle in every number.
+
 phi learns from L_I alone: L_F sends it no gradient, neither through its target nor through its input. Under L_F too,
 phi would have an easy way to lower it, to shrink and to forget what is hard to predict, and the bonus would fade
 everywhere without anything learnt; the paper's own code has that way open, large-scale curiosity's closes it as here.
@@ -24,14 +27,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from envs.spaces import EnvSpec
 from intrinsic import base
 from intrinsic.base import IntrinsicBonus, Transitions, at_least, gradient_step
 from intrinsic.inputs import concat_action
+from representations.nets.actions import action_hits, action_loss
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Icm(IntrinsicBonus):
 
     def __init__(self, spec: EnvSpec, config: Any = None):
         super().__init__(spec, config)
-        width, hidden, actions = self.config.width, self.config.hidden, self.num_actions
+        width, hidden, actions = self.config.width, self.config.hidden, self.codes.size
         self.phi = self.inputs.make_encoder(width)
         self.inverse = nn.Sequential(nn.Linear(2 * width, hidden), nn.ReLU(), nn.Linear(hidden, actions))
         self.dynamics = nn.Sequential(nn.Linear(width + actions, hidden), nn.ReLU(), nn.Linear(hidden, width))
@@ -71,13 +74,13 @@ class Icm(IntrinsicBonus):
     def learn(self, batch: Transitions, generator: torch.Generator) -> dict[str, Tensor]:
         phi, next_phi = self.features(batch)
         logits = self.inverse(torch.cat([phi, next_phi], 1))
-        inverse = F.cross_entropy(logits, batch.action)
+        inverse = action_loss(self.codes, logits, batch.action, "mean")
         forward = self.forward_error(phi.detach(), batch.action, next_phi.detach()).mean()
         beta = self.config.beta
         gradient_step(self.optimizer, (1 - beta) * inverse + beta * forward)
         return {
             "inverse_loss": inverse.detach(),
-            "inverse_accuracy": (logits.detach().argmax(1) == batch.action).float().mean(),
+            "inverse_accuracy": action_hits(self.codes, logits.detach(), batch.action).float().mean(),
             "forward_loss": forward.detach(),
             "feature_variance": phi.detach().var(0, unbiased=False).mean(),
         }
@@ -88,8 +91,8 @@ class Icm(IntrinsicBonus):
         return phi, next_phi
 
     def forward_error(
-        self, phi: Float[Tensor, "B D"], action: Int[Tensor, " B"], next_phi: Float[Tensor, "B D"]
+        self, phi: Float[Tensor, "B D"], action: Shaped[Tensor, "B ..."], next_phi: Float[Tensor, "B D"]
     ) -> Float[Tensor, " B"]:
         """L_F of each transition."""
-        predicted: Tensor = self.dynamics(concat_action(phi, action, self.num_actions))
+        predicted: Tensor = self.dynamics(concat_action(phi, action, self.codes))
         return (predicted - next_phi).square().sum(1) / 2

@@ -10,9 +10,10 @@ import math
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from envs.action_codes import ActionCodes
 from envs.registry import UsageError
 from envs.spaces import FEATURES, IMAGE, EnvSpec
 from envs.steps import Obs
@@ -85,9 +86,11 @@ class FlattenInput(nn.Module):
         return self.inputs.to_float(inputs).flatten(1)
 
 
-def concat_action(hidden: Float[Tensor, "B D"], action: Int[Tensor, " B"], num_actions: int) -> Float[Tensor, "B E"]:
-    """Hidden features with the action one-hot at the end."""
-    return torch.cat([hidden, nn.functional.one_hot(action, num_actions).to(hidden.dtype)], 1)
+def concat_action(
+    hidden: Float[Tensor, "B D"], action: Shaped[Tensor, "B ..."], codes: ActionCodes
+) -> Float[Tensor, "B D_plus_E"]:
+    """Hidden features with the action's code at the end."""
+    return torch.cat([hidden, codes.encode(action).to(hidden.dtype)], 1)
 
 
 def zero_init_linear(width: int, classes: int) -> nn.Linear:

@@ -23,9 +23,10 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from envs.action_codes import ActionCodes
 from envs.spaces import EnvSpec
 from envs.steps import Steps
 from intrinsic import base
@@ -54,10 +55,10 @@ class LatentConfig(base.Config):
 class EnsembleLinear(nn.Module):
     """K dense layers in one product, the action joined to their inputs."""
 
-    def __init__(self, members: int, inputs: int, num_actions: int, outputs: int):
+    def __init__(self, members: int, inputs: int, action_size: int, outputs: int):
         super().__init__()
-        bound = 1 / math.sqrt(inputs + num_actions)  # nn.Linear's
-        self.weight = nn.Parameter(torch.empty(members, inputs + num_actions, outputs).uniform_(-bound, bound))
+        bound = 1 / math.sqrt(inputs + action_size)  # nn.Linear's
+        self.weight = nn.Parameter(torch.empty(members, inputs + action_size, outputs).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(members, 1, outputs).uniform_(-bound, bound))
 
     def forward(self, x: Float[Tensor, "K B I"], action: Float[Tensor, "B A"]) -> Float[Tensor, "K B O"]:
@@ -68,19 +69,19 @@ class EnsembleLinear(nn.Module):
 class Dynamics(nn.Module):
     """K forward models in one; the action enters every layer."""
 
-    def __init__(self, members: int, latents: int, num_actions: int, width: int, blocks: int):
+    def __init__(self, members: int, latents: int, codes: ActionCodes, width: int, blocks: int):
         super().__init__()
-        self.members, self.num_actions = members, num_actions
-        self.first = EnsembleLinear(members, latents, num_actions, width)
-        self.inner = nn.ModuleList(EnsembleLinear(members, width, num_actions, width) for _ in range(2 * blocks))
-        self.last = EnsembleLinear(members, width, num_actions, latents)
+        self.members, self.codes = members, codes
+        self.first = EnsembleLinear(members, latents, codes.size, width)
+        self.inner = nn.ModuleList(EnsembleLinear(members, width, codes.size, width) for _ in range(2 * blocks))
+        self.last = EnsembleLinear(members, width, codes.size, latents)
 
-    def forward(self, z: Float[Tensor, "B D"], action: Int[Tensor, " B"]) -> Float[Tensor, "K B D"]:
-        one_hot = F.one_hot(action, self.num_actions).to(z.dtype)
-        hidden = F.leaky_relu(self.first(z.expand(self.members, *z.shape), one_hot))
+    def forward(self, z: Float[Tensor, "B D"], action: Shaped[Tensor, "B ..."]) -> Float[Tensor, "K B D"]:
+        code = self.codes.encode(action).to(z.dtype)
+        hidden = F.leaky_relu(self.first(z.expand(self.members, *z.shape), code))
         for layer_1, layer_2 in zip(self.inner[::2], self.inner[1::2], strict=True):
-            hidden = hidden + layer_2(F.leaky_relu(layer_1(hidden, one_hot)), one_hot)
-        predicted: Tensor = self.last(hidden, one_hot)
+            hidden = hidden + layer_2(F.leaky_relu(layer_1(hidden, code)), code)
+        predicted: Tensor = self.last(hidden, code)
         return predicted
 
 
@@ -97,7 +98,7 @@ class LatentBonus(IntrinsicBonus, ABC):
         if self.inputs.is_image:
             self.phi = self.inputs.make_encoder(latents).requires_grad_(False)
         self.moments = RunningMeanStd((latents,))
-        self.dynamics = Dynamics(members, latents, self.num_actions, self.config.width, self.config.blocks)
+        self.dynamics = Dynamics(members, latents, self.codes, self.config.width, self.config.blocks)
         self.optimizer = torch.optim.Adam(self.dynamics.parameters(), self.config.learning_rate)
 
     @torch.no_grad()

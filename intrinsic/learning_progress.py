@@ -72,17 +72,17 @@ class LearningProgress(IntrinsicBonus):
         c = self.config
         self.linear = c.model == "linear"
         if self.linear:
-            self.model = LinearForward(self.inputs, self.num_actions, c.width, c.hidden, c.noise**2)
+            self.model = LinearForward(self.inputs, self.codes, c.width, c.hidden, c.noise**2)
             return
         self.features = RandomFeatures(self.inputs, c.width)
         width = self.features.width
-        self.net = nn.Sequential(nn.Linear(width + self.num_actions, c.hidden), nn.ReLU(), nn.Linear(c.hidden, width))
+        self.net = nn.Sequential(nn.Linear(width + self.codes.size, c.hidden), nn.ReLU(), nn.Linear(c.hidden, width))
         self.optimizer = rms_adam(self.net, c.learning_rate)
 
     @torch.no_grad()
     def compute(self, steps: Steps) -> Float[Tensor, "T N"]:
         """Raw bonus, in minibatches of equal size as learning takes them: each is scored by its own step."""
-        bonus = torch.zeros(steps.action.numel(), device=steps.action.device)
+        bonus = torch.zeros(steps.done.numel(), device=steps.action.device)
         known = max(1, int(steps.next_valid.sum()))
         minibatches = -(-known // self.config.batch)
         for batch in self.transitions(steps, -(-known // minibatches)):
@@ -92,7 +92,7 @@ class LearningProgress(IntrinsicBonus):
     def score(self, batch: Transitions) -> Float[Tensor, " B"]:
         if self.linear:
             return refit_gain(*self.model.leverage_and_error(*self.model.regression(batch))).float()
-        return batch_gain(self.net, self.optimizer, squared_error, *self.features.regression(batch, self.num_actions))
+        return batch_gain(self.net, self.optimizer, squared_error, *self.features.regression(batch, self.codes))
 
     def learn(self, batch: Transitions, generator: torch.Generator) -> dict[str, Tensor]:
         if self.linear:
@@ -100,6 +100,6 @@ class LearningProgress(IntrinsicBonus):
             _, error = self.model.leverage_and_error(phi, y)
             self.model.add(phi, y)
             return {"loss": error.square().mean()}
-        loss = squared_error(self.net, *self.features.regression(batch, self.num_actions)).mean()
+        loss = squared_error(self.net, *self.features.regression(batch, self.codes)).mean()
         gradient_step(self.optimizer, loss)
         return {"loss": loss.detach()}

@@ -51,7 +51,7 @@ class PixelError(IntrinsicBonus):
     def __init__(self, spec: EnvSpec, config: Any = None):
         super().__init__(spec, config)
         width = self.config.width
-        hidden = width + self.num_actions
+        hidden = width + self.codes.size
         self.encoder = self.inputs.make_encoder(width)
         self.decoder: nn.Module
         if self.inputs.is_pixels:
@@ -64,7 +64,7 @@ class PixelError(IntrinsicBonus):
         self.optimizer = torch.optim.Adam(self.parameters(), self.config.learning_rate)
 
     def score(self, batch: Transitions) -> Float[Tensor, " B"]:
-        hidden = concat_action(self.encoder(batch.obs), batch.action, self.num_actions)
+        hidden = concat_action(self.encoder(batch.obs), batch.action, self.codes)
         change: Tensor = self.decoder(hidden).flatten(1)
         return (self.numbers(batch.obs) + change - self.numbers(batch.next_obs)).square().mean(1)
 

@@ -90,7 +90,7 @@ class PredictionGain(IntrinsicBonus):
 
     @torch.no_grad()
     def compute(self, steps: Steps) -> Float[Tensor, "T N"]:
-        bonus = torch.zeros(steps.action.numel(), device=steps.action.device)
+        bonus = torch.zeros(steps.done.numel(), device=steps.action.device)
         if self.counting:
             index, key = self.hash.arrivals(steps)
             bonus[index] = self.count_bonus(key)

@@ -103,7 +103,7 @@ class FirstVisits(nn.Module):
         stream, episode = index % steps.shape[1], steps.first.long().cumsum(0).flatten()[index]
         tag = self.hash.tagged(key, stream, episode)
         before = self.hash.tagged(self.visited[:, 1], self.visited[:, 0], torch.zeros_like(self.visited[:, 0]))
-        is_first = torch.zeros(steps.action.numel(), dtype=torch.bool, device=index.device)
+        is_first = torch.zeros(steps.done.numel(), dtype=torch.bool, device=index.device)
         is_first[index] = (count_before(tag) == 0) & ~torch.isin(tag, before)
         return is_first.view(steps.shape)
 

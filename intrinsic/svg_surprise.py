@@ -97,7 +97,7 @@ class SvgSurprise(IntrinsicBonus):
             self.encoder = VectorEncoder(math.prod(shape), c.width)
             self.decoder = VectorDecoder(math.prod(shape), c.width)
         self.flatten = FlattenInput(self.inputs)
-        self.model = VideoModel(c.width, c.hidden, c.latents, self.num_actions)
+        self.model = VideoModel(c.width, c.hidden, c.latents, self.codes.size)
         self.optimizer = torch.optim.Adam(self.parameters(), c.learning_rate)
 
     def numbers(self, inputs: Tensor) -> Tensor:
@@ -109,12 +109,13 @@ class SvgSurprise(IntrinsicBonus):
         """Memory before each transition."""
         chunks = self.inputs.select(steps.obs).split(CHUNK)
         codes = torch.cat([self.encoder(self.numbers(chunk))[0] for chunk in chunks]).unflatten(0, steps.shape)
+        actions = self.codes.encode(steps.action)
         memory, collected = self.model.empty(steps.shape[1]), []
         for t, first in enumerate(steps.first):
             memory = memory.masked_fill(first.view(-1, 1, 1), 0)
             collected.append(memory.flatten(1))
             if t + 1 < len(codes):
-                memory = self.model(codes[t], codes[t + 1], memory, action=steps.action[t]).memory
+                memory = self.model(codes[t], codes[t + 1], memory, action=actions[t]).memory
         return torch.stack(collected)
 
     def transitions(self, steps: Steps, size: int, generator: torch.Generator | None = None) -> Iterator[Transitions]:
@@ -129,7 +130,7 @@ class SvgSurprise(IntrinsicBonus):
         code, maps = self.encoder(self.numbers(batch.obs))
         next_code = self.encoder(self.numbers(batch.next_obs))[0]
         memory = batch.context.view(len(code), 2 * LAYERS, -1)
-        transition: Transition = self.model(code, next_code, memory, generator, batch.action)
+        transition: Transition = self.model(code, next_code, memory, generator, self.codes.encode(batch.action))
         return transition, maps
 
     def score(self, batch: Transitions) -> Float[Tensor, " B"]:

@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
-import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
+from envs.action_codes import ActionCodes
 from envs.registry import UsageError
 from envs.rng_streams import stream_seed
 from envs.spaces import keyed
@@ -34,7 +34,7 @@ NUM_ENVS = 32
 FIRST = "first"
 """Key of the marks of which steps of a window open an episode."""
 ACTION = "action"
-"""Key of the action between each step of a window and the next; 0 for the last step, whose action it does not hold."""
+"""Key of the stored action between each step of a window and the next; 0 for the last step, whose it does not hold."""
 
 
 @runtime_checkable
@@ -42,7 +42,10 @@ class Behaviour(Protocol):
     """Chooser of the actions of all environments of a ``World``."""
 
     def act(self, observation: Any, first: NDArray[np.bool_]) -> NDArray[Any]:
-        """Actions (N,) for an observation; ``first`` marks the environments (N,) whose episode it opens."""
+        """Actions (N, ...) for an observation, as the environment takes them.
+
+        ``first`` marks the environments (N,) whose episode it opens.
+        """
 
 
 BehaviourMaker = Callable[[VectorEnv[Any, Any, Any], int], Behaviour]
@@ -53,23 +56,16 @@ class HeldRandom:
     """Random actions, each held for ``HOLD`` steps on average."""
 
     def __init__(self, envs: VectorEnv[Any, Any, Any], seed: int):
-        self.choices = discrete_actions(envs)
+        self.codes = ActionCodes(envs.single_action_space)
         self.rng = np.random.default_rng(seed)
-        self.actions = self.rng.integers(self.choices, size=NUM_ENVS)
+        self.actions = self.codes.random(NUM_ENVS, self.rng)
 
     def act(self, observation: Any, first: NDArray[np.bool_]) -> NDArray[Any]:
-        """Actions (N,), whatever the observation."""
-        new_actions = self.rng.integers(self.choices, size=NUM_ENVS)
-        self.actions = np.where(self.rng.random(NUM_ENVS) < 1 / HOLD, new_actions, self.actions)
-        return self.actions
-
-
-def discrete_actions(envs: VectorEnv[Any, Any, Any]) -> int:
-    """Number of actions of ``envs``. UsageError where they are not Discrete."""
-    space: Any = envs.single_action_space
-    if not isinstance(space, gym.spaces.Discrete):
-        raise UsageError(f"action space {space}: random actions are drawn from Discrete spaces only")
-    return int(space.n)
+        """Actions (N, ...), whatever the observation."""
+        new_actions = self.codes.random(NUM_ENVS, self.rng)
+        lets_go = (self.rng.random(NUM_ENVS) < 1 / HOLD).reshape(-1, *(1,) * (self.actions.ndim - 1))
+        self.actions = np.where(lets_go, new_actions, self.actions)
+        return self.codes.to_env(self.actions)
 
 
 @runtime_checkable
@@ -155,7 +151,7 @@ def collect(
         is that of ``worlds``, and of ``behaviours`` in each.
 
     Raises:
-        UsageError: fewer frames or windows than worlds; actions that are not Discrete.
+        UsageError: fewer frames or windows than worlds; actions of a kind that is not known, or without bounds.
         Unfit: an environment without ``views`` where they are asked for.
     """
     count = frames // window
@@ -211,6 +207,7 @@ def _collect(
     if views:
         check_views(world)
     envs: Any = world.make(NUM_ENVS, stream_seed(seed, "envs"))
+    codes = ActionCodes(envs.single_action_space)
     behaviour = make_behaviour(envs, stream_seed(seed, "actions"))
     observation, _ = envs.reset(seed=stream_seed(seed, "reset") % 2**31)
     ended = np.ones(NUM_ENVS, dtype=bool)
@@ -227,7 +224,7 @@ def _collect(
         observation, _, terminated, truncated, _ = envs.step(actions)
         ended, taken = terminated | truncated, taken + 1
         read()
-        return np.asarray(actions, np.int64)
+        return codes.from_env(actions)
 
     def store(
         rows: Mapping[str, NDArray[Any]], start: int, step_index: tuple[int, ...] = (), size: tuple[int, ...] = ()

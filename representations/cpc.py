@@ -7,8 +7,9 @@
 in nats; log N where nothing is predicted, N the positive and its negatives, and I(x_{t+k}; c_t) >= log N - loss.
 Negatives are the other frames of the batch of windows, of any time and stream, at most ``negatives`` of them, or those
 of the same window and episode alone, which share its level. The context reads each frame beside the action that led to
-it, one-hot (0 at an episode's first frame, at a window's, and offline, where actions are not recorded). It begins anew
-with every episode, and pairs with an episode's end between them are left out.
+it as ``envs.action_codes`` writes it, one-hot where it is a choice (0 at an episode's first frame, at a window's, and
+offline, where actions are not recorded). It begins anew with every episode, and pairs with an episode's end between
+them are left out.
 
 ``encode`` returns z, the trunk's rectified dense layer (512 or 256 numbers): the network of ``cnn``. Offline it learns
 from windows of a random policy's steps; online, as in the paper's RL section, with PPO or A2C, from windows of the
@@ -27,10 +28,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from envs.action_codes import ActionCodes
 from envs.spaces import EnvSpec
 from envs.steps import Steps, flatten
 from representations.base import Config, Heads, Loss, Phase
@@ -71,7 +72,8 @@ class Cpc(Trunked):
     def __init__(self, spec: EnvSpec, config: Any = None):
         super().__init__(spec, config)
         config = self.config
-        self.gru = nn.GRUCell(self.features_dim + spec.num_actions, config.context)
+        self.codes = ActionCodes(spec.action_space)
+        self.gru = nn.GRUCell(self.features_dim + self.codes.size, config.context)
         self.predictors = nn.ModuleList(
             nn.Linear(config.context, self.features_dim, bias=False) for _ in range(config.ahead)
         )
@@ -91,10 +93,10 @@ class Cpc(Trunked):
         return torch.stack(contexts)
 
     def actions_before(self, steps: Steps) -> Float[Tensor, "T B A"]:
-        """One-hot action that led to each frame; 0 where there was none, or it is not known."""
-        before = torch.zeros(*steps.shape, self.spec.num_actions, device=steps.first.device)
-        if self.spec.num_actions and steps.actions_known:
-            before[1:] = F.one_hot(steps.action[:-1], self.spec.num_actions)
+        """Code of the action that led to each frame; 0 where there was none, or it is not known."""
+        before = torch.zeros(*steps.shape, self.codes.size, device=steps.first.device)
+        if self.codes.size and steps.actions_known:
+            before[1:] = self.codes.encode(steps.action[:-1])
             before.masked_fill_(steps.first.unsqueeze(2), 0)
         return before
 

@@ -18,23 +18,20 @@ for every pass over a frame.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from envs.action_codes import ActionCodes
+from envs.spaces import EnvSpec
 from envs.steps import Steps, flatten
 from representations.augment import augment, check_names
 from representations.base import Config, Heads, Loss
 from representations.cnn import Trunked
 from representations.feature_metrics import feature_std
-
-
-def policy_distance(logits: Float[Tensor, "B A"], changed: Float[Tensor, "B A"]) -> Float[Tensor, ""]:
-    """KL(softmax(logits) || softmax(changed)) in nats, mean over the batch."""
-    log_pi, log_changed = F.log_softmax(logits.float(), 1), F.log_softmax(changed.float(), 1)
-    return (log_pi.exp() * (log_pi - log_changed)).sum(1).mean()
+from representations.nets.actions import policy_kl
 
 
 def value_distance(value: Float[Tensor, " B"], changed: Float[Tensor, " B"]) -> Float[Tensor, ""]:
@@ -65,14 +62,18 @@ class Drac(Trunked):
     modes = ("online",)
     needs_pretraining = False
 
+    def __init__(self, spec: EnvSpec, config: Any = None):
+        super().__init__(spec, config)
+        self.codes = ActionCodes(spec.action_space)
+
     def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> Loss:
         obs = flatten(steps.obs)
         with torch.no_grad():
-            logits, value = heads(self.encode(obs)[0], obs)
+            outputs, value = heads(self.encode(obs)[0], obs)
         changed = augment(obs["image"], self.config.augmentations, self.config.pad, self.spec.channels, generator)
         features = self.encode({**obs, "image": changed})[0]
-        changed_logits, changed_value = heads(features, obs)
-        policy, gap = policy_distance(logits, changed_logits), value_distance(value, changed_value)
+        changed_outputs, changed_value = heads(features, obs)
+        policy, gap = policy_kl(self.codes, outputs, changed_outputs), value_distance(value, changed_value)
         loss = policy + gap
         return loss, {
             "loss": loss.detach(),

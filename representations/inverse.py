@@ -10,7 +10,10 @@ need not keep what moves by itself. A pair across an episode's end is left out: 
 ``accuracy`` is the fraction of pairs whose action is the most likely one. Chance is the share of the most frequent
 action: 1/A where frames come from random actions.
 
-``encode`` returns h, the rectified dense layer; g is dropped. It needs Discrete actions.
+Actions of several numbers have a term for each, and count as told where all are. Of a Box the loss is half the squared
+error, and told is on which side of the middle each number lies (``nets.actions``).
+
+``encode`` returns h, the rectified dense layer; g is dropped.
 
 Differs from the paper: the toolkit's trunk (Agrawal: AlexNet's first layers, and bins of the camera's motion for
 actions; Pathak: four convolutions of 32 with elu, and a forward model that has no part in the features); Adam.
@@ -22,9 +25,9 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
+from envs.action_codes import ActionCodes
 from envs.history import History
 from envs.registry import UsageError
 from envs.spaces import EnvSpec
@@ -32,6 +35,7 @@ from envs.steps import Steps
 from representations.base import Config, Heads, Loss, Mode, Phase, Unfit
 from representations.cnn import Trunked
 from representations.feature_metrics import feature_std
+from representations.nets.actions import action_hits, action_loss
 
 
 @dataclass(frozen=True)
@@ -59,11 +63,12 @@ class Inverse(Trunked):
 
     def __init__(self, spec: EnvSpec, config: Any = None):
         super().__init__(spec, config)
-        if not spec.num_actions:
-            raise Unfit(f"{self.name} tells Discrete actions apart; this environment's are {spec.action_space}")
+        if spec.action_space is None:
+            raise Unfit(f"{self.name} tells actions apart, and nothing acts here")
+        self.codes = ActionCodes(spec.action_space)
         hidden = self.config.hidden
         self.actions = nn.Sequential(
-            nn.Linear(2 * self.features_dim, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, spec.num_actions)
+            nn.Linear(2 * self.features_dim, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, self.codes.size)
         )
 
     def loss(self, steps: Steps, heads: Heads, generator: torch.Generator) -> Loss:
@@ -71,11 +76,11 @@ class Inverse(Trunked):
             raise UsageError(f"{self.name} needs the actions between stored frames, and they were not recorded")
         features = self.trunk(steps.obs["image"].flatten(0, 1)).unflatten(0, steps.shape)
         logits = self.actions(torch.cat([features[:-1], features[1:]], 2)).float().flatten(0, 1)
-        action, valid = steps.action[:-1].flatten(), ~steps.first[1:].flatten()
+        action, valid = steps.action[:-1].flatten(0, 1), ~steps.first[1:].flatten()
         count = valid.sum().clamp(min=1)
-        losses = F.cross_entropy(logits, action, reduction="none").masked_fill(~valid, 0)
+        losses = action_loss(self.codes, logits, action).masked_fill(~valid, 0)
         loss = losses.sum() / count
-        hits = (logits.detach().argmax(1) == action) & valid
+        hits = action_hits(self.codes, logits.detach(), action) & valid
         std = feature_std(features.flatten(0, 1))
         return loss, {"loss": loss.detach(), "accuracy": hits.sum() / count, "feature_std": std}
 

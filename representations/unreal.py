@@ -33,6 +33,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
+from envs.action_codes import ActionCodes
 from envs.history import History
 from envs.registry import UsageError
 from envs.spaces import EnvSpec
@@ -46,6 +47,9 @@ CELL = 4
 """Side of a cell, pixels."""
 CLIP = 3
 """Frames from which a reward is predicted."""
+
+MOST_ACTIONS = 256
+"""Different actions that pixel control has values for; those of several whole numbers are counted out."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +113,14 @@ class Unreal(Trunked):
         super().__init__(spec, config)
         config = self.config
         if config.pixel_control:
-            if not spec.num_actions:
-                raise UsageError(f"unreal.pixel_control needs Discrete actions, not {spec.action_space}")
+            self.codes = ActionCodes(spec.action_space)
+            if not 0 < self.codes.count <= MOST_ACTIONS:
+                raise UsageError(
+                    f"unreal.pixel_control has a value for each of at most {MOST_ACTIONS} actions, which "
+                    f"{spec.action_space} has not; take --set unreal.pixel_control=False"
+                )
             cells = (spec.image_shape[1] // CELL, spec.image_shape[2] // CELL)
-            self.control = PixelControl(self.features_dim, spec.num_actions, cells)
+            self.control = PixelControl(self.features_dim, self.codes.count, cells)
         if config.reward_prediction:
             self.reward = nn.Sequential(nn.Linear(CLIP * self.trunk.flat_dim, 128), nn.ReLU(), nn.Linear(128, 3))
 
@@ -159,7 +167,8 @@ class Unreal(Trunked):
         done = steps.done[:-1]
         reward = change.masked_fill(done[:, :, None, None], 0)
         target = n_step_returns(reward, done, q[-1].detach().amax(1), self.config.pixel_gamma)
-        action = steps.action[:-1, :, None, None, None].expand(-1, -1, 1, *q.shape[3:])
+        number = self.codes.number(steps.action[:-1])
+        action = number[:, :, None, None, None].expand(-1, -1, 1, *q.shape[3:])
         error: Tensor = (target - q[:-1].gather(2, action).squeeze(2)).square().sum((2, 3))
         return error.masked_fill(done, 0).sum() / (~done).sum().clamp(min=1)
 

@@ -3,6 +3,9 @@
 Several keys can have the same effect: in CoinRun the six letter keys are no key at all. So probabilities are summed
 over actions of equal effect first (``action_effects`` of the environment); else the likeliest key jumps among equals.
 
+Actions of several numbers agree where all of them do; those of a Box by a standard deviation of the policy
+(``agents.joint_actions``).
+
     agreement       = mean over states of [argmax_e pi(e) = argmax_e pi'(e)]
     total variation = mean over states of 1/2 sum_e |pi(e) - pi'(e)|
 """
@@ -63,7 +66,7 @@ def compare_actions(
             outcome = run.step(run.actions)
             for name, other in zip(variants, others, strict=True):
                 variant_parameters = distribution.merged(other.action_parameters(everyone), effects)
-                same_mode = distribution.mode(variant_parameters) == distribution.mode(parameters)
+                same_mode = distribution.same_mode(parameters, variant_parameters)
                 same[name] += same_mode.float().cpu().numpy()
                 distance[name] += distribution.total_variation(variant_parameters, parameters).cpu().numpy()
                 if not all(map(np.array_equal, outcome, other.step(run.actions))):
@@ -71,7 +74,12 @@ def compare_actions(
     return {name: Agreement(visits.levels, same[name] / steps, distance[name] / steps, steps) for name in variants}
 
 
-def action_effects(env: gym.vector.VectorEnv, policy: Policy) -> torch.Tensor:
-    """Number of the effect of each action (A,): what the environment says, or one of its own for each action."""
+def action_effects(env: gym.vector.VectorEnv, policy: Policy) -> torch.Tensor | None:
+    """Number of the effect of each Discrete action (A,): what the environment says, or one of its own for each.
+
+    None for actions of several numbers.
+    """
+    if policy.distribution.shape:
+        return None
     effects = getattr(env, "action_effects", None)
     return torch.arange(policy.distribution.noise_size) if effects is None else torch.as_tensor(effects)

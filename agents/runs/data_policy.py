@@ -34,7 +34,7 @@ from envs.spaces import IMAGE, keyed, keyed_space
 from envs.tasks import World
 from representations import REPRESENTATIONS
 from representations.base import Representation
-from representations.collect import BehaviourMaker, HeldRandom, discrete_actions
+from representations.collect import BehaviourMaker, HeldRandom
 from representations.wrappers import unwrapped
 
 EPSILON = 0.3
@@ -242,7 +242,7 @@ class EpsilonGreedy:
     """
 
     def __init__(self, policy: Policy, envs: VectorEnv[Any, Any, Any], seed: int):
-        self.policy, self.choices, self.space = policy, discrete_actions(envs), envs.single_observation_space
+        self.policy, self.codes, self.space = policy, policy.distribution.codes, envs.single_observation_space
         self.rng = np.random.default_rng(stream_seed(seed, "random actions"))
         generator = torch.Generator(policy.device).manual_seed(stream_seed(seed, "policy"))
         self.runner = PolicyRunner(policy, envs.num_envs, generator)
@@ -258,8 +258,9 @@ class EpsilonGreedy:
         images_first = {key: value.movedim(-1, 1) if value.dim() == 4 else value for key, value in tensors.items()}
         self.runner.episode_start = torch.from_numpy(first).to(device)
         chosen = self.runner.act(images_first).action.cpu().numpy()
-        random = self.rng.integers(self.choices, size=len(chosen))
-        return np.where(self.rng.random(len(chosen)) < EPSILON, random, chosen)
+        random = self.codes.random(len(chosen), self.rng)
+        at_random = (self.rng.random(len(chosen)) < EPSILON).reshape(-1, *(1,) * (chosen.ndim - 1))
+        return self.codes.to_env(np.where(at_random, random, chosen))
 
     def _stacked(self, image: NDArray[np.uint8], first: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """The newest frames side by side in the channels, as many as the policy takes, oldest first."""

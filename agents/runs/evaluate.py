@@ -141,7 +141,7 @@ class EvaluationEnv:
     """An environment of an evaluation and the policy that acts in it; knows the newest observation.
 
     Attributes:
-        actions: newest action (N, ...) of each env.
+        actions: newest action (N, ...) of each env, as it takes them.
     """
 
     def __init__(self, policy: Policy, env: gym.vector.VectorEnv, greedy: bool = False):
@@ -154,7 +154,8 @@ class EvaluationEnv:
         self.time = np.zeros(env.num_envs, np.int64)
         """Steps since the visit began."""
         distribution = policy.distribution
-        self.actions = torch.zeros(env.num_envs, *distribution.shape, dtype=distribution.dtype).numpy()
+        none_yet = torch.zeros(env.num_envs, *distribution.shape, dtype=distribution.dtype)
+        self.actions = distribution.to_env(none_yet)
 
     def begin(self, rows: Array, levels: Array, repeats: Array) -> None:
         """Begin visits (K,) in the envs ``rows`` (K,).
@@ -185,7 +186,7 @@ class EvaluationEnv:
         rows, obs = self._rows(active)
         noise = None if self.greedy else self._noise(active)
         action = self.runner.act(obs, rows, noise=noise, contexts=self._contexts(active), deterministic=self.greedy)
-        self.actions[active] = action.action.cpu().numpy()
+        self.actions[active] = self.policy.distribution.to_env(action.action)
         return action
 
     def action_parameters(self, active: Array) -> torch.Tensor:
@@ -207,7 +208,7 @@ class EvaluationEnv:
         self.env.close()
 
     def _noise(self, active: Array) -> torch.Tensor:
-        """Noise (A, P) of sampled actions, by counter."""
+        """Noise (A, Z) of sampled actions, by counter."""
         distribution = self.policy.distribution
         bits = mix(mix(self.draws[active], ACTIONS), self.time[active])
         numbers = uniform(mix(bits[:, None], np.arange(distribution.noise_size)))

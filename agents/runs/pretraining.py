@@ -30,9 +30,10 @@ from representations.standardise import standardise
 
 FITTED_BY = (
     *("envs", "representations", "agents.runs.pretraining"),
-    *("agents.runs.data_policy", "agents.actions", "agents.memory", "agents.policy", "agents.runner"),
+    *("agents.runs.data_policy", "agents.actions", "agents.distributions", "agents.joint_actions"),
+    *("agents.memory", "agents.policy", "agents.runner"),
 )
-"""Packages and modules whose code decides the bits of a fit; those of the second line act for a data policy."""
+"""Packages and modules whose code decides the bits of a fit; of the last two lines, for a data policy."""
 TRAINED_BY = (
     *("envs", "representations", "agents.*", "agents.parallel"),
     *("agents.runs.build", "agents.runs.data_policy", "agents.runs.train"),

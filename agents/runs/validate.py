@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from agents.actions import make_distribution
 from agents.config import find_context_source
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
 from agents.rollout import kept_steps
@@ -80,6 +81,9 @@ class PartsStore:
     def _check(self, config: RunConfig) -> None:
         kind = self._kind(config)
         if kind not in self._representatives:
+            actions = self.specs.of(policy_world(config, find_task(config))).action_space
+            assert actions is not None, "environments have actions"
+            make_distribution(actions)
             parts = build_parts(config, self.specs)
             if parts.representation.views and config.pretrain_samples:
                 check_views(parts.task.source)

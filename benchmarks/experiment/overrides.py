@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import collections.abc
 import dataclasses
 import difflib
 import inspect
@@ -100,4 +101,7 @@ def _is_union(hint: Any) -> bool:
 
 
 def _type_name(hint: Any) -> str:
+    written = [kind for kind in typing.get_args(hint) if typing.get_origin(kind) is not collections.abc.Callable]
+    if _is_union(hint) and len(written) < len(typing.get_args(hint)):  # functions can be given in Python alone
+        return " | ".join(_type_name(kind) for kind in written)
     return getattr(hint, "__name__", None) or str(hint)

@@ -1,8 +1,8 @@
 """The last action and the last reward as observations, as UNREAL's LSTM gets them (Jaderberg et al. 2017, section 4).
 
-``LastStepVectorEnv`` adds "last_action" (N, A), one-hot, and "last_reward" (N, 1), clipped to [-1, 1], both float32 and
-0 where an episode begins. A policy gets them as it gets any vector beside an image. The reward is the environment's
-own: no bonus, no normalisation.
+``LastStepVectorEnv`` adds "last_action" (N, A), one-hot or as ``envs.action_codes`` writes it, and "last_reward"
+(N, 1), clipped to [-1, 1], both float32 and 0 where an episode begins. A policy gets them as it gets any vector beside
+an image. The reward is the environment's own: no bonus, no normalisation.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 from gymnasium.vector import VectorWrapper
 from gymnasium.vector.utils import batch_space
 
-from envs.registry import UsageError
+from envs.action_codes import ActionCodes
 from envs.spaces import LAST_ACTION, LAST_REWARD, Array, keyed, keyed_space
 from envs.wrappers.forwarding import Forwarding
 
@@ -23,22 +24,23 @@ class LastStepVectorEnv(Forwarding, VectorWrapper[Any, Any, Any]):
     """``env`` with the last action and reward among its observations by key; all else as it is.
 
     Args:
-        env: a SAME_STEP vector env with Discrete actions.
+        env: a SAME_STEP vector env.
 
     Raises:
-        UsageError: other actions.
+        UsageError: actions of a kind that is not known.
     """
 
     env: Any
 
     def __init__(self, env: Any):
         super().__init__(env)
-        actions = env.single_action_space
-        if not isinstance(actions, gym.spaces.Discrete):
-            raise UsageError(f"the last action is shown one-hot, which needs Discrete actions, not {actions}")
-        self._inner_space, self._first_action = env.single_observation_space, int(actions.start)
+        self._codes, self._inner_space = ActionCodes(env.single_action_space), env.single_observation_space
+        low, high = np.zeros(self._codes.size, np.float32), np.ones(self._codes.size, np.float32)
+        if self._codes.is_box:  # 0 where there was no action, which a Box may not hold
+            low, high = self._codes.bounds
+            low, high = np.minimum(low, 0), np.maximum(high, 0)
         added = {
-            LAST_ACTION: gym.spaces.Box(0, 1, (int(actions.n),), np.float32),
+            LAST_ACTION: gym.spaces.Box(low, high, dtype=np.float32),
             LAST_REWARD: gym.spaces.Box(-1, 1, (1,), np.float32),
         }
         self.single_observation_space = gym.spaces.Dict({**keyed_space(self._inner_space).spaces, **added})
@@ -55,9 +57,8 @@ class LastStepVectorEnv(Forwarding, VectorWrapper[Any, Any, Any]):
         """One step of all envs."""
         before = self._last
         observation, reward, terminated, truncated, infos = self.env.step(actions)
-        chosen = np.asarray(actions).reshape(-1, 1) - self._first_action
         now = {
-            LAST_ACTION: (chosen == np.arange(before[LAST_ACTION].shape[1])).astype(np.float32),
+            LAST_ACTION: self._codes.encode(torch.from_numpy(self._codes.from_env(actions))).numpy(),
             LAST_REWARD: np.clip(reward, -1, 1).astype(np.float32)[:, None],
         }
         ended = terminated | truncated

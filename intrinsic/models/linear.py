@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from envs.action_codes import ActionCodes
 from intrinsic.base import Transitions
 from intrinsic.inputs import BonusInput
 
@@ -31,10 +32,10 @@ class RandomFeatures(nn.Module):
     def forward(self, inputs: Tensor) -> Float[Tensor, "B D"]:
         return F.layer_norm(self.net(inputs), (self.width,))
 
-    def regression(self, batch: Transitions, num_actions: int) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B D"]]:
-        """Inputs (B, width + actions) and targets (B, width) of a forward model; the action has the features' norm."""
+    def regression(self, batch: Transitions, codes: ActionCodes) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B D"]]:
+        """Inputs (B, width + code) and targets (B, width) of a forward model; a choice has the features' norm."""
         features: Tensor = self(batch.obs)
-        action = F.one_hot(batch.action, num_actions).to(features.dtype) * math.sqrt(self.width)
+        action = codes.encode(batch.action).to(features.dtype) * math.sqrt(self.width)
         return torch.cat([features, action], 1), self(batch.next_obs)
 
 
@@ -45,11 +46,11 @@ class LinearForward(nn.Module):
     mean solves precision @ mean = moment (D, K).
     """
 
-    def __init__(self, inputs: BonusInput, num_actions: int, width: int, num_features: int, noise: float):
+    def __init__(self, inputs: BonusInput, codes: ActionCodes, width: int, num_features: int, noise: float):
         super().__init__()
         self.features = RandomFeatures(inputs, width)
-        self.num_actions, self.noise = num_actions, noise
-        size = self.features.width + num_actions
+        self.codes, self.noise = codes, noise
+        size = self.features.width + codes.size
         self.register_buffer("mix", torch.randn(size, num_features) / math.sqrt(size))
         self.register_buffer("shift", torch.randn(num_features))
         self.register_buffer("precision", torch.eye(num_features, dtype=torch.float64))
@@ -61,7 +62,7 @@ class LinearForward(nn.Module):
 
     def regression(self, batch: Transitions) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B K"]]:
         """Inputs phi, of length about 1, and targets y, both float64."""
-        x, y = self.features.regression(batch, self.num_actions)
+        x, y = self.features.regression(batch, self.codes)
         phi = F.relu(x @ self.mix + self.shift) / math.sqrt(self.mix.shape[1])
         return phi.double(), y.double()
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from envs.action_codes import ActionCodes
 from intrinsic.base import Transitions, gradient_step
 from intrinsic.inputs import BonusInput
 from intrinsic.models.linear import RandomFeatures
@@ -33,12 +34,12 @@ class VariationalForward(nn.Module):
     """
 
     def __init__(
-        self, inputs: BonusInput, num_actions: int, width: int, hidden: int, prior: float, noise: float, draws: int
+        self, inputs: BonusInput, codes: ActionCodes, width: int, hidden: int, prior: float, noise: float, draws: int
     ):
         super().__init__()
         self.features = RandomFeatures(inputs, width)
-        self.num_actions, self.prior, self.noise, self.draws = num_actions, prior, noise, draws
-        inputs_dim, outputs_dim = self.features.width + num_actions, self.features.width
+        self.codes, self.prior, self.noise, self.draws = codes, prior, noise, draws
+        inputs_dim, outputs_dim = self.features.width + codes.size, self.features.width
         self.shapes = ((inputs_dim, hidden), (1, hidden), (hidden, outputs_dim), (1, outputs_dim))
         means = [torch.randn(shape) / math.sqrt(shape[0]) * (shape[0] > 1) for shape in self.shapes]
         self.mu = nn.Parameter(torch.cat([mean.flatten() for mean in means]))
@@ -48,7 +49,7 @@ class VariationalForward(nn.Module):
 
     def regression(self, batch: Transitions) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B D"]]:
         """Inputs and targets of the model."""
-        return self.features.regression(batch, self.num_actions)
+        return self.features.regression(batch, self.codes)
 
     def weight_noise(self, generator: torch.Generator | None = None) -> Float[Tensor, "draws W"]:
         """Standard normal draws; without a generator those of this state, the same until it learns."""

@@ -107,7 +107,7 @@ class VideoModel(nn.Module):
         width: G, size of a code.
         hidden: N, units of a layer.
         latents: size of z.
-        actions: number of actions, where they are given.
+        actions: numbers of an action's code, where actions are given.
     """
 
     def __init__(self, width: int, hidden: int, latents: int, actions: int = 0):
@@ -163,11 +163,11 @@ class VideoModel(nn.Module):
         return output, torch.tanh(self.predictor_head(output))
 
     def with_action(self, code: Float[Tensor, "B G"], action: Tensor | None) -> Float[Tensor, "B X"]:
-        """Code with the action one-hot, where actions are given."""
+        """Code with the action's, where actions are given."""
         if not self.actions:
             return code
         assert action is not None, "this model reads actions"
-        return torch.cat([code, F.one_hot(action, self.actions).to(code.dtype)], 1)
+        return torch.cat([code, action.to(code.dtype)], 1)
 
     def predict(
         self, inputs: Float[Tensor, "B X"], z: Float[Tensor, "B Z"], states: tuple[Tensor, ...]

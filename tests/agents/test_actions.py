@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 
 import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 from torch.distributions import Categorical as TorchCategorical
 
-from agents.actions import Categorical, make_distribution
+from agents.actions import make_distribution
+from agents.distributions import Categorical
 from envs.registry import UsageError
 
 
@@ -65,10 +67,17 @@ def test_stored_actions_are_whole_numbers():
     assert (distribution.num_outputs, distribution.shape, distribution.dtype) == (5, (), torch.int64)
 
 
-@pytest.mark.parametrize("space", [gym.spaces.MultiDiscrete([2, 2]), gym.spaces.Box(-1, 1, (2,))])
-def test_other_action_spaces_are_refused_in_one_line(space):
-    with pytest.raises(UsageError, match="choose among Discrete actions only") as error:
-        make_distribution(space)
+REFUSED = {
+    "actions here are Discrete, MultiDiscrete": gym.spaces.Tuple((gym.spaces.Discrete(2), gym.spaces.Discrete(3))),
+    "and Box of floats": gym.spaces.Box(0, 9, (2,), np.int64),
+    "its bounds must be finite; leave gymnasium's ClipAction out": gym.spaces.Box(-np.inf, np.inf, (2,)),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_other_action_spaces_are_refused_in_one_line(message):
+    with pytest.raises(UsageError, match=message) as error:
+        make_distribution(REFUSED[message])
     assert "\n" not in str(error.value)
 
 

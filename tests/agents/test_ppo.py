@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from agents import ALGORITHMS
+from agents.a2c import A2C
 from agents.metrics import MetricMeans
 from agents.ppo import PPO
 from envs.registry import UsageError
@@ -70,6 +71,29 @@ def test_an_annealed_step_size_falls_by_the_frames_that_remain():
     agent.learn(4 * 6 * N)
     # an update comes after its rollout: 3, 2, 1 and 0 quarters of training remain; 3 passes of 3 minibatches each
     assert seen == pytest.approx([rate for rate in (6e-3, 4e-3, 2e-3, 0.0) for _ in range(9)])
+
+
+@pytest.mark.parametrize(("cls", "passes"), [(PPO, 9), (A2C, 1)])
+def test_a_step_size_may_be_a_function_of_what_remains(cls, passes):
+    schedule = lambda remaining: 1e-3 + 4e-3 * remaining**2  # noqa: E731
+    agent, seen = build(cls, config={"learning_rate": schedule}), []
+    update = agent.update
+    agent.update = lambda *args: (seen.append(agent.policy.optimizer.param_groups[0]["lr"]), update(*args))
+    assert agent.policy.optimizer.param_groups[0]["lr"] == 5e-3
+    agent.learn(4 * 6 * N)
+    # 3, 2, 1 and 0 quarters remain: 1 + 4 * (9, 4, 1, 0) / 16 thousandths
+    expected = [rate for rate in (3.25e-3, 2e-3, 1.25e-3, 1e-3) for _ in range(passes)]
+    assert seen == pytest.approx(expected)
+
+
+def test_a_step_size_that_no_optimizer_takes_is_named():
+    with pytest.raises(UsageError, match=r"learning_rate\(1\) = -1.0: give a function"):
+        build(config={"learning_rate": lambda remaining: -remaining})
+    with pytest.raises(UsageError, match="anneal_learning_rate=True"):
+        build(config={"learning_rate": lambda remaining: remaining, "anneal_learning_rate": True})
+    agent = build(config={"learning_rate": lambda remaining: 1e-3 if remaining > 0.5 else float("nan")})
+    with pytest.raises(UsageError, match=r"learning_rate\(0.5\) = nan"):
+        agent.learn(4 * 6 * N)
 
 
 @pytest.mark.parametrize(("target", "passes"), [(None, 3), (1e9, 3), (1e-9, 1)])

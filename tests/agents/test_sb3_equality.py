@@ -80,6 +80,8 @@ def pairs(own, other):
              own.representation.net.named_parameters()}  # fmt: skip
     for name in ("action_net.weight", "action_net.bias", "value_net.weight", "value_net.bias"):
         found[name] = (own.get_parameter(name), other.get_parameter(name))
+    if own.log_std is not None:
+        found["log_std"] = (own.log_std, other.log_std)
     assert sum(v.numel() for v, _ in found.values()) == sum(v.numel() for v in other.parameters())
     return found
 

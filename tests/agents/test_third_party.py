@@ -30,7 +30,7 @@ class Awr(OnPolicyAlgorithm):
     Config: ClassVar[type[Config]] = AwrConfig
 
     def make_optimizer(self, parameters):
-        return torch.optim.SGD(parameters, self.config.learning_rate)
+        return torch.optim.SGD(parameters, self.lr_schedule(1))
 
     def policy_loss(self, log_prob, old_log_prob, advantage):
         return -(advantage / self.config.temperature).clamp(max=3).exp() * log_prob

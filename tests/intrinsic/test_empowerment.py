@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import math
 
+import gymnasium as gym
 import pytest
 import torch
 import torch.nn.functional as F
 
+from envs.action_codes import ActionCodes
 from envs.registry import UsageError
 from intrinsic.base import Transitions
 from intrinsic.empowerment import Empowerment, action_sequences
@@ -16,6 +18,7 @@ from intrinsic.models.channel_capacity import exact_empowerment
 from tests.intrinsic.tools import build, feature_spec, make_steps, random_obs, spec, walled_grid
 
 LOG_2 = math.log(2)
+FOUR = ActionCodes(gym.spaces.Discrete(4))
 
 
 def estimate(bonus: Empowerment, states: int) -> torch.Tensor:
@@ -181,7 +184,7 @@ def test_action_sequences_stay_within_one_episode():
     done[1, 0] = done[3, 1] = done[4, 2] = True
     valid[3, 1] = False
     steps = make_steps(obs, next_obs, action=action, done=done, valid=valid)
-    two, three = action_sequences(steps, 2, 4), action_sequences(steps, 3, 4)
+    two, three = action_sequences(steps, 2, FOUR), action_sequences(steps, 3, FOUR)
     # first action times 4, plus the second
     assert two.action.tolist() == [[3, 4, 9], [14, 3, 4], [9, 14, 3], [4, 8, 13]]
     # stream 0: the pair that begins at the end (t = 1) spans two episodes; 1: its third ends in a lost frame, its
@@ -196,11 +199,11 @@ def test_action_sequences_stay_within_one_episode():
     assert three.next_valid.tolist() == [[False, True, True], [False, False, True], [True, False, True]]
     assert torch.equal(three.obs["image"], obs[:3])
     assert torch.equal(three.next_obs["image"], next_obs[2:])
-    alone = action_sequences(steps, 1, 4)
+    alone = action_sequences(steps, 1, FOUR)
     assert torch.equal(alone.action, action)
     assert torch.equal(alone.next_valid, valid)
     with pytest.raises(UsageError, match=r"horizon=3 needs rollouts of 3 steps or more, these have 2"):
-        action_sequences(make_steps(obs[:2], next_obs[:2]), 3, 4)
+        action_sequences(make_steps(obs[:2], next_obs[:2]), 3, FOUR)
 
 
 def test_the_bonus_is_0_at_terminal_states_and_unknown_successors(flat):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gymnasium as gym
 import pytest
 import torch
 import torch.nn.functional as F
 
+from envs.action_codes import ActionCodes
 from intrinsic.base import Transitions
 from intrinsic.latent_error import Dynamics, LatentError
 from tests.intrinsic.tools import build, make_steps, random_obs, spec
@@ -17,7 +19,7 @@ def batch_of(obs, next_obs, action):
 
 def test_an_ensemble_equals_its_members_one_by_one():
     torch.manual_seed(0)
-    members = Dynamics(3, 6, 4, 5, 2)
+    members = Dynamics(3, 6, ActionCodes(gym.spaces.Discrete(4)), 5, 2)
     z, action = torch.randn(7, 6), torch.arange(7) % 4
     taken = torch.eye(4)[action]
     together = members(z, action)

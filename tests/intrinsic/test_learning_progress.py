@@ -46,7 +46,7 @@ def test_the_networks_gain_is_that_of_its_next_learning_step(kind):
     bonus = make(kind)
     steps = make_steps(random_obs(T, N, kind, 1), random_obs(T, N, kind, 2), torch.arange(15).view(T, N) % 4)
     batch = next(bonus.transitions(steps, 15))
-    x, y = bonus.features.regression(batch, 4)
+    x, y = bonus.features.regression(batch, bonus.codes)
 
     def losses():
         return (bonus.net(x) - y).square().mean(1).detach()

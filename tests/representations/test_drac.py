@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from agents.ppo import PPO, PPOConfig
+from envs.action_codes import ActionCodes
 from envs.counting import CountingVectorEnv
 from envs.registry import UsageError
 from envs.spaces import EnvSpec
@@ -15,8 +16,13 @@ from envs.steps import Steps
 from envs.wrappers.sb3 import Sb3VecEnv
 from representations.augment import crop
 from representations.cnn import Cnn
-from representations.drac import Drac, DracConfig, policy_distance, value_distance
+from representations.drac import Drac, DracConfig, value_distance
+from representations.nets.actions import policy_kl
 from tests.representations.toys import image_spec, moving_square
+
+
+def policy_distance(outputs, changed):
+    return policy_kl(ActionCodes(None), outputs, changed)
 
 
 def frames(n: int = 5) -> Steps:
@@ -38,7 +44,7 @@ def test_the_two_distances_by_hand():
 def test_the_loss_is_the_sum_and_unchanged_frames_are_the_target(generator):
     drac = Drac(image_spec((6, 40, 40), frames=2))
     torch.manual_seed(1)
-    actions, value = torch.nn.Linear(drac.features_dim, 3), torch.nn.Linear(drac.features_dim, 1)
+    actions, value = torch.nn.Linear(drac.features_dim, 2), torch.nn.Linear(drac.features_dim, 1)
     seen = []
 
     def heads(features, obs):
@@ -56,14 +62,14 @@ def test_the_loss_is_the_sum_and_unchanged_frames_are_the_target(generator):
 
 def test_an_augmentation_that_changes_nothing_has_loss_0(generator):
     drac = Drac(image_spec((6, 40, 40), frames=2), DracConfig(pad=0))
-    loss, _ = drac.loss(frames(), lambda f, obs: (f[:, :3], f[:, 3]), generator)
+    loss, _ = drac.loss(frames(), lambda f, obs: (f[:, :2], f[:, 3]), generator)
     assert float(loss.detach()) == pytest.approx(0, abs=1e-9)
 
 
 def test_a_few_steps_make_the_policy_invariant_to_the_augmentation(generator):
     images, _ = moving_square(size=40, side=8, positions=6)
     drac = Drac(image_spec((1, 40, 40)), DracConfig(pad=6))
-    actions = torch.nn.Linear(drac.features_dim, 3)
+    actions = torch.nn.Linear(drac.features_dim, 2)
     torch.nn.init.normal_(actions.weight, std=1.0)
 
     def unlike() -> float:

@@ -95,8 +95,8 @@ def test_what_the_actions_move_is_learnt():
     assert score() > before + 0.1
 
 
-def test_without_discrete_or_recorded_actions_it_is_refused(generator):
-    with pytest.raises(Unfit, match="inverse tells Discrete actions apart"):
+def test_without_actions_or_where_they_were_not_recorded_it_is_refused(generator):
+    with pytest.raises(Unfit, match="inverse tells actions apart, and nothing acts here"):
         Inverse(image_spec((3, 40, 40), actions=0))
     with pytest.raises(UsageError, match="needs the actions between stored frames"):
         Inverse(SPEC).loss(windows(torch.zeros(2, 3, dtype=torch.bool), None), None, generator)

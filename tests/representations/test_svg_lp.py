@@ -127,7 +127,7 @@ def test_an_action_enters_where_actions_are_given():
     model = VideoModel(6, 5, 2, actions=3)
     code, after = torch.randn(B, 6), torch.randn(B, 6)
     with torch.no_grad():
-        one, two = (model(code, after, model.empty(B), None, torch.full((B,), a)) for a in (0, 1))
+        one, two = (model(code, after, model.empty(B), None, torch.eye(3)[a].expand(B, 3)) for a in (0, 1))
     assert not torch.equal(one.prior[0], two.prior[0])
     assert not torch.equal(one.code, two.code)
 

@@ -1,12 +1,14 @@
 """--set NAME.FIELD=VALUE is checked, typed and explained."""
 
+import typing
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import pytest
 
+from agents.ppo import PPO
 from benchmarks.cli import report_error
-from benchmarks.experiment.overrides import apply_settings, describe_settings, own_settings
+from benchmarks.experiment.overrides import apply_settings, describe_settings, own_settings, parse
 from envs.registry import UsageError
 
 
@@ -54,6 +56,13 @@ def test_values_take_the_type_of_their_field():
 def test_a_wrong_field_or_value_is_named(field, text, message):
     with pytest.raises(UsageError, match=message):
         apply_settings("m", Config, {}, {field: text})
+
+
+def test_a_step_size_is_a_number_on_the_command_line():
+    hint = typing.get_type_hints(PPO.Config)["learning_rate"]
+    assert parse("--set ppo.learning_rate=1e-3", "1e-3", hint) == 1e-3
+    with pytest.raises(UsageError, match=r"'fast' is not a value of type float$"):
+        parse("--set ppo.learning_rate=fast", "fast", hint)
 
 
 def test_words_are_split_and_must_name_a_module_of_the_command():

@@ -2,11 +2,9 @@
 
 import gymnasium as gym
 import numpy as np
-import pytest
 from gymnasium.vector import VectorEnv
 
 from envs.counting import CountingVectorEnv
-from envs.registry import UsageError
 from envs.tasks import World
 from envs.wrappers.last_step import LastStepVectorEnv
 
@@ -78,9 +76,13 @@ def test_a_reset_of_some_envs_leaves_the_others_and_a_state_goes_on():
     assert not shown["last_action"].any()
 
 
-def test_actions_that_are_no_choice_are_refused():
+def test_real_numbers_are_shown_as_the_environment_gets_them():
     class Steered(Script):
         single_action_space = gym.spaces.Box(-1, 1, (2,), np.float32)
 
-    with pytest.raises(UsageError, match="needs Discrete actions, not Box"):
-        LastStepVectorEnv(Steered())
+    env = LastStepVectorEnv(Steered())
+    env.env.next = [1, 0], [False, True], [False, False]
+    observation = env.step(np.float32([[0.5, -3], [1, 1]]))[0]
+    # clipped to the box; 0 where an episode begins
+    assert observation["last_action"].tolist() == [[0.5, -1], [0, 0]]
+    assert env.single_observation_space["last_action"] == gym.spaces.Box(-1, 1, (2,), np.float32)

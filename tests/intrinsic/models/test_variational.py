@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
+import gymnasium as gym
 import pytest
 import torch
 
+from envs.action_codes import ActionCodes
 from intrinsic.inputs import BonusInput
 from intrinsic.models.variational import VariationalForward, gaussian_kl
 from tests.intrinsic.tools import make_batch, random_obs, spec
@@ -15,7 +17,8 @@ from tests.intrinsic.tools import make_batch, random_obs, spec
 def make_model(hidden=5, draws=2, noise=0.3):
     """A model of 6 features and 4 actions, prior sd 0.5."""
     torch.manual_seed(0)
-    return VariationalForward(BonusInput(spec("features"), "auto"), 4, 6, hidden, 0.5, noise, draws)
+    codes = ActionCodes(gym.spaces.Discrete(4))
+    return VariationalForward(BonusInput(spec("features"), "auto"), codes, 6, hidden, 0.5, noise, draws)
 
 
 def test_the_gaussian_kl_equals_monte_carlo_and_is_0_of_itself():
