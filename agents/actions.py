@@ -11,14 +11,13 @@ All are stable-baselines3's own, to rounding. Another kind is a subclass of ``Ac
 
 from __future__ import annotations
 
-import gymnasium as gym
-
 from agents.distributions import ActionDistribution, Categorical
 from agents.joint_actions import Bernoulli, Gaussian, MultiCategorical
 from envs.action_codes import ActionCodes
+from envs.spaces import Space
 
 
-def make_distribution(action_space: gym.Space) -> ActionDistribution:
+def make_distribution(action_space: Space) -> ActionDistribution:
     """The distribution for an action space.
 
     Raises:

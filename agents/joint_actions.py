@@ -52,7 +52,8 @@ class Gaussian(ActionDistribution):
         return torch.empty(count, self.noise_size, dtype=like.dtype, device=like.device).normal_(generator=generator)
 
     def noise_from_uniform(self, numbers: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
-        return torch.special.ndtri(numbers.double().clamp(min=SMALLEST_UNIFORM)).float()
+        noise: Tensor = torch.special.ndtri(numbers.double().clamp(min=SMALLEST_UNIFORM))
+        return noise.float()
 
     def sample(
         self, parameters: Float[Tensor, "B M"], noise: Float[Tensor, "B K"] | torch.Generator | None

@@ -136,9 +136,9 @@ class ActionCodes:
         if self.is_box:
             low, high = self.finite_bounds
             return rng.uniform(low, high, (count, len(low))).astype(np.float32)
-        if not self.shape:
-            return rng.integers(self.choices[0], size=count)
-        return rng.integers(np.asarray(self.choices), size=(count, len(self.choices)))
+        size = (count, *self.shape)
+        drawn: Array = rng.integers(np.asarray(self.choices) if self.shape else self.choices[0], size=size)
+        return drawn
 
     def by_counter(self, bits: Array) -> Array:
         """Stored actions (N, ...), uniform over the space, from random bits (N,) uint64."""
