@@ -8,8 +8,10 @@ import stable_baselines3 as sb3
 import torch
 from stable_baselines3.common.distributions import make_proba_distribution
 
+from agents import saving
 from agents.a2c import A2C
 from agents.actions import make_distribution
+from agents.description import build_policy
 from agents.ppo import PPO
 from tests.agents.test_sb3_equality import N, compare, theirs
 from tests.agents.tools import make_representation
@@ -107,3 +109,18 @@ def test_the_environment_and_predict_get_actions_of_the_space(name):
         assert all(space.contains(action) for action in actions)
     single, _ = agent.predict(observation[0], deterministic=True)
     np.testing.assert_allclose(single, actions[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_saved_agent_of_every_action_space_is_loaded_and_goes_on(name, tmp_path):
+    make = lambda: build(PPO, SPACES[name], PPO.Config(n_steps=6, minibatches=3), double=False)  # noqa: E731
+    agent, other = make(), make()
+    agent.learn(6 * N)
+    agent.save(tmp_path / "saved")
+    other.restore(tmp_path / "saved")
+    observation = agent.env.reset()
+    expected, _ = agent.predict(observation, deterministic=True)
+    np.testing.assert_array_equal(other.predict(observation, deterministic=True)[0], expected)
+    policy = build_policy(saving.read(tmp_path / "saved"), tmp_path, agent.representation)
+    np.testing.assert_array_equal(policy.predict(observation, deterministic=True)[0], expected)
+    assert policy.action_space == SPACES[name]
