@@ -16,6 +16,7 @@ In reading order, one batch from acting to the optimizer's step:
 * ``gradients``   micro-batches to one clipped gradient and the optimizer's step
 * ``metrics``     weighted means over micro-batches and processes, warnings about features
 * ``on_policy``   the algorithm that is composed of these
+* ``env_state``   state of an environment and of all wrappers around it, or the layer that cannot save it
 * ``ppo``         losses and optimizer of PPO
 * ``a2c``         losses and optimizer of A2C
 * ``checkpoint``  saving without pickle

@@ -151,9 +151,9 @@ def checked_step_size(value: float, remaining: float) -> float:
 def bonus_spec(env: VecEnv, representation: Representation, mode: str, discount: float = 0.99) -> EnvSpec:
     """The environment as an agent's Steps hold it, for its bonuses: observations, and features where they are frozen.
 
-    Stacked frames are what ``env.frames`` says (``Sb3VecEnv``); 1 where it says nothing.
+    Stacked frames are what the env or its wrappers say; 1 where none does.
     """
-    return with_features(EnvSpec.of(env, discount, getattr(env, "frames", 1)), representation, mode)
+    return with_features(EnvSpec.of(env, discount), representation, mode)
 
 
 def with_features(spec: EnvSpec, representation: Representation, mode: str) -> EnvSpec:

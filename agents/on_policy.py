@@ -33,6 +33,7 @@ from agents import checkpoint, saving
 from agents.actions import make_distribution
 from agents.config import Config, bonus_spec, find_context_source
 from agents.description import Description
+from agents.env_state import EnvState
 from agents.gradients import GradientStep
 from agents.losses import ActorCriticLoss, AuxiliaryLoss, add_feature_metrics
 from agents.metrics import FeatureWarnings, MetricMeans, explained_variance
@@ -45,6 +46,7 @@ from envs.registry import UsageError
 from envs.rng_streams import Streams, stream_seed
 from envs.spaces import FEATURES, Array
 from envs.steps import Steps
+from envs.wrappers.sb3 import as_agents_take
 from intrinsic.base import IntrinsicBonus
 from representations.base import Mode, Representation, check_mode
 from representations.malloc import keep_freed_memory
@@ -156,6 +158,13 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
         return False
 
     # set-up -----------------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        """``env`` as a VecEnv whose observations agents read; terminal ones go through the same conversion."""
+        if not isinstance(env, VecEnv):
+            env = sb3.OnPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper)
+        return as_agents_take(env)
 
     def _setup_model(self) -> None:
         self._setup_lr_schedule()
@@ -386,8 +395,12 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
 
     @property
     def exact_env(self) -> bool:
-        """The environment gives its state and takes it back; without, a restored agent begins new episodes."""
-        return hasattr(self.env, "state_dict") and getattr(self.env, "exact_state", True)
+        """The environment and all wrappers around it give their state and take it back.
+
+        Without, a restored agent begins new episodes.
+        """
+        assert self.env is not None
+        return EnvState(self.env).exact
 
     def components(self) -> dict[str, Any]:
         """Everything with state, by name, for ``agents.checkpoint``; the policy brings its optimizer along.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agents import checkpoint
+from agents.env_state import EnvState
 from agents.rewards import Targets
 from envs.registry import UsageError
 
@@ -33,8 +34,8 @@ def components(agent: OnPolicyAlgorithm) -> dict[str, Any]:
         "position": per_rank(Position(agent)),
         **agent.reward_pipeline.components(),
     }
-    if agent.exact_env:
-        parts["env"] = per_rank(agent.env)
+    if agent.env is not None and (env_state := EnvState(agent.env)).saves:
+        parts["env"] = per_rank(env_state)
     return parts
 
 
@@ -57,9 +58,15 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def restore(agent: OnPolicyAlgorithm, path: Path) -> None:
-    """Go on from a checkpoint. UsageError where it is of another agent; this one is then unfit for use."""
+    """Go on from a checkpoint, and say so where that is not exact.
+
+    Raises:
+        UsageError: it is of another agent; this one is then unfit for use.
+    """
     state, parts = read(path), components(agent)
     check_envs(agent, state, path)
+    if agent.env is not None and (inexact := EnvState(agent.env).inexact):
+        print(f"{inexact} cannot save its state: new episodes begin, and what follows is not exact")
     others = [name for name in state if name not in parts and name.startswith(OPTIONAL)]
     if differing := sorted([*(set(parts) - set(state)), *others]):
         raise UsageError(

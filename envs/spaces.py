@@ -78,9 +78,18 @@ class EnvSpec:
     """Frames stacked in the channels of an image, oldest first."""
 
     @classmethod
-    def of(cls, env: Any, discount: float = 0.99, frames: int = 1) -> EnvSpec:
-        """Facts about a stable-baselines3 ``VecEnv``, images (C, H, W)."""
-        return cls(keyed_space(env.observation_space), env.action_space, discount, frames)
+    def of(cls, env: Any, discount: float = 0.99, frames: int | None = None) -> EnvSpec:
+        """Facts about a stable-baselines3 ``VecEnv`` as an agent takes it.
+
+        Args:
+            frames: frames stacked in the channels of its images; None: as many as the env or its wrappers say, else 1.
+        """
+        from envs.wrappers.observations import stacked_frames
+        from envs.wrappers.sb3 import as_agents_take
+
+        seen = as_agents_take(env)
+        count = stacked_frames(env) or 1 if frames is None else frames
+        return cls(keyed_space(seen.observation_space), seen.action_space, discount, count)
 
     @property
     def num_actions(self) -> int:

@@ -46,6 +46,8 @@ class World:
         Raises:
             UsageError: an option is bad, or the environment's package is missing.
         """
+        from envs.wrappers.foreign import conforming
+
         cls = ENVIRONMENTS.resolve(self.name)
         by_counter = hasattr(cls, "first_env")
         if first and not by_counter:
@@ -55,6 +57,7 @@ class World:
         env: VectorEnv[Any, Any, Any] = cls(num_envs=num_envs, seed=seed, **self.options)
         if first and by_counter:
             env.first_env = first  # type: ignore[attr-defined]
+        env = conforming(env, guarded=True)
         if self.factors:
             from envs.wrappers.factors import FactorsVectorEnv
 
@@ -174,6 +177,12 @@ def levels_of(world: World) -> LevelRange | None:
     """The levels that an environment's options name; None where they name none, or Procgen's "all" (0)."""
     start, count = world.options.get("start_level"), world.options.get("num_levels")
     return LevelRange(start, count) if isinstance(start, int) and isinstance(count, int) and count > 0 else None
+
+
+def without_levels(world: World) -> World:
+    """The same environment without options that name its levels, which decide none of its spaces."""
+    kept = {name: value for name, value in world.options.items() if name not in ("start_level", "num_levels")}
+    return replace(world, options=kept)
 
 
 def _is_on(world: World, levels: LevelRange) -> bool:

@@ -15,7 +15,7 @@ from envs.registry import UsageError
 from envs.rng_streams import stream_seed
 from envs.spaces import FACTORS, EnvSpec, keyed_space
 from envs.suites import build
-from envs.tasks import Task, World, levels_of
+from envs.tasks import Task, World, levels_of, without_levels
 from envs.wrappers.sb3 import Sb3VecEnv
 from intrinsic import BONUSES
 from intrinsic.base import IntrinsicBonus
@@ -39,20 +39,26 @@ class EnvSpecs:
     """Facts about environments; each environment is made once to read them, and closed."""
 
     def __init__(self) -> None:
-        self._spaces: dict[str, tuple[gym.spaces.Dict, gym.Space]] = {}
+        self._spaces: dict[str, tuple[gym.spaces.Dict, gym.Space, int]] = {}
+        self.understood: dict[str, tuple[str, ...]] = {}
+        """Environment, in words -> a line an entry of its observation, where it had to be understood."""
 
     def of(self, world: World, discount: float = EnvSpec.discount) -> EnvSpec:
         """Observations and actions of ``world`` as an agent with this discount sees them."""
-        if repr(world) not in self._spaces:
+        key = repr(without_levels(world))
+        if key not in self._spaces:
             try:
                 env = Sb3VecEnv(world.make(1, 0))
             except UsageError as error:
                 if world.factors:
                     raise Unfit(str(error)) from None
                 raise
-            self._spaces[repr(world)] = keyed_space(env.observation_space), env.action_space
+            self._spaces[key] = keyed_space(env.observation_space), env.action_space, env.frames
+            if env.understood:
+                self.understood.setdefault(str(getattr(env.vector_env, "name", world.name)), env.understood)
             env.close()
-        return EnvSpec(*self._spaces[repr(world)], discount, world.frames)
+        space, actions, frames = self._spaces[key]
+        return EnvSpec(space, actions, discount, frames)
 
 
 def resolve_precision(name: str, device: str = "cpu") -> Precision:

@@ -21,6 +21,10 @@ from envs.wrappers.forwarding import Forwarding
 class StackedVectorEnv(Forwarding, VectorEnv[Any, Any, Any]):
     """``env`` with images (N, H, W, k * C); its other observations, rewards and infos as they are.
 
+    Attributes:
+        stacked: k.
+        frames: frames in the channels: k times those that the env itself puts there.
+
     Args:
         env: a SAME_STEP vector env whose observation is an image, or a dict with the key "image".
         frames: k, at least 2.
@@ -30,7 +34,7 @@ class StackedVectorEnv(Forwarding, VectorEnv[Any, Any, Any]):
         if frames < 2:
             raise UsageError(f"a stack of frames={frames} shows no motion; give 2 or more")
         self.env: Any = env
-        self.frames = frames
+        self.stacked, self.frames = frames, frames * getattr(env, "frames", 1)
         self.metadata, self.num_envs, self.render_mode = env.metadata, env.num_envs, env.render_mode
         space = env.single_observation_space
         image: Space | None = space.spaces.get(IMAGE) if isinstance(space, gym.spaces.Dict) else space
@@ -82,7 +86,7 @@ class StackedVectorEnv(Forwarding, VectorEnv[Any, Any, Any]):
 
     def _repeated(self, image: Array) -> Array:
         """The stack at the start of an episode: its first frame k times."""
-        return np.tile(image, self.frames)
+        return np.tile(image, self.stacked)
 
     def render(self) -> Any:
         return self.env.render()

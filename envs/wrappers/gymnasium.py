@@ -1,38 +1,51 @@
-"""Any Gymnasium environment by its id, as a vector env of this folder's contract.
+"""Any Gymnasium environment by its id or its place, as a vector env of this folder's contract.
 
     World("gymnasium", {"id": "CartPole-v1"}).make(num_envs=8, seed=0)
+    World("gymnasium", {"id": "my_envs:Maze", "size": 9}).make(num_envs=8, seed=0)
 
-Envs step one after the other in this process, with SAME_STEP autoreset, fresh arrays and true final observations. Env i
-is seeded with seed + i, so it does not depend on how many there are. Observations of float64 become float32, as agents
-compute; images stay uint8 (H, W, C). There is no exact state: a run on one is continued from its start.
+``step_in`` says where single envs are stepped: "sync", one after the other in this process; "async", each in a process
+of its own (``envs.wrappers.workers``). "vector" takes the id's own vector env; "auto" does so where it is all there is, else
+"sync". Env i is seeded with seed + i, so it does not depend on how many there are. Observations become those that
+agents read (``envs.wrappers.observations``). There is no exact state: a run on one is continued from its start.
 """
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorWrapper
-from gymnasium.vector.utils import batch_space
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from envs.named_levels import ResetRequest
 from envs.registry import UsageError, check_int
-from envs.spaces import Array, Space
+from envs.wrappers.faults import TIMEOUT, Alarm, SingleEnvWatch, place_of
+from envs.wrappers.foreign import ForeignVectorEnv
+from envs.wrappers.observations import stacked_frames
+
+STEP_IN = ("auto", "sync", "async", "vector")
+MakeEnv = Callable[[], gym.Env[Any, Any]]
 
 
-class GymnasiumVectorEnv(VectorWrapper[Any, Any, Any]):
+class GymnasiumVectorEnv(ForeignVectorEnv):
     """``num_envs`` envs of a Gymnasium id.
 
     Args:
         num_envs: number of envs.
-        id: of ``gymnasium.make``, also as "module:id", which imports the module first.
+        id: of ``gymnasium.make``, also as "module:id", which imports the module first; or "package.module:Class", a
+            ``gymnasium.Env`` or a ``VectorEnv``.
         seed: of a ``reset()`` that names none itself.
         render_mode: "rgb_array" lets ``render()`` return the frames.
-        options: keyword arguments of ``gymnasium.make``.
+        image_channels: where images have their channels (``observations.CHANNELS``).
+        stacked: frames that the env stacks in the channels; None: what its wrappers say.
+        episode_limit: steps after which an episode is truncated, beside any limit of its own; None: none.
+        step_in: one of ``STEP_IN``.
+        step_timeout: seconds that an env may take for a step, or a reset; 0: no limit.
+        options: keyword arguments of ``gymnasium.make``, or of the class.
 
     Raises:
-        UsageError: an unknown id, or options it does not take.
+        UsageError: an unknown id, options it does not take, or spaces that no network here reads.
     """
 
     exact_state = False
@@ -45,25 +58,35 @@ class GymnasiumVectorEnv(VectorWrapper[Any, Any, Any]):
         id: str = "CartPole-v1",
         seed: int = 0,
         render_mode: str | None = None,
+        image_channels: str = "auto",
+        stacked: int | None = None,
+        episode_limit: int | None = None,
+        step_in: str = "auto",
+        step_timeout: float = TIMEOUT,
         **options: Any,
     ):
         count = check_int("gymnasium", "num_envs", num_envs, 1, 2**16)
-
-        def make() -> gym.Env[Any, Any]:
-            return gym.make(id, render_mode=render_mode, **options)
-
-        try:
-            env = SyncVectorEnv([make] * count, copy=True, autoreset_mode=AutoresetMode.SAME_STEP)
-        except (gym.error.Error, ImportError, TypeError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UsageError(
-                f"gymnasium: no env of id='{id}' with options {options}: {reason}; check both with gymnasium.make"
-            ) from None
-        super().__init__(env)
+        name = f"gymnasium '{id}'"
+        if step_in not in STEP_IN:
+            raise UsageError(f"{name}: step_in='{step_in}' is not one of {', '.join(STEP_IN)}")
+        if episode_limit is not None:
+            check_int(name, "episode_limit", episode_limit, 1, 2**31 - 1)
+        if render_mode is not None:
+            options = {**options, "render_mode": render_mode}
+        maker = EnvMaker(id, options, episode_limit)
+        if step_in == "auto":
+            step_in = "vector" if maker.only_vector else "sync"
+        alarm = Alarm(step_timeout, name)
+        env, by_wrappers = make_vector_env(maker, count, name, step_in, alarm)
+        # Workers are waited for, not interrupted.
+        limit = 0.0 if step_in == "async" else step_timeout
+        super().__init__(env, name, image_channels, by_wrappers if stacked is None else stacked, limit)
+        self.alarm = alarm if step_in != "async" else self.alarm
         self.id, self.seed = id, int(seed)
         self.num_actions = int(getattr(env.single_action_space, "n", 0))
-        self.single_observation_space = _single_precision(env.single_observation_space)
-        self.observation_space = batch_space(self.single_observation_space, count)
+        self.limit = episode_limit or maker.own_limit
+        if self.limit is None:
+            self.understood += ("episodes end by themselves alone: --episode-limit N ends them after N steps",)
         self._started = False
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -73,31 +96,129 @@ class GymnasiumVectorEnv(VectorWrapper[Any, Any, Any]):
         if seed is None and not self._started:
             seed = self.seed
         self._started = True
-        observations, infos = self.env.reset(seed=seed, options=options)
-        return _cast(observations), infos
-
-    def step(self, actions: Array) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
-        """One step of all envs; rewards float32."""
-        observations, reward, terminated, truncated, infos = self.env.step(actions)
-        if "final_obs" in infos:
-            final_obs = infos["final_obs"].copy()
-            for i in np.flatnonzero(infos["_final_obs"]):
-                final_obs[i] = _cast(final_obs[i])
-            infos = {**infos, "final_obs": final_obs}
-        return _cast(observations), np.asarray(reward, np.float32), terminated, truncated, infos
+        return super().reset(seed=seed, options=options)
 
 
-def _single_precision(space: Space) -> Space:
-    """The space with float32 in the place of float64."""
-    if isinstance(space, gym.spaces.Dict):
-        return gym.spaces.Dict({key: _single_precision(value) for key, value in space.spaces.items()})
-    if isinstance(space, gym.spaces.Box) and space.dtype == np.float64:
-        return gym.spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), dtype=np.float32)
-    return space
+def make_vector_env(
+    maker: EnvMaker, count: int, name: str, step_in: str, alarm: Alarm
+) -> tuple[VectorEnv[Any, Any, Any], int | None]:
+    """The vector env, and the frames that wrappers of its single envs stack; None where none says.
+
+    Raises:
+        UsageError: the environment's own code refuses its options, or fails otherwise.
+    """
+    from envs.wrappers.workers import WorkerVectorEnv
+
+    def watched(index: int) -> MakeEnv:
+        return lambda: SingleEnvWatch(maker(), name, index, alarm)
+
+    try:
+        if step_in == "async":  # which keeps its own time
+            one = maker()
+            frames = stacked_frames(one)
+            one.close()
+            return WorkerVectorEnv(maker, count, name, alarm.seconds), frames
+        with alarm.limit("its making"):
+            if step_in == "vector":
+                return maker.vector(count), None
+            makers = [watched(index) for index in range(count)]
+            env = SyncVectorEnv(makers, copy=True, autoreset_mode=AutoresetMode.SAME_STEP)
+            return env, stacked_frames(env.envs[0])
+    except UsageError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UsageError(
+            f"{name}: no env with options {maker.options}: {reason} ({place_of(error)}); check both with gymnasium.make"
+        ) from error
 
 
-def _cast(observation: Any) -> Any:
-    """float64 arrays as float32, others as they are."""
-    if isinstance(observation, dict):
-        return {key: _cast(value) for key, value in observation.items()}
-    return np.asarray(observation, np.float32) if np.asarray(observation).dtype == np.float64 else observation
+class EnvMaker:
+    """Makes single envs of an id or a class, here or in another process.
+
+    Args:
+        id: as ``GymnasiumVectorEnv`` takes it.
+        options: keyword arguments.
+        limit: steps of an episode at most; None: no limit beside the env's own.
+    """
+
+    def __init__(self, id: str, options: dict[str, Any], limit: int | None = None):
+        self.id, self.options, self.limit = id, options, limit
+        self.place = self._place()
+        self.spec = None if self.place is not None else self._spec()
+
+    def _place(self) -> Any:
+        """The class of "package.module:Class"; None for a Gymnasium id."""
+        module_name, colon, attribute = self.id.partition(":")
+        if not colon:
+            return None
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            raise UsageError(
+                f"env '{self.id}': no module '{error.name}'; check the spelling, or add its folder to PYTHONPATH"
+            ) from None
+        return getattr(module, attribute, None)
+
+    def _spec(self) -> gym.envs.registration.EnvSpec:
+        try:
+            return gym.spec(self.id)
+        except (gym.error.Error, ImportError) as error:
+            known = _nearest_ids(self.id)
+            raise UsageError(
+                f"env '{self.id}': {str(error).strip().splitlines()[0]}{known}; or name a class: package.module:Class"
+            ) from None
+
+    @property
+    def only_vector(self) -> bool:
+        """True where there is a vector env alone."""
+        if self.spec is not None:
+            return self.spec.entry_point is None and self.spec.vector_entry_point is not None
+        return isinstance(self.place, type) and issubclass(self.place, VectorEnv)
+
+    @property
+    def own_limit(self) -> int | None:
+        """Steps of an episode by the id's own limit."""
+        given = self.options.get("max_episode_steps")
+        return given or (self.spec.max_episode_steps if self.spec is not None else None)
+
+    def __call__(self) -> gym.Env[Any, Any]:
+        """One env."""
+        if self.place is None:
+            assert self.spec is not None
+            # None is what ``gymnasium.make`` gives every env that does not say otherwise
+            env = gym.make(self.spec, **{"render_mode": None, **self.options})
+        else:
+            env = self.place(**self.options)
+            if not isinstance(env, gym.Env):
+                raise UsageError(f"env '{self.id}' is a {type(env).__name__}, not a gymnasium.Env; name a class of one")
+        return env if self.limit is None else gym.wrappers.TimeLimit(env, self.limit)
+
+    def vector(self, count: int) -> VectorEnv[Any, Any, Any]:
+        """The id's own vector env; SAME_STEP where it can."""
+        if self.limit is not None:
+            raise UsageError(
+                f"env '{self.id}' is a vector env, whose episodes --episode-limit does not end; leave it out"
+            )
+        if self.place is not None:
+            if not self.only_vector:
+                raise UsageError(f"env '{self.id}' is no vector env; leave --env-step-in at auto")
+            vector: VectorEnv[Any, Any, Any] = self.place(num_envs=count, **self.options)
+            return vector
+        assert self.spec is not None
+        if self.spec.vector_entry_point is None:
+            raise UsageError(f"env '{self.id}' has no vector env of its own; leave --env-step-in at auto")
+        same_step = {**self.options, "autoreset_mode": AutoresetMode.SAME_STEP}
+        mode = gym.VectorizeMode.VECTOR_ENTRY_POINT
+        try:
+            return gym.make_vec(self.spec, count, mode, **same_step)
+        except TypeError as error:
+            if "autoreset_mode" not in str(error):
+                raise
+            return gym.make_vec(self.spec, count, mode, **self.options)
+
+
+def _nearest_ids(id: str) -> str:
+    from envs.registry import did_you_mean
+
+    return did_you_mean(id, gym.registry).rstrip("?") + "?" if did_you_mean(id, gym.registry) else ""

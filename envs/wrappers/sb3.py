@@ -12,12 +12,15 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import VectorEnv
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import VecEnv, VecMonitor
+from stable_baselines3.common.preprocessing import is_image_space_channels_first
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecMonitor, VecNormalize, VecTransposeImage
 
 from envs.registry import UsageError
-from envs.spaces import IMAGE, Array, Space, channels_first, is_image, to_channels_first
+from envs.spaces import IMAGE, Array, Space, channels_first, is_image, keyed_space, to_channels_first
+from envs.wrappers.foreign import check_autoreset, conforming
+from envs.wrappers.observations import Conversion, stacked_frames
 
 
 class Sb3VecEnv(VecEnv):
@@ -36,9 +39,12 @@ class Sb3VecEnv(VecEnv):
     """
 
     def __init__(self, vector_env: VectorEnv[Any, Any, Any]):
-        mode = vector_env.metadata.get("autoreset_mode")
-        if mode != AutoresetMode.SAME_STEP:
-            raise UsageError(f"{vector_env}: autoreset_mode is {mode}; Sb3VecEnv takes AutoresetMode.SAME_STEP only")
+        check_autoreset(vector_env, str(vector_env))
+        given, vector_env = vector_env, conforming(vector_env)
+        self.understood: tuple[str, ...] = getattr(vector_env, "understood", ())
+        """A line an entry of the observation, where it had to be understood."""
+        if vector_env is not given:
+            say_once(f"{given}: {'; '.join(self.understood)}")
         self.vector_env: Any = vector_env
         space = vector_env.single_observation_space
         self._is_wrapped_image = isinstance(space, spaces.Dict) and list(space.spaces) == [IMAGE]
@@ -58,9 +64,9 @@ class Sb3VecEnv(VecEnv):
         self.newest_infos: dict[str, Any] = {}
         """Infos of the newest step, all envs at once."""
         self.frames: int = getattr(vector_env, "frames", 1)
+        """Frames stacked in the channels of an image."""
         self.metric_infos: dict[str, tuple[str, str]] = getattr(vector_env, "metric_infos", {})
         """Infos worth a chart, as in ``BatchedEnv.metric_infos``."""
-        """Frames stacked in the channels of an image."""
         self._actions: Array | None = None
         self._last: Any = None
         super().__init__(vector_env.num_envs, shown, vector_env.single_action_space)
@@ -122,11 +128,17 @@ class Sb3VecEnv(VecEnv):
         return self._batch(observation), np.asarray(reward, np.float32), done, rows
 
     def _split(self, infos: dict[str, Any]) -> list[dict[str, Any]]:
-        """One fresh dict an env; loops over those rows only that a mask ``_key`` names."""
+        """One fresh dict an env; loops over those rows only that a mask ``_key`` names.
+
+        An array without a mask, as some vector envs give, is about all rows.
+        """
         rows: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        everyone = np.ones(self.num_envs, bool)
         for key, values in infos.items():
-            if not key.startswith("_") and f"_{key}" in infos and not isinstance(values, dict):
-                for i in np.flatnonzero(infos[f"_{key}"]):
+            whole = isinstance(values, np.ndarray) and len(np.shape(values)) > 0 and len(values) == self.num_envs
+            mask = infos.get(f"_{key}", everyone if whole else None)
+            if not key.startswith("_") and mask is not None and not isinstance(values, dict):
+                for i in np.flatnonzero(mask):
                     value = values[i]
                     rows[i][key] = value.item() if isinstance(value, np.generic) else value
         return rows
@@ -135,6 +147,8 @@ class Sb3VecEnv(VecEnv):
         seconds = round(time.monotonic() - self._start, 6)
         for i in np.flatnonzero(done):
             row = rows[i]
+            if "final_obs" not in row:
+                raise UsageError(f"{self.vector_env} ends an episode without infos['final_obs'], its last observation")
             row["terminal_observation"] = self._show(row.pop("final_obs"))
             row["TimeLimit.truncated"] = bool(cut[i])
             if row.pop("final_obs_is_previous", False):
@@ -194,3 +208,94 @@ class Sb3VecEnv(VecEnv):
 
     def close(self) -> None:
         self.vector_env.close()
+
+
+class ConvertedVecEnv(VecEnvWrapper):
+    """Any ``VecEnv`` of stable-baselines3 with observations that agents read, terminal ones among them.
+
+    Args:
+        venv: gives observations that ``envs.wrappers.observations`` converts.
+
+    Raises:
+        UsageError: an observation that no network here reads.
+    """
+
+    def __init__(self, venv: VecEnv):
+        self.conversion = Conversion(venv.observation_space, frames=stacked_frames(venv))
+        self.frames = self.conversion.frames
+        super().__init__(venv, _shown(self.conversion.space))
+        say_once(f"{venv}: {'; '.join(self.conversion.about)}")
+
+    def reset(self) -> Any:
+        """Begin episodes."""
+        return _shown_values(self.conversion.batch(self.venv.reset()))
+
+    def step_wait(self) -> tuple[Any, Array, Array, list[dict[str, Any]]]:
+        """Results of a step."""
+        observation, reward, done, infos = self.venv.step_wait()
+        for i in np.flatnonzero(done):
+            if "terminal_observation" in infos[i]:
+                final = self.conversion.single(infos[i]["terminal_observation"])
+                infos[i] = {**infos[i], "terminal_observation": _shown_values(final)}
+        return _shown_values(self.conversion.batch(observation)), reward, done, infos
+
+
+def _shown(space: Any) -> Space:
+    """A converted space, images (C, H, W)."""
+    if isinstance(space, spaces.Dict):
+        return spaces.Dict({key: _shown(box) for key, box in space.spaces.items()})
+    return channels_first(space) if is_image(space) else space
+
+
+def _shown_values(observation: Any) -> Any:
+    """Converted observations, images (..., C, H, W): of all arrays, images alone are bytes."""
+    if isinstance(observation, dict):
+        return {key: _shown_values(value) for key, value in observation.items()}
+    return to_channels_first(observation) if observation.dtype == np.uint8 else observation
+
+
+def as_agents_take(env: VecEnv) -> VecEnv:
+    """``env``, wrapped where agents cannot read its observations as they are.
+
+    Raises:
+        UsageError: an observation that no network here reads, or normalised images.
+    """
+    inner: Any = env
+    while isinstance(inner, VecEnvWrapper):
+        if isinstance(inner, VecNormalize) and any(map(is_image, keyed_space(inner.venv.observation_space).values())):
+            _check_normalised(inner)
+        inner = inner.venv
+    boxes = list(keyed_space(env.observation_space).spaces.values())
+    if isinstance(inner, Sb3VecEnv) or all(_is_readable(box) for box in boxes):
+        return env
+    turned = [box for box in boxes if is_image(box) and not is_image_space_channels_first(box)]
+    if all(_is_readable(box) or box in turned for box in boxes) and len(turned) == sum(map(is_image, boxes)):
+        return VecTransposeImage(env)
+    return ConvertedVecEnv(env)
+
+
+def _is_readable(box: Space) -> bool:
+    """True for images (C, H, W) and for vectors of float32."""
+    if is_image(box):
+        return is_image_space_channels_first(box)
+    return isinstance(box, spaces.Box) and box.dtype == np.float32 and len(box.shape) == 1
+
+
+def _check_normalised(env: VecNormalize) -> None:
+    """UsageError where images are normalised to floats."""
+    images = [key for key, box in keyed_space(env.venv.observation_space).spaces.items() if is_image(box)]
+    if env.norm_obs and (env.norm_obs_keys is None or set(images) & set(env.norm_obs_keys)):
+        raise UsageError(
+            "VecNormalize turns images into floats, and networks here scale bytes themselves: give it norm_obs=False, "
+            "or norm_obs_keys without the image"
+        )
+
+
+_SAID: set[str] = set()
+
+
+def say_once(line: str) -> None:
+    """Print a line the first time it is said in this process."""
+    if line not in _SAID:
+        _SAID.add(line)
+        print(line)

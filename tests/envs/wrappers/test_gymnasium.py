@@ -51,24 +51,24 @@ def test_options_reach_the_env_and_float64_becomes_float32():
     assert (env.num_actions, env.exact_state) == (0, False)
 
     class Doubles(gym.Env):
-        observation_space = gym.spaces.Dict({"a": gym.spaces.Box(-1, 1, (2,), np.float64)})
+        observation_space = gym.spaces.Dict({"state": gym.spaces.Box(-1, 1, (2,), np.float64)})
         action_space = gym.spaces.Discrete(2)
 
         def __init__(self, render_mode=None):
             self.render_mode = render_mode
 
         def reset(self, *, seed=None, options=None):
-            return {"a": np.full(2, 0.25)}, {}
+            return {"state": np.full(2, 0.25)}, {}
 
         def step(self, action):
-            return {"a": np.full(2, 0.5)}, 1.0, True, False, {}
+            return {"state": np.full(2, 0.5)}, 1.0, True, False, {}
 
     gym.register("Doubles-v0", entry_point=Doubles)
     env = GymnasiumVectorEnv(2, id="Doubles-v0", disable_env_checker=True)
-    assert env.single_observation_space["a"].dtype == np.float32
-    assert env.reset()[0]["a"].dtype == np.float32
+    assert env.single_observation_space["state"].dtype == np.float32
+    assert env.reset()[0]["state"].dtype == np.float32
     infos = env.step(np.zeros(2, int))[4]
-    assert (infos["final_obs"][1]["a"].dtype, infos["final_obs"][1]["a"].tolist()) == (np.float32, [0.5, 0.5])
+    assert (infos["final_obs"][1]["state"].dtype, infos["final_obs"][1]["state"].tolist()) == (np.float32, [0.5, 0.5])
     del gym.registry["Doubles-v0"]
 
 

@@ -214,7 +214,7 @@ def test_other_autoreset_modes_are_refused():
         metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
         num_envs = 1
 
-    with pytest.raises(UsageError, match="SAME_STEP only"):
+    with pytest.raises(UsageError, match="SAME_STEP is needed: make it with"):
         Sb3VecEnv(NextStep())
 
 
@@ -237,3 +237,35 @@ def test_sb3s_own_ppo_steps_on_procgen():
     env = Sb3VecEnv(ProcgenVectorEnv(4, num_levels=3))
     PPO("CnnPolicy", env, n_steps=8, batch_size=32, n_epochs=1, seed=0).learn(32)
     env.close()
+
+
+class Bare(VectorEnv):
+    """Grey frames of three moments, channels first; infos without masks, as ale_py's vector env gives them."""
+
+    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
+    num_envs, single_action_space = 2, spaces.Discrete(2)
+    single_observation_space = spaces.Box(0, 255, (3, 40, 48), np.uint8)
+    time = 0
+
+    def _seen(self, time):
+        return np.tile(np.arange(time, time + 3, dtype=np.uint8)[:, None, None], (2, 1, 40, 48))
+
+    def reset(self, *, seed=None, options=None):
+        return self._seen(0), {}
+
+    def step(self, actions):
+        self.time += 1
+        ended = np.array([False, self.time == 4])
+        infos = {"final_obs": self._seen(self.time)} if ended.any() else {}
+        return self._seen(self.time), np.ones(2), ended, ended & False, {**infos, "lives": np.array([3, 5])}
+
+
+def test_a_vector_env_without_masks_and_with_channels_first_is_taken():
+    env = Sb3VecEnv(Bare())
+    assert env.observation_space == spaces.Box(0, 255, (3, 40, 48), np.uint8)
+    env.reset()
+    for _ in range(4):
+        seen, _, done, infos = env.step(np.zeros(2, int))
+        assert [info["lives"] for info in infos] == [3, 5]
+    assert (done.tolist(), seen[0, :, 0, 0].tolist()) == ([False, True], [4, 5, 6])
+    assert infos[1]["terminal_observation"][:, 7, 7].tolist() == [4, 5, 6]
