@@ -25,10 +25,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from benchmarks import cli
-from benchmarks.experiment.arguments import REMOVED, ExperimentArgs
+from benchmarks.experiment.arguments import REMOVED, ExperimentArgs, with_env
 from benchmarks.experiment.execute import execute
 from benchmarks.experiment.plan import CONSTANT, Row, counts_first_visits, plan_runs
 from benchmarks.experiment.presets import DEFAULT, PRESETS
+from envs.suites import label
 from intrinsic import BONUSES
 
 if TYPE_CHECKING:
@@ -88,10 +89,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def explore(args: Args) -> int:
     """Plan every row, run what is not finished, write explore.csv, explore.png, the maps and the common report."""
-    from agents.runs.config import short_name
     from benchmarks.reporting.report import describe_run
 
-    out = args.out or Path("runs") / f"explore-{short_name(args.suite)}-{args.preset}"
+    args = with_env(args)
+    out = args.out or Path("runs") / f"explore-{label(args.suite)}-{args.preset}"
     return execute(args, plan(args), (args.repr,), out, describe_run, write)
 
 

@@ -108,13 +108,13 @@ def null_gap(args: Args) -> str:
 
 def find_task(args: Args) -> Task:
     """The task of ``args``, checked."""
-    from envs.suites import SUITES
+    from envs.suites import build
 
     if min(args.pairs, args.seeds) < 1 or min(args.train_levels, args.heldout_levels) < 2:
         raise UsageError("give 1 pair and 1 seed or more, and 2 levels or more of each kind")
     if args.pairs * args.heldout_levels > HELDOUT.count:
         raise UsageError(f"--pairs {args.pairs} x --heldout-levels {args.heldout_levels}: more than {HELDOUT.count:,}")
-    tasks = {task.env: task for task in SUITES.resolve(args.suite).tasks(args.train_levels)}
+    tasks = {task.env: task for task in build(args.suite, args.train_levels)}
     if args.task not in tasks:
         raise UsageError(f"--task {args.task} is not of suite {args.suite}; its tasks: {', '.join(tasks)}")
     return tasks[args.task]

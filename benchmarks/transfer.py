@@ -2,6 +2,7 @@
 
     python -m benchmarks.transfer --repr darla
     python -m benchmarks.transfer --repr darla beta_vae random --seeds 0 1 2 --log wandb
+    python -m benchmarks.transfer --repr vae --env my_envs:Maze --env-option size=9 --env-target large:size=15
     python -m benchmarks.transfer --repr darla --train-levels 10 50 200 --pretrain-on all
 
 The same command again returns what is finished and continues what is not. Several processes train one run together as
@@ -18,13 +19,13 @@ from typing import TYPE_CHECKING, Literal
 
 from agents import ALGORITHMS
 from benchmarks import cli
-from benchmarks.experiment.arguments import REMOVED, ExperimentArgs
+from benchmarks.experiment.arguments import REMOVED, ExperimentArgs, with_env
 from benchmarks.experiment.execute import execute
 from benchmarks.experiment.overrides import describe_settings
 from benchmarks.experiment.plan import CONSTANT, STANDARDISED, Row, counts_first_visits, plan_runs
 from benchmarks.experiment.presets import BASELINE
 from envs.registry import UsageError
-from envs.suites import SUITES
+from envs.suites import SUITES, label
 from intrinsic import BONUSES
 from representations import REPRESENTATIONS
 
@@ -77,10 +78,10 @@ def module_settings(argv: Sequence[str]) -> str:
 
 def transfer(args: Args) -> int:
     """Plan, announce, run what is not finished, write and print the report."""
-    from agents.runs.config import short_name
+    args = with_env(args)
     from benchmarks.reporting.report import describe_run, write_report
 
-    out = args.out or Path("runs") / f"{short_name(args.suite)}-{args.preset}"
+    out = args.out or Path("runs") / f"{label(args.suite)}-{args.preset}"
     return execute(args, plan(args), args.repr, out, describe_run, write_report)
 
 

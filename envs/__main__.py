@@ -27,7 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m envs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--show", metavar="NAME", help="an environment, environment/variant or suite: write a contact sheet"
+        "--show",
+        metavar="NAME",
+        help="an environment, environment/variant or suite, your own as package.module:NAME or env:ID: write a contact "
+        "sheet",
     )
     parser.add_argument("--thumbnails", type=Path, metavar="DIR", help="write a strip of frames for every suite")
     parser.add_argument("--score", metavar="SUITE", help="a suite: print reference scores")
@@ -87,7 +90,7 @@ def rows_of(name: str) -> dict[str, World]:
     Raises:
         UsageError: neither an environment, an environment's variant nor a suite.
     """
-    if name in SUITES and name not in ENVIRONMENTS:
+    if (name in SUITES or ":" in name) and name not in ENVIRONMENTS:
         tasks = build(name)
         return {
             f"{task.env} {split}" if len(tasks) > 1 else split: world

@@ -25,7 +25,7 @@ from envs.counter_rng import below, counter_hash
 from envs.named_levels import stream
 from envs.registry import UsageError
 from envs.spaces import Array
-from envs.tasks import Task, World, levels_of
+from envs.tasks import EPISODE_LIMIT, Task, World, levels_of
 
 Policy = Literal["random", "scripted"]
 Choice = Callable[[World, int], Sequence[int]]
@@ -154,7 +154,7 @@ def _returns_of(envs: Any, policy: Policy, levels: Array, repeats: Array, window
     streams = stream(levels, repeats)[shown]
     total, running, step = np.zeros(envs.num_envs), np.arange(envs.num_envs) < n, 0
     counted = running.copy()
-    while step < window if window else running.any():
+    while step < window if window else running.any() and step < EPISODE_LIMIT:
         drawn = below(counter_hash(streams, step, _ACTION), num_actions)
         actions = envs.scripted() if policy == "scripted" else drawn
         _, reward, terminated, truncated, _ = envs.step(actions)

@@ -14,6 +14,8 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.registry import UsageError
+
 Array: TypeAlias = NDArray[Any]
 Space: TypeAlias = gym.Space[Any]
 IMAGE, STATE, FEATURES, FACTORS = "image", "state", "features", "factors"
@@ -76,6 +78,14 @@ class EnvSpec:
     """gamma of the agent."""
     frames: int = 1
     """Frames stacked in the channels of an image, oldest first."""
+
+    def __post_init__(self) -> None:
+        for key, box in self.space.spaces.items():
+            if is_image(box) and box.shape[2] in (1, 3, 4) and box.shape[2] < min(box.shape[:2]):
+                raise UsageError(
+                    f"observation '{key}' is {box.shape}, height and width first; representations read (C, H, W): "
+                    "EnvSpec.of(env) gives it so"
+                )
 
     @classmethod
     def of(cls, env: Any, discount: float = 0.99, frames: int | None = None) -> EnvSpec:

@@ -15,6 +15,9 @@ from envs.level_sets import LevelRange
 if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
 
+EPISODE_LIMIT = 27_000
+"""Steps after which an evaluation cuts an episode that has not ended: half an hour of an Atari game. No suite here has
+longer ones."""
 HELDOUT: dict[str, Any] = level_sets.HELDOUT.options
 """Options of an environment on held-out levels."""
 

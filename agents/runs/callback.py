@@ -57,6 +57,11 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.asked = False
+        self.asked_at = 0.0
+
+    def asked_for(self, seconds: float) -> bool:
+        """True from so many seconds after a stop was asked for."""
+        return self.asked and time.monotonic() - self.asked_at >= seconds
 
     def check(self) -> None:
         """Raise Preempted if a stop was asked for; to be called where everything is in the checkpoint."""
@@ -73,7 +78,7 @@ class StopRequest:
         before = {name: signal.getsignal(name) for name in names}
 
         def ask(number: int, frame: Any) -> None:
-            self.asked = True
+            self.asked, self.asked_at = True, time.monotonic()
             for name in names:
                 signal.signal(name, before[name])
 

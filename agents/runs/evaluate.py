@@ -26,6 +26,7 @@ from envs.counter_rng import counter_hash, mix, uniform
 from envs.registry import UsageError
 from envs.spaces import Array, keyed
 from envs.steps import Obs
+from envs.tasks import EPISODE_LIMIT
 
 MakeEnv = Callable[[int], gym.vector.VectorEnv]
 """Number of envs -> a vector env (SAME_STEP autoreset), which the evaluation closes."""
@@ -33,6 +34,8 @@ SEED = 0
 """Seed of the environments of every evaluation; one that names its levels does not depend on it."""
 NUM_ENVS = 64
 """Environments side by side at most."""
+Watch = Callable[[int, int, int], None]
+"""Told of an evaluation under way, after every step: visits ended, visits in all, steps taken. It may break it off."""
 ACTIONS, CONTEXTS = 1, 2
 """Tags of the draws."""
 
@@ -69,22 +72,34 @@ class Episodes:
     """Undiscounted sum of the environment's reward, over an episode or a window."""
     lengths: Array
     """Steps."""
+    cut: int = 0
+    """Episodes that had not ended after ``EPISODE_LIMIT`` steps; their returns are of those."""
 
 
 @torch.no_grad()
 def play_visits(
-    policy: Policy, make: MakeEnv, visits: Visits, *, greedy: bool = False, num_envs: int = NUM_ENVS
+    policy: Policy,
+    make: MakeEnv,
+    visits: Visits,
+    *,
+    greedy: bool = False,
+    num_envs: int = NUM_ENVS,
+    watch: Watch | None = None,
+    limit: int = EPISODE_LIMIT,
 ) -> Episodes:
-    """Play every visit to the end of its episode.
+    """Play every visit to the end of its episode, or for ``limit`` steps.
 
     Only environments with an unfinished visit are encoded, so the tail of a few long episodes is cheap.
 
     Args:
         greedy: take the likeliest actions; else sampled ones.
+        watch: told how far it is, after every step.
+        limit: steps of an episode at most.
     """
     total = len(visits)
     env = _make(make, min(num_envs, total), total)
     returns, lengths = np.zeros(total), np.zeros(total, np.int64)
+    finished, steps, cut = 0, 0, 0
     with closing(EvaluationEnv(policy, env, greedy)) as run:
         visit = np.arange(env.num_envs)
         run.begin(visit, visits.levels[visit], visits.repeats[visit])
@@ -94,7 +109,13 @@ def play_visits(
             reward, done = run.step(run.actions)
             returns[visit[active]] += reward[active]
             lengths[visit[active]] += 1
-            ended = active[done[active]]
+            steps += 1
+            overlong = lengths[visit[active]] >= limit
+            cut += int((overlong & ~done[active]).sum())
+            ended = active[done[active] | overlong]
+            finished += len(ended)
+            if watch is not None:
+                watch(finished, total, steps)
             if not ended.size:
                 continue
             fresh, idle = ended[: total - following], ended[total - following :]
@@ -103,11 +124,19 @@ def play_visits(
             if fresh.size:
                 run.begin(fresh, visits.levels[visit[fresh]], visits.repeats[visit[fresh]])
             active = np.setdiff1d(active, idle)
-    return Episodes(visits.levels, visits.repeats, returns, lengths)
+    return Episodes(visits.levels, visits.repeats, returns, lengths, cut)
 
 
 @torch.no_grad()
-def play_windows(policy: Policy, make: MakeEnv, visits: Visits, frames: int, *, greedy: bool = False) -> Episodes:
+def play_windows(
+    policy: Policy,
+    make: MakeEnv,
+    visits: Visits,
+    frames: int,
+    *,
+    greedy: bool = False,
+    watch: Watch | None = None,
+) -> Episodes:
     """Sum rewards over ``frames`` steps from the start of every visit, through the ends of episodes.
 
     The published scores of the Breakout variants are such sums: a game with three balls cannot go below -9, a window of
@@ -117,9 +146,11 @@ def play_windows(policy: Policy, make: MakeEnv, visits: Visits, frames: int, *, 
     everyone, returns = np.arange(len(visits)), np.zeros(len(visits))
     with closing(EvaluationEnv(policy, env, greedy)) as run:
         run.begin(everyone, visits.levels, visits.repeats)
-        for _ in range(frames):
+        for step in range(frames):
             run.act(everyone)
             returns += run.step(run.actions)[0]
+            if watch is not None:
+                watch(0, len(visits), step + 1)
     return Episodes(visits.levels, visits.repeats, returns, np.full(len(visits), frames))
 
 

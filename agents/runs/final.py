@@ -22,12 +22,16 @@ from agents.runs.splits import VALIDATION, evaluate_split, played_levels
 from envs.contact_sheet import moments, strip
 from envs.rng_streams import Streams
 from envs.spaces import IMAGE, Array
+from envs.tasks import EPISODE_LIMIT
 from representations.base import Representation
 from representations.collect import collection_steps
 
 PAIRED_STEPS, PAIRED_LEVELS = 128, 32
 """Steps, and levels at most, on which actions are compared state by state."""
 VALIDATION_FILE = "validation.csv"
+GRACE = 20.0
+"""Seconds that an evaluation between two rollouts may still take when a stop was asked for: broken off, it costs all
+that followed the last checkpoint."""
 
 
 def periodic_evaluation(context: RunContext, agent: OnPolicyAlgorithm, step: int) -> dict[str, float]:
@@ -36,7 +40,10 @@ def periodic_evaluation(context: RunContext, agent: OnPolicyAlgorithm, step: int
     if not config.periodic_evals or context.task.validation is None:
         return {}
     task, policy, count = context.task, agent.policy, config.periodic_envs
-    train, validation = (evaluate_split(config, task, policy, split, count) for split in ("train", VALIDATION))
+    train, validation = (
+        evaluate_split(config, task, policy, split, count, watch=context.watch(step, split, GRACE))
+        for split in ("train", VALIDATION)
+    )
     append_validation(context.run, step, validation)
     on_train, on_validation = float(train.returns.mean()), float(validation.returns.mean())
     return {
@@ -108,11 +115,17 @@ def evaluate_splits(context: RunContext, agent: OnPolicyAlgorithm) -> tuple[list
     context.progress.stage("evaluate", len(config.splits), 0)
     for index, split in enumerate(config.splits):
         with context.clock.measure("eval"):
-            episodes = evaluate_split(config, task, agent.policy, split, config.eval_envs)
+            watch = context.watch(index, split)
+            episodes = evaluate_split(config, task, agent.policy, split, config.eval_envs, watch=watch)
             rows += episode_rows(split, config.env, episodes)
             if config.greedy:
-                greedy = evaluate_split(config, task, agent.policy, split, config.eval_envs, greedy=True)
+                greedy = evaluate_split(config, task, agent.policy, split, config.eval_envs, greedy=True, watch=watch)
                 rows += episode_rows(split, config.env, greedy, "greedy")
+        if episodes.cut:
+            print(
+                f"{split}: {episodes.cut} of {len(episodes.returns)} episodes had not ended after {EPISODE_LIMIT:,} "
+                "steps and were cut there; let the environment end them sooner (--episode-limit N beside --env)"
+            )
         record[f"final/{split}/return"] = float(episodes.returns.mean())
         if split != "train":
             record[f"final/gap/{split}"] = record["final/train/return"] - record[f"final/{split}/return"]

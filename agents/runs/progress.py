@@ -7,6 +7,9 @@ import time
 
 from tqdm import tqdm
 
+SILENCE = 60.0
+"""Seconds after which a line is printed without a terminal, however little was done."""
+
 
 class Bar:
     """One bar per stage of a run, on stderr."""
@@ -14,13 +17,13 @@ class Bar:
     def __init__(self, title: str):
         self.title = title
         self.bar: tqdm | None = None
-        self.name, self.total, self.start, self.began, self.printed = "", 1, 0, 0.0, 0
+        self.name, self.total, self.start, self.began, self.printed, self.said = "", 1, 0, 0.0, 0, 0.0
 
     def stage(self, name: str, total: int, done: int) -> None:
         """Open the bar of a stage of ``total`` units, ``done`` of them made earlier."""
         self.close()
         self.name, self.total, self.start, self.began = name, max(total, 1), done, time.perf_counter()
-        self.printed = 10 * done // self.total
+        self.printed, self.said = 10 * done // self.total, self.began
         if sys.stderr.isatty():
             self.bar = tqdm(
                 total=total, initial=done, desc=f"{self.title} {name}", unit_scale=True, dynamic_ncols=True, leave=False
@@ -33,8 +36,9 @@ class Bar:
             self.bar.update(done - self.bar.n)
             return
         tenth = 10 * done // self.total
-        if tenth > self.printed:
-            self.printed = tenth
+        late = bool(note) and time.perf_counter() - self.said > SILENCE
+        if tenth > self.printed or late:
+            self.printed, self.said = tenth, time.perf_counter()
             rate = (done - self.start) / max(time.perf_counter() - self.began, 1e-9)
             left = max(self.total - done, 0) / max(rate, 1e-9)
             print(f"{self.title} {self.name} {10 * tenth}% {note} {left:.0f} s left", file=sys.stderr, flush=True)

@@ -113,7 +113,7 @@ def changed_sources(path: Path, config: RunConfig) -> list[str]:
     """Classes of the run that are not of this toolkit and whose files changed since the run in ``path`` was begun."""
     now = foreign_sources(config)
     begun = _source(path).get("foreign_sources", now)
-    return [name for name, digest in now.items() if begun.get(name) != digest]
+    return [name for name, digest in now.items() if begun.get(name, digest) != digest]
 
 
 def _source(path: Path) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from typing import Any
 from agents import ALGORITHMS
 from agents.runs.config import RunConfig, parse_bonuses
 from envs.registry import Registry
-from envs.suites import SUITES
+from envs.suites import SUITES, build
+from envs.suites.single import PREFIX
 from intrinsic import BONUSES
 from representations import REPRESENTATIONS
 
@@ -48,7 +49,7 @@ def package_versions() -> dict[str, str]:
 
 
 def foreign_sources(config: RunConfig) -> dict[str, str]:
-    """Class or suite of the run that no commit of this toolkit covers -> first 16 digits of its file's SHA-256."""
+    """Class, suite or environment of the run that no commit of this toolkit covers -> ``file_hash``."""
     named: list[tuple[Registry, str]] = [
         (SUITES, config.suite),
         (REPRESENTATIONS, config.repr),
@@ -57,11 +58,24 @@ def foreign_sources(config: RunConfig) -> dict[str, str]:
     named += [(BONUSES, name) for name in parse_bonuses(config.bonus.split())]
     hashes = {}
     for registry, name in named:
+        if name.startswith(PREFIX):
+            continue
         module = registry.check(name).partition(":")[0]
         if module.partition(".")[0] not in OWN:
-            file = getattr(importlib.import_module(module), "__file__", None)
-            hashes[name] = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16] if file else "unknown"
+            hashes[name] = file_hash(module)
+    tasks = [task for task in build(config.suite) if task.env == config.env]
+    for world in (world for task in tasks for world in task.splits().values()):
+        place = str(world.options.get("id", "")) if world.name == "gymnasium" else world.name
+        module = place.partition(":")[0] if ":" in place else ""
+        if module and module.partition(".")[0] not in OWN:
+            hashes[place] = file_hash(module)
     return hashes
+
+
+def file_hash(module: str) -> str:
+    """First 16 digits of the SHA-256 of a module's file."""
+    file = getattr(importlib.import_module(module), "__file__", None)
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16] if file else "unknown"
 
 
 def commit() -> str:

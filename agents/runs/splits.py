@@ -13,7 +13,7 @@ import numpy as np
 from agents.policy import Policy
 from agents.runs.build import policy_world
 from agents.runs.config import RunConfig, training_set
-from agents.runs.evaluate import SEED, Episodes, equal_visits, play_visits, play_windows
+from agents.runs.evaluate import SEED, Episodes, Watch, equal_visits, play_visits, play_windows
 from envs import level_sets
 from envs.counter_rng import below, counter_hash
 from envs.tasks import Task, World, levels_of
@@ -32,6 +32,7 @@ def evaluate_split(
     *,
     first_repeat: int = 0,
     greedy: bool = False,
+    watch: Watch | None = None,
 ) -> Episodes:
     """Play each level of a split equally often, ``episodes`` or a few more in all: episodes, or windows.
 
@@ -39,11 +40,13 @@ def evaluate_split(
         split: of the task, or ``VALIDATION``.
         first_repeat: number of the first repetition of a level; other numbers are other episodes.
         greedy: take the likeliest actions, and play each level once.
+        watch: told how far it is, after every step.
     """
     source = task.validation if split == VALIDATION else task.splits()[split]
     assert source is not None
     levels = played_levels(config, source, episodes)
-    return play(config, task, policy, source, levels, len(levels) if greedy else episodes, first_repeat, greedy)
+    count = len(levels) if greedy else episodes
+    return play(config, task, policy, source, levels, count, first_repeat, greedy, watch)
 
 
 def play(
@@ -55,12 +58,15 @@ def play(
     episodes: int,
     first_repeat: int = 0,
     greedy: bool = False,
+    watch: Watch | None = None,
 ) -> Episodes:
     """Play ``levels`` of ``source`` equally often, as often as gives ``episodes``."""
     world, visits = policy_world(config, task, source), equal_visits(levels, episodes, first_repeat)
     if config.window:
-        return play_windows(policy, lambda count: world.make(count, SEED), visits, config.window, greedy=greedy)
-    return play_visits(policy, lambda count: world.make(count, SEED), visits, greedy=greedy)
+        return play_windows(
+            policy, lambda count: world.make(count, SEED), visits, config.window, greedy=greedy, watch=watch
+        )
+    return play_visits(policy, lambda count: world.make(count, SEED), visits, greedy=greedy, watch=watch)
 
 
 def played_levels(config: RunConfig, world: World, episodes: int) -> Sequence[int]:

@@ -95,7 +95,7 @@ def train(
         if not resumed:
             ranks.on_rank_zero(lambda: prepare(context, data_policy))
         agent = train_agent(context, resumed, data_policy)
-    ranks.on_rank_zero(lambda: final_evaluation(context, agent))
+        ranks.on_rank_zero(lambda: final_evaluation(context, agent))
     assert agent.env is not None
     agent.env.close()
     return agent

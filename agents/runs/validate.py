@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
 
 from agents.actions import make_distribution
 from agents.config import find_context_source
@@ -51,6 +54,7 @@ class PartsStore:
         refused: dict[str, str] = {}
         for config in configs:
             ranks.local_envs(config.num_envs)
+            self._check_targets(config)
             if config.bonus != "none":
                 ranks.require_single_process("bonuses")
             if not config.init_from and (config.pretrain_levels or uses_data_policy(config)):
@@ -92,6 +96,22 @@ class PartsStore:
             self._representatives[kind] = run_id(config)
         self._check_steps(config)
 
+    def _check_targets(self, config: RunConfig) -> None:
+        """UsageError where a target's observations or actions are not the source's: no policy plays both."""
+        task = find_task(config)
+        source = self.specs.of(policy_world(config, task))
+        for split, target in task.targets.items():
+            spec = self.specs.of(policy_world(config, task, target))
+            for what, ours, theirs in (
+                ("observes", source.space, spec.space),
+                ("takes actions", source.action_space, spec.action_space),
+            ):
+                if not _same(ours, theirs):
+                    raise UsageError(
+                        f"target '{split}' of {task.env} {what} {_words(theirs)}, the source {_words(ours)}: a policy "
+                        "of one cannot play the other; give the target the source's spaces, or leave it out"
+                    )
+
     def _check_steps(self, config: RunConfig) -> None:
         """UsageError where an auxiliary loss would never be computed: the run would train a plain network."""
         representation, steps = self.representative(config).representation, config.steps // config.num_envs
@@ -117,3 +137,18 @@ class PartsStore:
         settings = config.repr_settings, config.bonus_settings, config.algo_settings.get("gamma")
         pretraining = task.source.name if config.pretrain_samples else ""
         return json.dumps([config.repr, config.mode, config.bonus, settings, spaces, task.motion, pretraining])
+
+
+def _same(one: gym.Space[Any] | None, other: gym.Space[Any] | None) -> bool:
+    """Equal spaces; of vectors and images shape and type alone count, not their bounds."""
+    if isinstance(one, gym.spaces.Dict) and isinstance(other, gym.spaces.Dict):
+        return set(one.spaces) == set(other.spaces) and all(_same(one[key], other[key]) for key in one.spaces)
+    if isinstance(one, gym.spaces.Box) and isinstance(other, gym.spaces.Box):
+        return (one.shape, one.dtype) == (other.shape, other.dtype)
+    return one == other
+
+
+def _words(space: gym.Space[Any] | None) -> str:
+    if isinstance(space, gym.spaces.Dict):
+        return ", ".join(f"{key} {_words(box)}" for key, box in space.spaces.items())
+    return f"{space.dtype} {space.shape}" if isinstance(space, gym.spaces.Box) else str(space)

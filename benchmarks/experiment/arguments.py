@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
 
 from benchmarks.cli import Device, OutputFolder, Precision
+from envs.registry import UsageError
+from envs.suites.single import SingleEnv, parse_options, parse_targets, settings_of
 
 REMOVED = {"--overlap": "stepping halves of the environments in turn is gone; leave --overlap out"}
 """Options of the version before, and what to do without them."""
@@ -17,6 +19,26 @@ class ExperimentArgs:
 
     suite: str = "coinrun"
     """Tasks to train on, each with the targets it transfers to; your own as package.module:NAME."""
+    env: str | None = None
+    """In the place of a suite, one environment: any Gymnasium id, or your own as package.module:Class."""
+    env_option: tuple[str, ...] = ()
+    """Options of --env as NAME=VALUE: --env-option size=9 colour=red."""
+    env_target: tuple[str, ...] = ()
+    """Targets of --env, each as TARGET:NAME=VALUE,NAME=VALUE: options over those of --env; id=ID is another one."""
+    frames: int | None = None
+    """Frames to stack in the channels of --env's images. Default: 1, the newest alone."""
+    stacked: int | None = None
+    """Frames that --env itself has in its channels. Default: what its wrappers say, else 1."""
+    image_channels: Literal["auto", "last", "first", "none"] | None = None
+    """Where the images of --env have their channels; none takes their numbers as a vector. Default: auto, the first
+    axis where it is the shortest."""
+    episode_limit: int | None = None
+    """Steps after which an episode of --env is truncated. Default: its own limit, if it has one."""
+    step_in: Literal["auto", "sync", "async", "vector"] | None = None
+    """Where envs of --env are stepped: in turn in this process (sync), each in its own (async), or by its own vector
+    env. Default: auto, sync where there are single envs."""
+    step_timeout: float | None = None
+    """Seconds that an env of --env may take for a step, after which it counts as hung; 0: no limit. Default: 45."""
     tasks: tuple[str, ...] = ()
     """Only these tasks of the suite, as 'minigrid-doorkey'. Default: all."""
     algo: str = "ppo"
@@ -86,3 +108,34 @@ class ExperimentArgs:
     """Also send the records to a tracker."""
     dry_run: bool = False
     """Say what would be done, and stop."""
+
+
+A = TypeVar("A", bound=ExperimentArgs)
+SETTINGS = ("stacked", "image_channels", "episode_limit", "step_in", "step_timeout")
+"""Options that go to ``GymnasiumVectorEnv``."""
+OF_ENV = ("env_option", "env_target", "frames", *SETTINGS)
+"""Options that say more about --env."""
+
+
+def with_env(args: A) -> A:
+    """Options whose suite is that of --env, where it is given.
+
+    Raises:
+        UsageError: options of --env without it, or that it cannot take.
+    """
+    if args.env is None:
+        for name in OF_ENV:
+            if getattr(args, name) not in (None, ()):
+                raise UsageError(f"--{name.replace('_', '-')} says more about an environment; name it with --env ID")
+        return args
+    if args.frames is not None and args.frames < 1:
+        raise UsageError(f"--frames {args.frames}: give 1 or more")
+    named = {name: getattr(args, name) for name in SETTINGS}
+    single = SingleEnv(
+        args.env,
+        parse_options(args.env_option),
+        parse_targets(args.env_target),
+        settings_of(named),
+        args.frames or 1,
+    )
+    return replace(args, suite=single.name)

@@ -215,6 +215,7 @@ def announce(configs: Sequence[RunConfig], out: Path, device: str, store: PartsS
             f"{len(configs)} run{'s' * (len(configs) > 1)}, suite {first.suite}, preset {first.preset}:",
             *rows,
             *short_budgets(configs),
+            *(f"{name}: {line}" for name, lines in store.specs.understood.items() for line in lines),
             f"evaluated on {evaluation} of: {', '.join(first.splits)}",
             f"{duration} if none is finished yet; results in {out}",
         ]

@@ -43,6 +43,7 @@ TUNED: dict[str, Tuned] = {
     # 4 steps suffice, and a wrong object costs nearly what the goal gives: at 0.99 policies dawdle to the time limit
     "rooms": Tuned({"gamma": 0.95, "n_steps": 64}, by_name=A2C),
     "sprites": Tuned(SHORT_HORIZON, by_name=A2C),
+    "gymnasium": Tuned(SHORT_HORIZON, by_name=A2C),  # of --env: nothing is known about it
 }
 """Task kind -> settings; a kind that is not here ("counting", your own) keeps every class's defaults."""
 

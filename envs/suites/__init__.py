@@ -1,8 +1,8 @@
 """Suites: named tasks, each a source environment to train on and targets to test on without training. Data only.
 
-One file a family: ``procgen``, ``breakout``, ``atari``, ``minigrid``, ``rooms``, ``sprites``, ``counting``. A suite of
-your own is a ``Suite`` object: name it ``package.module:NAME``, or add it by the entry-point group
-``rl_transfer.suites``.
+One file a family: ``procgen``, ``breakout``, ``atari``, ``minigrid``, ``rooms``, ``sprites``, ``counting``; ``single``
+is the suite of one environment that a command line names, ``env:ID``. A suite of your own is a ``Suite`` object: name
+it ``package.module:NAME``, or add it by the entry-point group ``rl_transfer.suites``.
 
 Levels: a suite names the training levels [0, K), and a run puts its own set in their place (``Task.on_levels``). Ranges
 are those of ``envs.level_sets``. A target named after a visual variant or a rule alone shows it on the *training*
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from envs.level_sets import VALIDATION
 from envs.registry import Registry, UsageError
+from envs.suites.single import PREFIX, SingleEnv
 from envs.tasks import Suite, Task
 
 SUITES = Registry(
@@ -51,6 +52,8 @@ def find_suite(name: str) -> Suite:
     Raises:
         UsageError: unknown, or no ``Suite``.
     """
+    if name.startswith(PREFIX):
+        return SingleEnv.parse(name).suite()
     suite = SUITES.resolve(name)
     if not isinstance(suite, Suite):
         raise UsageError(f"suite '{name}' is a {type(suite).__name__}; name an object of the class envs.tasks.Suite")
@@ -60,6 +63,13 @@ def find_suite(name: str) -> Suite:
 def descriptions() -> dict[str, str]:
     """One line for every registered suite."""
     return {name: find_suite(name).about for name in SUITES}
+
+
+def label(name: str) -> str:
+    """A suite's name as part of a folder's: of a place its object in lower case, of an environment its id."""
+    if name.startswith(PREFIX):
+        return SingleEnv.parse(name).task_name
+    return name.rpartition(":")[2].lower() if ":" in name else name
 
 
 def build(suite_name: str, train_levels: int | None = None) -> tuple[Task, ...]:

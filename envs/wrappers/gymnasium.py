@@ -4,8 +4,8 @@
     World("gymnasium", {"id": "my_envs:Maze", "size": 9}).make(num_envs=8, seed=0)
 
 ``step_in`` says where single envs are stepped: "sync", one after the other in this process; "async", each in a process
-of its own (``envs.wrappers.workers``). "vector" takes the id's own vector env; "auto" does so where it is all there is, else
-"sync". Env i is seeded with seed + i, so it does not depend on how many there are. Observations become those that
+of its own (``envs.wrappers.workers``). "vector" takes the id's own vector env; "auto" does so where it is all there is,
+else "sync". Env i is seeded with seed + i, so it does not depend on how many there are. Observations become those that
 agents read (``envs.wrappers.observations``). There is no exact state: a run on one is continued from its start.
 """
 
@@ -21,7 +21,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from envs.named_levels import ResetRequest
 from envs.registry import UsageError, check_int
 from envs.wrappers.faults import TIMEOUT, Alarm, SingleEnvWatch, place_of
-from envs.wrappers.foreign import ForeignVectorEnv
+from envs.wrappers.foreign import SAME_STEP_CURE, ForeignVectorEnv
 from envs.wrappers.observations import stacked_frames
 
 STEP_IN = ("auto", "sync", "async", "vector")
@@ -162,7 +162,7 @@ class EnvMaker:
 
     def _spec(self) -> gym.envs.registration.EnvSpec:
         try:
-            return gym.spec(self.id)
+            return gym.spec(self.id.rpartition(":")[2])  # of a module that is imported by now
         except (gym.error.Error, ImportError) as error:
             known = _nearest_ids(self.id)
             raise UsageError(
@@ -202,20 +202,25 @@ class EnvMaker:
             )
         if self.place is not None:
             if not self.only_vector:
-                raise UsageError(f"env '{self.id}' is no vector env; leave --env-step-in at auto")
+                raise UsageError(f"env '{self.id}' is no vector env; leave --step-in at auto")
             vector: VectorEnv[Any, Any, Any] = self.place(num_envs=count, **self.options)
             return vector
         assert self.spec is not None
         if self.spec.vector_entry_point is None:
-            raise UsageError(f"env '{self.id}' has no vector env of its own; leave --env-step-in at auto")
-        same_step = {**self.options, "autoreset_mode": AutoresetMode.SAME_STEP}
+            raise UsageError(f"env '{self.id}' has no vector env of its own; leave --step-in at auto")
         mode = gym.VectorizeMode.VECTOR_ENTRY_POINT
+        env: VectorEnv[Any, Any, Any] = gym.make_vec(self.spec, count, mode, **self.options)
+        if env.metadata.get("autoreset_mode") == AutoresetMode.SAME_STEP:
+            return env
+        env.close()
         try:
-            return gym.make_vec(self.spec, count, mode, **same_step)
-        except TypeError as error:
-            if "autoreset_mode" not in str(error):
-                raise
-            return gym.make_vec(self.spec, count, mode, **self.options)
+            return gym.make_vec(self.spec, count, mode, **self.options, autoreset_mode=AutoresetMode.SAME_STEP)
+        except TypeError:
+            cure = "; --step-in sync steps its single envs" if self.spec.entry_point else f": {SAME_STEP_CURE}"
+            raise UsageError(
+                f"env '{self.id}': its vector env begins a new episode in the step after an end, and "
+                f"AutoresetMode.SAME_STEP is needed{cure}"
+            ) from None
 
 
 def _nearest_ids(id: str) -> str:

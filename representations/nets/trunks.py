@@ -174,10 +174,9 @@ def _check_image(name: str, shape: Shape, side: int) -> None:
     if len(shape) != 3:
         raise UsageError(f"trunk '{name}' reads images (C, H, W), got an observation of shape {tuple(shape)}")
     if min(shape[1:]) < side:
-        raise UsageError(
-            f"trunk '{name}' needs images of at least {side}x{side}, got {shape[1]}x{shape[2]}; "
-            + ("use --trunk impala" if name == "nature" and min(shape[1:]) >= 8 else "enlarge the observation")
-        )
+        smaller = name == "nature" and min(shape[1:]) >= 8
+        cure = "take the trunk impala, as in --set cnn.trunk=impala" if smaller else "enlarge the observation"
+        raise UsageError(f"trunk '{name}' needs images of at least {side}x{side}, got {shape[1]}x{shape[2]}; {cure}")
 
 
 TRUNKS: dict[str, type[Nature] | type[Impala] | type[Symbols] | type[Mlp]] = {

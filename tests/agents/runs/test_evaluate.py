@@ -220,3 +220,40 @@ def test_a_skill_depends_on_the_visit_and_is_drawn_where_it_begins():
         )  # fmt: skip
     torch.testing.assert_close(drawn[1], drawn[4])
     assert len(drawn[1]) == 3
+
+
+class Endless(Script):
+    """Level 4 never ends, the others as before."""
+
+    def step(self, actions):
+        frames, reward, terminated, truncated, infos = super().step(actions)
+        running = self.level == 4
+        return frames, reward, terminated & ~running, truncated & ~running, infos
+
+
+@pytest.mark.parametrize("num_envs", [1, 3])
+def test_an_episode_that_never_ends_is_cut_and_counted(num_envs):
+    heard = []
+    visits = equal_visits([3, 4, 5], 3)
+    episodes = play_visits(First(), Endless, visits, num_envs=num_envs, limit=20, watch=lambda *far: heard.append(far))
+    assert episodes.lengths.tolist() == [2, 20, 12]
+    assert episodes.returns[:1].tolist() == [1 + 2]
+    assert episodes.cut == 1
+    assert heard[-1][:2] == (3, 3)
+    assert [steps for _, _, steps in heard] == list(range(1, len(heard) + 1))
+
+
+def test_whoever_watches_can_break_it_off():
+    made = []
+
+    def make(count):
+        made.append(Endless(count))
+        return made[-1]
+
+    def stop(finished, total, steps):
+        if steps == 5:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        play_visits(First(), make, equal_visits([4], 1), watch=stop)
+    assert made[0].closed

@@ -1,0 +1,89 @@
+"""An environment of one's own, from outside the tree, named on the command line: trains, transfers, resumes."""
+
+import csv
+import json
+
+import pytest
+
+from benchmarks import explore, transfer
+
+MAZE = '''
+"""A corridor: a picture, a heading and keys."""
+
+import gymnasium as gym
+import numpy as np
+
+
+class Maze(gym.Env):
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+    action_space = gym.spaces.Discrete(5, start=1)
+
+    def __init__(self, size=5, colour=0, width=48, render_mode=None):
+        self.size, self.colour, self.render_mode = size, colour, render_mode
+        image = gym.spaces.Box(0, 1, (3, 12, width), np.float32)
+        entries = {"camera": image, "heading": gym.spaces.Discrete(4), "keys": gym.spaces.MultiBinary(3)}
+        self.observation_space = gym.spaces.Dict(entries)
+
+    def _seen(self):
+        camera = np.zeros(self.observation_space["camera"].shape, np.float32)
+        camera[self.colour, :, 5 * self.place : 5 * self.place + 5] = 1
+        return {"camera": camera, "heading": self.place % 4, "keys": np.array([1, 0, self.place > 2], np.int8)}
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place, self.time = 0, 0
+        return self._seen(), {}
+
+    def step(self, action):
+        self.place, self.time = min(self.place + 1, self.size - 1), self.time + 1
+        return self._seen(), 1.0, self.place == self.size - 1, False, {}
+
+    def render(self):
+        return np.uint8(255 * self._seen()["camera"].transpose(1, 2, 0))
+'''
+SIZES = ("--preset", "smoke", "--num-envs", "3", "--set", "ppo.n_steps=32", "ppo.minibatches=2", "cnn.trunk=symbols")
+
+
+@pytest.fixture
+def maze(tmp_path, monkeypatch):
+    (tmp_path / "own_mazes.py").write_text(MAZE)
+    monkeypatch.syspath_prepend(tmp_path)
+    return ["--env", "own_mazes:Maze", "--repr", "cnn", *SIZES, "--out", str(tmp_path / "out")]
+
+
+def test_an_own_env_trains_and_transfers_to_a_target_of_its_own(maze, tmp_path, capsys):
+    more = ["--env-option", "size=4", "--env-target", "blue:colour=2", "longer:size=7", "--steps", "192"]
+    assert transfer.main([*maze, *more]) == 0
+    printed = capsys.readouterr().out
+    assert "camera (as 'image'): image of 12x48, 3 channels, one frame (float32 (3, 12, 48), channels first" in printed
+    assert "heading: one-hot, 4 values" in printed
+    assert "episodes end by themselves alone: --episode-limit N" in printed
+    (run,) = (tmp_path / "out" / "runs").iterdir()
+    assert run.name.startswith("Maze-cnn-online-ppo-")
+    with open(run / "eval.csv") as handle:
+        rows = list(csv.DictReader(handle))
+    returns = {(row["split"], row["return"], row["length"]) for row in rows}
+    assert returns == {("train", "3.0", "3"), ("blue", "3.0", "3"), ("longer", "6.0", "6")}
+    assert list(json.loads((run / "source.json").read_text())["foreign_sources"]) == ["own_mazes:Maze"]
+    (tmp_path / "own_mazes.py").write_text(MAZE + "\n# changed\n")
+    assert transfer.main([*maze, *more]) == 0
+    assert "finished before, with another version of own_mazes:Maze" in capsys.readouterr().out
+
+
+def test_spaces_of_all_splits_are_compared_before_the_first_frame(maze, tmp_path, capsys):
+    assert transfer.main([*maze, "--env-target", "wide:width=56"]) == 2
+    assert "target 'wide' of Maze observes" in (error := capsys.readouterr().err)
+    assert "image uint8 (3, 12, 56)" in error
+    assert "the source" in error
+    assert not (tmp_path / "out").exists()
+    assert transfer.main([*maze, "--env-target", "pole:id=CartPole-v1"]) == 2
+    assert "target 'pole' of Maze observes" in capsys.readouterr().err
+
+
+def test_options_reach_explore_and_are_refused_without_an_env(maze, capsys):
+    assert explore.main([*maze, "--bonus", "none", "--env-option", "size=3", "--frames", "2", "--dry-run"]) == 0
+    assert "Maze, seed 0" in capsys.readouterr().out
+    assert transfer.main(["--env-option", "size=3"]) == 2
+    assert "--env-option says more about an environment; name it with --env ID" in capsys.readouterr().err
+    assert transfer.main([*maze, "--env-option", "sise=3"]) == 2
+    assert "'sise'" in capsys.readouterr().err
