@@ -14,6 +14,7 @@ In reading order, one batch from acting to the optimizer's step:
 * ``minibatches`` which samples of a rollout an optimizer step takes
 * ``losses``      the RL loss and the auxiliary loss of a minibatch, in micro-batches
 * ``gradients``   micro-batches to one clipped gradient and the optimizer's step
+* ``finite``      training stopped, and the place named, where a number is not finite
 * ``metrics``     weighted means over micro-batches and processes, warnings about features
 * ``on_policy``   the algorithm that is composed of these
 * ``env_state``   state of an environment and of all wrappers around it, or the layer that cannot save it

@@ -34,6 +34,7 @@ from agents.actions import make_distribution
 from agents.config import Config, bonus_spec, find_context_source
 from agents.description import Description
 from agents.env_state import EnvState
+from agents.finite import FiniteChecks
 from agents.gradients import GradientStep
 from agents.losses import ActorCriticLoss, AuxiliaryLoss, add_feature_metrics
 from agents.metrics import FeatureWarnings, MetricMeans, explained_variance
@@ -42,6 +43,7 @@ from agents.parallel.distributed import SINGLE_PROCESS, Ranks
 from agents.policy import Policy, Precision
 from agents.rewards import RewardPipeline, Targets, make_first_visits
 from agents.rollout import Observation, RolloutCollector, make_history
+from envs.finite import require_finite_weights
 from envs.registry import UsageError
 from envs.rng_streams import Streams, stream_seed
 from envs.spaces import FEATURES, Array
@@ -193,7 +195,9 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
             assert self.env is not None
             spec = bonus_spec(self.env, self.representation, self.mode, self.gamma)
             visits = make_first_visits(spec, self.history.keys, self.seed or 0).to(self.device)
-        self.reward_pipeline = RewardPipeline(config, self.bonuses, self.n_envs, visits, ranks)
+        name, first_env = type(self).__name__.lower(), ranks.index * self.n_envs
+        self.finite = FiniteChecks(self.representation, name, first_env, self.total_envs)
+        self.reward_pipeline = RewardPipeline(config, self.bonuses, self.n_envs, visits, ranks, self.finite.check_bonus)
         self.auxiliary_loss = (
             AuxiliaryLoss(
                 self.policy, self.history, lambda: self.collector.data, config.window_streams, self.streams, ranks
@@ -267,6 +271,7 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
                 return False
         if self.steps is None:
             self.steps = collector.finish(self._last_obs)
+            self.finite.check_rollout(self.steps, collector.data, self.num_timesteps)
             self.targets = self.reward_pipeline.compute(self.steps, collector.data, self.num_timesteps)
             self.history.add_rewards(self.targets.reward)
         callback.update_locals(locals())
@@ -283,6 +288,7 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
             actions, the observations that followed, rewards, dones and infos.
         """
         try:
+            self.finite.check_observation(self._last_obs, self.num_timesteps)
             actions = self.collector.act(self._last_obs)  # type: ignore[arg-type]
             new_obs, rewards, dones, infos = env.step(actions)
             self.num_timesteps += self.total_envs
@@ -320,9 +326,11 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
             **means.compute(self.ranks),
             "train/explained_variance": self._explained_variance(),
         }
+        self.finite.check_update(self.metrics, self.num_timesteps)
         frames = min(WATCHED, self.n_steps * self.n_envs)
         self._feature_warnings.check(self.metrics, frames, f"after {self.num_timesteps:,} frames")
         self.metrics |= self.reward_pipeline.learn(self.steps, self.streams)
+        self.finite.check_update(self.metrics, self.num_timesteps)
         self.steps = None
         for name, value in self.metrics.items():
             self.logger.record(name, value)
@@ -417,6 +425,7 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
         """
         if exclude or include:
             raise UsageError("save(exclude=, include=): a checkpoint here always holds all components")
+        require_finite_weights(self.policy, f"after {self.num_timesteps:,} frames")
         self.ranks.assert_in_sync(self.policy.parameters(), f"weights after {self.num_timesteps:,} frames")
         components = {**self.components(), "agent": Description(self)}
         checkpoint.save(Path(path), self.num_timesteps, components, self.ranks)

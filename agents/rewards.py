@@ -15,7 +15,7 @@ bonus_gamma, runs on through the ends of episodes unless bonus_episodic, and its
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -87,6 +87,7 @@ class RewardPipeline:
         n_envs: N, environments of this rank.
         visits: finds first visits of an episode, for ``bonus_once``; None: every step counts.
         ranks: processes that train the agent; the reward's scale is that of all their environments.
+        check_bonus: looks at the raw scores (T, N) of a bonus, by its name and with its settings, before they are used.
     """
 
     def __init__(
@@ -96,7 +97,9 @@ class RewardPipeline:
         n_envs: int,
         visits: FirstVisits | None = None,
         ranks: Ranks = SINGLE_PROCESS,
+        check_bonus: Callable[[str, Tensor, Any], None] = lambda name, raw, config: None,
     ):
+        self.check_bonus = check_bonus
         self.config, self.bonuses, self.visits, self.ranks = config, dict(bonuses), visits, ranks
         self.total_envs = n_envs * ranks.count
         self.reward_scale = DiscountedReturnStd(self.total_envs) if config.normalise_reward else None
@@ -157,6 +160,7 @@ class RewardPipeline:
     ) -> Float[Tensor, "T N"]:
         """A bonus as it is added to the reward; only at first visits, if those are given."""
         raw, scale = bonus.compute(steps), self.bonus_scales[name]
+        self.check_bonus(name, raw, bonus.config)
         if first_visit is not None:
             raw = raw * first_visit
         scale.update(raw.cpu())

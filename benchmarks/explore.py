@@ -52,7 +52,7 @@ SIZES = {
 is found once must be learnt from soon. No policy is kept on the way, as nothing is compared at equal return."""
 COLUMNS = (
     *("suite", "env", "repr", "mode", "algo", "memory", "bonus", "extrinsic", "train_levels", "level_set", "seed"),
-    "steps",
+    *("steps", "train_env_steps"),
     *("success", "heldout_success"),
     *("first_reward", "half_success", "success_area"),
 )
@@ -139,6 +139,7 @@ def row(run: Run) -> Values:
     half = np.flatnonzero(success >= 0.5)
     return {
         **{name: run.config.get(name, "") for name in COLUMNS},
+        "train_env_steps": run.env_steps.get("train", ""),
         "memory": run.config["algo_settings"].get("memory", "none"),
         "extrinsic": 1.0 if run.config["bonus"] == "none" else run.config["algo_settings"].get("extrinsic", 1.0),
         "success": success_rate(run.returns["train"]),

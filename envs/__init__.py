@@ -3,6 +3,7 @@
 Files in reading order:
 
 * ``registry``          the one error for a user's mistake, and names resolved lazily
+* ``finite``            numbers that must be finite, and the error for one that is not
 * ``steps``             Steps, the one batch that losses and bonuses read: time first, stream second
 * ``history``           the one storage: a ring of uint8 streams
 * ``packing``           images compressed for checkpoints

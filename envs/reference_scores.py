@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from filelock import FileLock
 
 from envs.counter_rng import below, counter_hash
 from envs.named_levels import stream
@@ -89,17 +91,25 @@ def save(rows: Sequence[Reference], table: Path | None = None) -> None:
     ``reference_scores.csv`` itself keeps one row for a task, split and policy, whatever the levels.
     """
 
+    path = table or TABLE
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        _replace(rows, path, own=table is not None)
+
+
+def _replace(rows: Sequence[Reference], path: Path, own: bool) -> None:
     def key(row: Reference) -> tuple[str, ...]:
-        return (row.env, row.split, row.policy, *[row.levels, str(row.window)] * (table is not None))
+        return (row.env, row.split, row.policy, *[row.levels, str(row.window)] * own)
 
     new = {key(row) for row in rows}
-    kept_rows = [row for row in known(table) if key(row) not in new]
+    kept_rows = [row for row in known(path) if key(row) not in new]
     with io.StringIO(newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Reference)], lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(row) for row in sorted([*kept_rows, *rows], key=lambda row: row.env))
         text = file.getvalue()
-    (table or TABLE).write_text(text, encoding="utf-8")
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
 
 
 def returns(

@@ -30,6 +30,14 @@ def spawn(generator: torch.Generator, count: int) -> list[torch.Generator]:
     return [torch.Generator(generator.device).manual_seed(seed) for seed in seeds]
 
 
+def set_state(generator: torch.Generator, state: torch.Tensor) -> None:
+    """Let a generator go on from a state; from that of another kind of device, on a start that follows from it."""
+    if state.numel() == generator.get_state().numel():
+        generator.set_state(state)
+    else:
+        generator.manual_seed(stream_seed(0, hashlib.sha256(state.numpy().tobytes()).hexdigest()))
+
+
 class Streams:
     """Torch generators by name, made on first use; ``state_dict`` holds those that were used."""
 
@@ -52,4 +60,4 @@ class Streams:
         self.seed = state["seed"]
         self._generators.clear()
         for name, value in state["states"].items():
-            self[name].set_state(value)
+            set_state(self[name], value)

@@ -42,9 +42,14 @@ def dead_units(features: Float[Tensor, "B D"]) -> Float[Tensor, ""]:
 
 
 def effective_rank(features: Float[Tensor, "B D"]) -> Float[Tensor, ""]:
-    """Exp of the entropy of the normalised singular values of the centred batch; 0 where the rows are all the same."""
+    """Exp of the entropy of the normalised singular values of the centred batch; 0 where the rows are all the same.
+
+    Features that are not finite have none: nan.
+    """
     x = features.detach().float()
     x = x - x.mean(0)
+    if not x.sum().isfinite():
+        return torch.full((), torch.nan, device=x.device)
     # The smaller Gram matrix has the same squared singular values; in float64, as squaring halves the digits.
     gram = (x @ x.T if len(x) < x.shape[1] else x.T @ x).double()
     singular = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()

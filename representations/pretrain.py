@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -12,8 +13,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from envs.finite import NotFinite, require_finite_weights
 from envs.registry import UsageError
-from envs.rng_streams import spawn
+from envs.rng_streams import set_state, spawn
 from envs.steps import Obs, Steps
 from representations.base import Phase, Representation
 from representations.collect import ACTION, FIRST, channels_first, channels_last
@@ -103,11 +105,29 @@ class Pretrainer:
             index = self._phase()
             if values_by_name and self.drawn + self._frames[index] > end:
                 break
-            for name, value in self._update(index).items():
+            metrics = self._update(index)
+            if self.generator.device.type == "cpu" and "loss" in metrics:  # on a GPU the look would wait for each step
+                self._require_finite(index, float(metrics["loss"]))
+            for name, value in metrics.items():
                 values_by_name.setdefault(f"pretrain/{self.phases[index].name}/{name}", []).append(value)
         if self.done:
             self.representation.eval()
-        return {name: torch.stack(values).float().mean().item() for name, values in values_by_name.items()}
+        means = {name: torch.stack(values).float().mean().item() for name, values in values_by_name.items()}
+        for index, phase in enumerate(self.phases):
+            self._require_finite(index, means.get(f"pretrain/{phase.name}/loss", 0.0))
+        require_finite_weights(self.representation, f"after {self.drawn:,} samples of pre-training")
+        return means
+
+    def _require_finite(self, index: int, loss: float) -> None:
+        if math.isfinite(loss):
+            return
+        name = self.representation.name
+        named = hasattr(unwrapped(self.representation).config, "learning_rate")
+        cure = "lower its learning rate" + f" (--set {name}.learning_rate=...)" * named
+        raise NotFinite(
+            f"loss of phase '{self.phases[index].name}' of {name} is {loss} after {self.drawn:,} of {self.total:,} "
+            f"samples of pre-training: it diverged; {cure}. The last checkpoint is still whole"
+        )
 
     @torch.no_grad()
     def watch(self) -> dict[str, float]:
@@ -122,6 +142,11 @@ class Pretrainer:
         features = representation.encode(obs, state, torch.ones(count, dtype=torch.bool, device=device))[0].float()
         representation.train(training)
         spread, size = float(feature_std(features)), float(features.square().mean().sqrt())
+        if not math.isfinite(size):
+            raise NotFinite(
+                f"features of {representation.name} are not finite after {self.drawn:,} samples of pre-training, "
+                "though its losses are: look for a division or a logarithm of 0 in its encode()"
+            )
         warn_if_collapsed(representation.name, spread, size, f"after {self.drawn:,} samples")
         rank = float(effective_rank(features))
         return {"pretrain/feature_std": spread, "pretrain/feature_size": size, "pretrain/effective_rank": rank}
@@ -199,7 +224,7 @@ class Pretrainer:
                 "resume with the same number of samples, or start a new run"
             )
         self._step = int(state["step"])
-        self.generator.set_state(state["generator"])
+        set_state(self.generator, state["generator"])
 
 
 def as_steps(rows: Obs, window: int) -> Steps:

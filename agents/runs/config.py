@@ -98,6 +98,12 @@ def training_set(config: RunConfig) -> LevelRange:
     return LevelRange.parse(config.level_set) if config.level_set else published_levels(config.train_levels)
 
 
+def trained_frames(config: RunConfig) -> int:
+    """Frames that a run trains: those asked for, in whole rollouts."""
+    rollout = int(config.algo_settings.get("n_steps", 1)) * config.num_envs
+    return -(-config.steps // rollout) * rollout
+
+
 def as_json(config: RunConfig) -> dict[str, Any]:
     """All values as JSON gives them back: tuples become lists."""
     values: dict[str, Any] = _json(dataclasses.asdict(config))

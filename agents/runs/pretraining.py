@@ -5,11 +5,7 @@ What is fitted is the method's own objective, where it has something to fit offl
 
 from __future__ import annotations
 
-import hashlib
 import json
-from functools import cache
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +16,7 @@ from agents.runs.build import RunParts, pretraining_worlds
 from agents.runs.context import RunContext
 from agents.runs.data_policy import DataPolicy, behaviours, num_behaviours, take_encoder
 from agents.runs.fit_cache import FitCache, Outcome, fit_key
-from agents.runs.source import foreign_sources, package_versions, processor
+from agents.runs.source import code_hash, foreign_sources, package_versions, processor
 from envs.rng_streams import Streams
 from envs.steps import Obs
 from representations.collect import DataCoverage, collect
@@ -164,25 +160,8 @@ def fit_facts(
         "precision": precision,
         "device": device,
         "threads": torch.get_num_threads(),
-        "code": code_hash(),
+        "code": code_hash(FITTED_BY),
         "foreign": {name: foreign[name] for name in (config.repr, config.suite) if name in foreign},
         "versions": package_versions(),
         "processor": processor(),
     }
-
-
-@cache
-def code_hash(names: tuple[str, ...] = FITTED_BY) -> str:
-    """Hash of the sources of packages and modules; "PACKAGE.*" stands for a package without those inside."""
-    digest = hashlib.sha256()
-    for name in names:
-        module = import_module(name.removesuffix(".*"))
-        assert module.__file__ is not None
-        file = Path(module.__file__)
-        files = [file]
-        if file.name == "__init__.py":
-            files = sorted(file.parent.glob("*.py") if name.endswith(".*") else file.parent.rglob("*.py"))
-        for path in files:
-            digest.update(f"{name}/{path.relative_to(file.parent)}".encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]

@@ -2,21 +2,25 @@
 
 DIR/experiment.json                 marks an experiment of this toolkit
 DIR/fits/                           finished fits of representations, see fit_cache.py
+DIR/replaced/<id>/<n>/              runs that --rerun ran again, as they were
 DIR/runs/<id>/config.json           all values of the configuration
-              source.json           commit, versions, machine, command, device, precision, threads, times; "starts":
-                                    commit and versions of every start
+              source.json           commit, hash of the code, versions, machine, command, device, precision, threads,
+                                    times; "starts": code, versions, device and threads of every start
               metrics.jsonl         one record a line, cut back to the checkpoint on resume
               validation.csv        one row per episode of the evaluations on validation levels during training
               eval.csv              one row per episode of the final evaluation
               pictures/*.png
               checkpoint/           see checkpoint.py
+              failure.txt           why the newest start failed, if it did
               done                  written last
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,14 +28,16 @@ from typing import Any
 
 from agents.checkpoint import write_aside
 from agents.parallel.distributed import SINGLE_PROCESS, Ranks
+from agents.runs.changes import changed_code, changed_sources, read_source, set_aside
 from agents.runs.config import RunConfig, as_json, differences, run_id
 from agents.runs.locks import try_lock
 from agents.runs.source import describe_source, foreign_sources
 from envs.registry import UsageError
 
-STARTED_WITH = ("commit", "versions")
+STARTED_WITH = ("commit", "code", "versions", "device", "threads")
 """Facts of source.json that may change between the starts of a run."""
 MARKER = "experiment.json"
+FAILURE = "failure.txt"
 FORMAT = 2
 """1: runs were named by all values of their configuration, the defaults among them."""
 
@@ -104,53 +110,54 @@ def check_stored(path: Path, config: RunConfig) -> None:
     changed = changed_sources(path, config)
     if changed and not (path / "done").exists():
         raise UsageError(
-            f"run {path} was begun with another version of {', '.join(changed)}; give another --out, or remove that "
-            "folder"
+            f"run {path} was begun with another version of {', '.join(changed)}; give another --out, or --rerun to "
+            "begin it afresh"
         )
-
-
-def changed_sources(path: Path, config: RunConfig) -> list[str]:
-    """Classes of the run that are not of this toolkit and whose files changed since the run in ``path`` was begun."""
-    now = foreign_sources(config)
-    begun = _source(path).get("foreign_sources", now)
-    return [name for name, digest in now.items() if begun.get(name, digest) != digest]
-
-
-def _source(path: Path) -> dict[str, Any]:
-    file = path / "source.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
 class RunDir:
     """One run's folder. Opening it takes a lock: two processes never write to one run.
 
     Of several ``ranks`` that train it the first opens it, and alone may write.
+
+    Args:
+        rerun: set aside what is there if it was finished, or begun by a foreign class, with other code.
+
+    Raises:
+        Busy: another process holds it.
+        UsageError: it is damaged, or of other values.
     """
 
-    def __init__(self, experiment: Path, config: RunConfig, ranks: Ranks = SINGLE_PROCESS):
+    def __init__(self, experiment: Path, config: RunConfig, ranks: Ranks = SINGLE_PROCESS, rerun: bool = False):
         self.config = as_json(config)
         self.id = run_id(config)
         self._run_config = config
         self.experiment = experiment
         self.path = experiment / "runs" / self.id
         self.writes = ranks.index == 0
-        ranks.on_rank_zero(self._open)
+        ranks.on_rank_zero(lambda: self._open(rerun))
 
-    def _open(self) -> None:
+    def _open(self, rerun: bool) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         lock = try_lock(self.path / "lock")
         if lock is None:
             raise Busy(f"run {self.path} is being trained by another process; wait for it or stop it")
         self._lock = lock
         try:
+            if rerun and self._is_of_other_code():
+                print(f"{self.id}: run again, what there was is in {set_aside(self.path)}")
             check_stored(self.path, self._run_config)
-        except UsageError:
+        except BaseException:
             lock.release()
             raise
         if not (self.path / "config.json").exists():
             text = json.dumps(self.config, indent=2) + "\n"
             write_aside(self.path / "config.json", lambda aside: aside.write_text(text, encoding="utf-8"))
         self._metrics = open(self.path / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+
+    def _is_of_other_code(self) -> bool:
+        changed = changed_code if self.done else changed_sources
+        return bool(changed(self.path, self._run_config))
 
     @property
     def done(self) -> bool:
@@ -159,22 +166,27 @@ class RunDir:
     @property
     def source(self) -> dict[str, Any]:
         """source.json as it stands; empty before the first ``write_source``."""
-        return _source(self.path)
+        return read_source(self.path)
 
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoint"
 
     def log(self, record: Mapping[str, float | int]) -> None:
-        """Append one record to metrics.jsonl."""
-        self._metrics.write(json.dumps(record) + "\n")
+        """Append one record to metrics.jsonl, without the numbers that JSON has no words for."""
+        finite = {name: value for name, value in record.items() if math.isfinite(value)}
+        self._metrics.write(json.dumps(finite, allow_nan=False) + "\n")
         self._metrics.flush()
 
     def records(self) -> list[dict[str, Any]]:
         """All records of metrics.jsonl."""
         self._metrics.flush()
         with open(self._metrics.name, encoding="utf-8") as lines:
-            return [json.loads(line) for line in lines]
+            try:
+                return [json.loads(line) for line in lines]
+            except ValueError:
+                reason = "metrics.jsonl has a torn line; remove that folder"
+                raise UsageError(f"run {self.path} is damaged: {reason}") from None
 
     def state_dict(self) -> dict[str, int]:
         """Length of metrics.jsonl, bytes, of which all belongs to the checkpoint being written."""
@@ -188,6 +200,8 @@ class RunDir:
         """Cut off the records written after the checkpoint: the run will write them again."""
         if self.writes:
             self._metrics.flush()
+            if os.path.getsize(self._metrics.name) < state["metrics_bytes"]:
+                raise UsageError(f"run {self.path} is damaged: metrics.jsonl lacks its end; remove that folder")
             os.truncate(self._metrics.name, state["metrics_bytes"])
 
     def start_afresh(self) -> None:
@@ -204,16 +218,26 @@ class RunDir:
         )
 
     def write_start(self, **facts: Any) -> None:
-        """Add ``facts`` to source.json, and this start's commit and versions to its list of starts."""
+        """Add ``facts`` to source.json, and what this start runs with to its list of starts."""
         begun = self.source
         first = [{name: begun[name] for name in STARTED_WITH if name in begun}] if begun else []
-        now = describe_source()
-        starts = [*begun.get("starts", first), {name: now[name] for name in STARTED_WITH}]
+        now = {**describe_source(), **facts}
+        starts = [*begun.get("starts", first), {name: now[name] for name in STARTED_WITH if name in now}]
+        (self.path / FAILURE).unlink(missing_ok=True)
         self.write_source(**facts, starts=starts)
 
     def write_csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write ``name`` whole or not at all; all rows have the same keys."""
         write_rows(self.path / name, rows)
+
+    def write_failure(self, reason: str) -> None:
+        """Keep why this start failed, for reports; a place that cannot be written to goes without."""
+        with contextlib.suppress(OSError):
+            write_aside(self.path / FAILURE, lambda aside: aside.write_text(reason + "\n", encoding="utf-8"))
+
+    def unmark_done(self) -> None:
+        """Take back ``write_done``: the run is evaluated again from its last checkpoint."""
+        (self.path / "done").unlink()
 
     def write_done(self) -> None:
         write_aside(self.path / "done", lambda aside: aside.write_text("", encoding="utf-8"))

@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,16 +22,19 @@ from intrinsic import BONUSES
 from representations import REPRESENTATIONS
 
 PACKAGES = ("torch", "stable-baselines3", "gymnasium", "numpy", "procgen", "procgen-mirror")
+DECIDES = ("agents", "envs", "intrinsic", "representations")
+"""Packages whose code decides a result."""
 OWN = ("agents", "benchmarks", "envs", "intrinsic", "representations")
 """Packages that the commit covers."""
 
 
 def describe_source() -> dict[str, Any]:
-    """Commit, command line, package versions, machine."""
+    """Commit, hash of the code, command line, package versions, machine."""
     module = getattr(sys.modules.get("__main__"), "__spec__", None)
     program = f"python -m {module.name.removesuffix('.__main__')}" if module else f"python {Path(sys.argv[0]).name}"
     return {
         "commit": commit(),
+        "code": code_hash(DECIDES),
         "command": " ".join([program, *sys.argv[1:]]),
         "versions": package_versions(),
         "machine": f"{os.cpu_count()} x {processor()}",
@@ -46,6 +50,23 @@ def package_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
+
+
+@cache
+def code_hash(names: tuple[str, ...]) -> str:
+    """Hash of the sources of packages and modules; "PACKAGE.*" stands for a package without those inside."""
+    digest = hashlib.sha256()
+    for name in names:
+        module = importlib.import_module(name.removesuffix(".*"))
+        assert module.__file__ is not None
+        file = Path(module.__file__)
+        files = [file]
+        if file.name == "__init__.py":
+            files = sorted(file.parent.glob("*.py") if name.endswith(".*") else file.parent.rglob("*.py"))
+        for path in files:
+            digest.update(f"{name}/{path.relative_to(file.parent)}".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def foreign_sources(config: RunConfig) -> dict[str, str]:

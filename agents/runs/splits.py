@@ -16,6 +16,7 @@ from agents.runs.config import RunConfig, training_set
 from agents.runs.evaluate import SEED, Episodes, Watch, equal_visits, play_visits, play_windows
 from envs import level_sets
 from envs.counter_rng import below, counter_hash
+from envs.finite import NotFinite
 from envs.tasks import Task, World, levels_of
 
 VALIDATION = "validation"
@@ -67,6 +68,18 @@ def play(
             policy, lambda count: world.make(count, SEED), visits, config.window, greedy=greedy, watch=watch
         )
     return play_visits(policy, lambda count: world.make(count, SEED), visits, greedy=greedy, watch=watch)
+
+
+def require_finite_returns(episodes: Episodes, place: str) -> Episodes:
+    """The episodes as they are. NotFinite where a return is not finite, with its level and repetition."""
+    bad = np.flatnonzero(~np.isfinite(episodes.returns))
+    if len(bad):
+        level, repeat, value = (column[bad[0]] for column in (episodes.levels, episodes.repeats, episodes.returns))
+        raise NotFinite(
+            f"return of level {level}, repetition {repeat} is {value} in the evaluation on {place}: the environment "
+            f"gave it ({len(bad)} of {len(episodes.returns)} episodes); mend its step() and run the same command again"
+        )
+    return episodes
 
 
 def played_levels(config: RunConfig, world: World, episodes: int) -> Sequence[int]:

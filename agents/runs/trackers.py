@@ -2,6 +2,9 @@
 
 metrics.jsonl is the truth. A sink gets the same records, pictures and final table; the first thing that goes wrong in
 it prints one line and switches it off. Nothing of a run reads back from a sink, so its weights are the same with any.
+
+There are two clocks: records of pre-training are placed by the samples drawn, all others by frames. A resumed run
+writes the records after its checkpoint again, and no sink shows one twice.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import netrc
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlparse
@@ -24,6 +27,7 @@ FINISH_SECONDS = 60.0
 class Sink(Protocol):
     """Backend of a tracker; every method may raise."""
 
+    def begin(self, kept: Sequence[Mapping[str, float]]) -> None: ...
     def log(self, record: Mapping[str, float]) -> None: ...
     def picture(self, name: str, path: Path) -> None: ...
     def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None: ...
@@ -38,6 +42,11 @@ class Tracker:
         self.sink: Sink | None = None
         if make is not None:
             self._guard(lambda: setattr(self, "sink", make()))
+
+    def begin(self, kept: Sequence[Mapping[str, float]]) -> None:
+        """Records of earlier starts that the run goes on from, once, before this start's first one."""
+        if (sink := self.sink) is not None:
+            self._guard(lambda: sink.begin(kept))
 
     def log(self, record: Mapping[str, float]) -> None:
         """One record of metrics.jsonl, with its ``global_step``."""
@@ -93,11 +102,17 @@ def open_tracker(kind: str, config: Mapping[str, Any], run_id: str, directory: P
     return Tracker(kind, lambda: SINKS[kind](config, run_id, directory))
 
 
+SAMPLES = "pretrain/samples"
+"""Samples drawn so far: the clock of pre-training."""
+
+
 class Wandb:
     """Weights & Biases: one run per (configuration, seed), charts over ``global_step``; offline where there is no key.
 
-    Offline files stay readable: ``wandb leet DIR`` shows them in the terminal, ``wandb sync DIR`` uploads them. A
-    resumed offline run becomes a second folder with the same id; syncing both merges them.
+    Charts of pre-training are over its samples. Offline files stay readable: ``wandb leet DIR`` shows them in the
+    terminal, ``wandb sync DIR ...`` uploads them. A resumed offline run becomes a second folder with the same id;
+    syncing all merges them. Records have an order, and DIR/wandb/sent counts those that were ever sent: the same record
+    is not sent again.
     """
 
     def __init__(self, config: Mapping[str, Any], run_id: str, directory: Path):
@@ -110,6 +125,7 @@ class Wandb:
 
         self.wandb = wandb
         self.step = 0
+        self.sent_file, self.count = directory / "wandb" / "sent", 0
         method = str(config["repr"])
         self.run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "rl-transfer"),
@@ -125,20 +141,40 @@ class Wandb:
             settings=wandb.Settings(silent=True, console="off", init_timeout=60),
         )
         self.run.define_metric("global_step")
-        self.run.define_metric("*", step_metric="global_step")
+        self.run.define_metric(SAMPLES)
+        self.groups: set[str] = set()
+        """First parts of names whose axis is told; two patterns that both match a name would leave it open."""
         if self.offline:
             folder = Path(self.run.dir).parent
-            print(f"wandb is offline (no API key): look with `wandb leet {folder}`, upload with `wandb sync {folder}`")
+            all_starts = folder.parent / f"offline-run-*-{run_id}"
+            print(
+                f"wandb is offline (no API key): `wandb leet {folder}` shows it, `wandb sync {all_starts}` uploads it"
+            )
+
+    def begin(self, kept: Sequence[Mapping[str, float]]) -> None:
+        self.count = len(kept)
+        self.step = int(kept[-1]["global_step"]) if kept else 0
 
     def log(self, record: Mapping[str, float]) -> None:
-        self.step = int(record["global_step"])
-        self.run.log(dict(record))
+        self.step, self.count = int(record["global_step"]), self.count + 1
+        if self.count > (int(self.sent_file.read_text(encoding="utf-8")) if self.sent_file.exists() else 0):
+            self._tell_axes(record)
+            self.run.log(dict(record))
+            self.sent_file.write_text(str(self.count), encoding="utf-8")
+
+    def _tell_axes(self, names: Iterable[str]) -> None:
+        for group in {name.partition("/")[0] for name in names if "/" in name} - self.groups:
+            self.groups.add(group)
+            axis = SAMPLES if SAMPLES.startswith(f"{group}/") else "global_step"
+            self.run.define_metric(f"{group}/*", step_metric=axis)
 
     def picture(self, name: str, path: Path) -> None:
+        self._tell_axes(["pictures/"])
         self.run.log({f"pictures/{name}": self.wandb.Image(str(path)), "global_step": self.step})
 
     def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         data = [list(row.values()) for row in rows]
+        self._tell_axes(["tables/"])
         self.run.log({f"tables/{name}": self.wandb.Table(columns=[*rows[0]], data=data), "global_step": self.step})
 
     def finish(self) -> None:
@@ -157,16 +193,40 @@ def has_key() -> bool:
 
 
 class TensorBoard:
-    """Event files below ``DIR/runs/<id>/tensorboard``; needs the extra ``.[tensorboard]``."""
+    """Event files below ``DIR/runs/<id>/tensorboard``; those of pre-training, in a folder there, have samples as steps.
+
+    Needs the extra ``.[tensorboard]``.
+    """
 
     def __init__(self, config: Mapping[str, Any], run_id: str, directory: Path):
+        self.folder, self.step = directory / "tensorboard", 0
+        self.config = "\n".join(f"    {key}: {value}" for key, value in config.items())
+        self.writer: Any = None
+        self.pretraining: Any = None
+
+    def begin(self, kept: Sequence[Mapping[str, float]]) -> None:
+        """Open the event files; what was written after ``kept`` by earlier starts is purged from the charts."""
         from torch.utils.tensorboard import SummaryWriter
 
-        self.writer = SummaryWriter(str(directory / "tensorboard"))
-        self.step = 0
-        self.writer.add_text("config", "\n".join(f"    {key}: {value}" for key, value in config.items()))
+        resumed = self.folder.exists()
+        training = [int(record["global_step"]) for record in kept if SAMPLES not in record]
+        samples = [int(record[SAMPLES]) for record in kept if SAMPLES in record]
+        self.step = max(training, default=0)
+        places = (("", training), ("pretraining", samples))
+        self.writer, self.pretraining = (
+            SummaryWriter(str(self.folder / name), purge_step=max(steps, default=-1) + 1 if resumed else None)
+            for name, steps in places
+        )
+        self.writer.add_text("config", self.config)
 
     def log(self, record: Mapping[str, float]) -> None:
+        if self.writer is None:
+            self.begin(())
+        if SAMPLES in record:
+            for name, value in record.items():
+                if name not in ("global_step", SAMPLES):
+                    self.pretraining.add_scalar(name, value, int(record[SAMPLES]))
+            return
         self.step = int(record["global_step"])
         for name, value in record.items():
             if name != "global_step":
@@ -185,7 +245,9 @@ class TensorBoard:
         self.writer.add_text(f"tables/{name}", "\n".join(lines), self.step)
 
     def finish(self) -> None:
-        self.writer.close()
+        for writer in (self.writer, self.pretraining):
+            if writer is not None:
+                writer.close()
 
 
 SINKS: dict[str, Callable[[Mapping[str, Any], str, Path], Sink]] = {"wandb": Wandb, "tensorboard": TensorBoard}

@@ -37,10 +37,11 @@ from agents.runs.env_metrics import EnvMetrics, NewestEpisodes
 from agents.runs.final import final_evaluation, periodic_evaluation
 from agents.runs.fit_cache import FitCache, fit_key
 from agents.runs.kept_policies import save_policy
-from agents.runs.pretraining import TRAINED_BY, code_hash, pretrain
+from agents.runs.pretraining import TRAINED_BY, pretrain
 from agents.runs.run_dir import RunDir, open_experiment
-from agents.runs.source import package_versions, processor
+from agents.runs.source import code_hash, package_versions, processor
 from agents.runs.trackers import Tracker
+from envs.finite import require_finite_weights
 from envs.wrappers.sb3 import Sb3VecEnv
 
 
@@ -55,8 +56,8 @@ def train(
 ) -> OnPolicyAlgorithm:
     """Bring a run to its end: pre-training, training, final evaluation, pictures, ``done``.
 
-    A run that continues another begins with what that left. One that was begun on one device, in one precision and with
-    a number of threads ends so.
+    A run that continues another begins with what that left. One that was begun in one precision and with a number of
+    threads ends so; and on one device, unless another one than "auto" is asked for.
 
     Args:
         parts: as ``build_parts`` gives them; they are trained in place.
@@ -72,7 +73,10 @@ def train(
 
     def begin() -> tuple[str, Precision]:
         begun = run.source
-        chosen = resolve_device(begun.get("device", device))
+        recorded = begun.get("device", device)
+        chosen = resolve_device(recorded if device == "auto" else device)
+        if chosen != recorded and recorded != "auto":
+            print(f"{run.id} was begun on {recorded} and goes on on {chosen}, as asked: not to the bit")
         precision = begun.get("precision") or resolve_precision(parts.config.precision, chosen)
         threads = begun.get("threads", torch.get_num_threads())
         if threads != torch.get_num_threads():
@@ -173,9 +177,11 @@ def train_agent(context: RunContext, resumed: bool, data_policy: DataPolicy | No
     components = {**agent.components(), **context.shared_components(), **spread}
     if resumed:
         checkpoint.load(context.train_checkpoints, components)
+    ranks.on_rank_zero(context.records.begin)
     ranks.broadcast(agent.policy.state_dict().values())  # which holds what rank 0 alone has pre-trained
 
     def save(step: int) -> None:
+        require_finite_weights(agent.policy, f"after {step:,} frames")
         ranks.assert_in_sync(agent.policy.parameters(), f"weights after {step:,} frames")
         checkpoint.save(context.train_checkpoints, step, components, ranks)
         # What pre-training led to is in the new checkpoint.

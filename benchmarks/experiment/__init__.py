@@ -13,7 +13,8 @@ In reading order:
 * ``overrides``     ``--set NAME.FIELD=VALUE``
 * ``continued``     runs that train finished ones on
 * ``equal_budget``  the baseline on an equal total of environment steps
-* ``execute``       runs brought to their end, and the report
+* ``grid``          runs brought to their end, shared with other processes, and exit statuses
+* ``execute``       a command from its plan to its report
 * ``references``    a random and a scripted policy on the levels of the runs
 * ``estimate``      their wall time
 * ``offline``       representations fitted to recorded frames, without an agent

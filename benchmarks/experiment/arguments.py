@@ -94,7 +94,8 @@ class ExperimentArgs:
     precision: Precision = "auto"
     """Arithmetic of the networks; auto is bfloat16 where the processor has it."""
     device: Device = "auto"
-    """Device of the networks; auto is the GPU where torch sees one. Only the CPU resumes to the bit."""
+    """Device of the networks; auto is the one a run was begun on, or the GPU where torch sees one. Only the CPU resumes
+    to the bit."""
     compile: bool = False
     """Compile the representation (torch.compile): for a GPU; a CPU is slower with it."""
 
@@ -104,6 +105,8 @@ class ExperimentArgs:
     cache: OutputFolder | None = None
     """Directory of finished fits, which rows that pre-train alike share, also those of other experiments. Default: fits
     in --out."""
+    rerun: bool = False
+    """Run again what was finished with other code; what there was moves to replaced/ in --out."""
     log: Literal["none", "wandb", "tensorboard"] = "none"
     """Also send the records to a tracker."""
     dry_run: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,17 +11,14 @@ from typing import TYPE_CHECKING
 
 from benchmarks.experiment.arguments import ExperimentArgs
 from benchmarks.experiment.equal_budget import equal_budget_runs, with_level_switch_steps
+from benchmarks.experiment.grid import PREEMPTED, run_all
 from benchmarks.experiment.presets import BASELINE
 from benchmarks.experiment.references import measure_references
 from envs.registry import UsageError
 
 if TYPE_CHECKING:
-    from agents.parallel.distributed import Ranks
     from agents.runs.config import RunConfig
     from agents.runs.validate import PartsStore
-
-PREEMPTED = 75
-"""Exit status of a command that was asked to stop and saved everything (EX_TEMPFAIL)."""
 
 
 def execute(
@@ -41,12 +39,12 @@ def execute(
         write: experiment directory -> the text of its report.
 
     Returns:
-        The exit status.
+        The exit status, of ``benchmarks.experiment.grid``.
     """
     from agents.parallel.distributed import from_torchrun
     from agents.runs.build import resolve_device
     from agents.runs.callback import Preempted
-    from agents.runs.config import run_id
+    from agents.runs.run_dir import open_experiment
     from agents.runs.validate import PartsStore
 
     device, store = resolve_device(args.device), PartsStore()
@@ -56,23 +54,21 @@ def execute(
         print(ranks.on_rank_zero(lambda: announce(configs, out, device, store)), flush=True)
         if args.dry_run:
             return 0
-        ranks.on_rank_zero(lambda: open_checked(out, configs))
+        ranks.on_rank_zero(lambda: open_experiment(out))
         started = time.perf_counter()
-        for number, config in enumerate(configs, 1):
-            name = run_id(config)
-            try:
-                trained = finish_run(args, out, config, f"[{number}/{len(configs)}] {name}", store, ranks)
-            except Preempted:
-                print(f"stopped; all of {name} up to its last rollout is saved. The same command continues.")
-                return PREEMPTED
-            if trained:
-                print(summary(out / "runs" / name), flush=True)
-        ranks.on_rank_zero(lambda: cross(configs, out))
-        ranks.on_rank_zero(lambda: measure_references(configs, out))
-        text = ranks.on_rank_zero(lambda: write(out))
-        print(f"\n{text}\n\nreport: {out / 'report.html'}   table: {out / 'results.csv'}")
-        print(f"{time.perf_counter() - started:.0f} s in all")
-    return 0
+        try:
+            tally = run_all(args, out, configs, store, ranks, summary)
+        except Preempted:
+            return PREEMPTED
+        if tally.finished:
+            ranks.on_rank_zero(lambda: cross(configs, out))
+            ranks.on_rank_zero(lambda: measure_references(configs, out))
+            text = ranks.on_rank_zero(lambda: write(out))
+            print(f"\n{text}\n\nreport: {out / 'report.html'}   table: {out / 'results.csv'}")
+        print(f"{time.perf_counter() - started:.0f} s in all", flush=True)
+        if ranks.index == 0 and tally.status:
+            print(tally.text(), file=sys.stderr)
+    return tally.status
 
 
 def runnable(configs: Sequence[RunConfig], refused: dict[str, str], named: Sequence[str] = ()) -> list[RunConfig]:
@@ -97,40 +93,6 @@ def with_equal_budgets(args: ExperimentArgs, configs: Sequence[RunConfig], store
     """The runs with those whose length follows from what the others take to pre-train."""
     equal = equal_budget_runs(configs, store) if args.equal_budget else []
     return with_level_switch_steps([*configs, *equal], store)
-
-
-def open_checked(out: Path, configs: Sequence[RunConfig]) -> None:
-    """Open the experiment directory; UsageError where it holds one of these runs with other values."""
-    from agents.runs.config import run_id
-    from agents.runs.run_dir import check_stored, open_experiment
-
-    open_experiment(out)
-    for config in configs:
-        check_stored(out / "runs" / run_id(config), config)
-
-
-def finish_run(args: ExperimentArgs, out: Path, config: RunConfig, title: str, store: PartsStore, ranks: Ranks) -> bool:
-    """Bring one run to its end; False if it already was finished."""
-    from agents.runs.progress import Bar
-    from agents.runs.run_dir import RunDir, changed_sources
-    from agents.runs.trackers import open_tracker
-    from agents.runs.train import train
-
-    run = RunDir(out, config, ranks)
-    try:
-        if ranks.on_rank_zero(lambda: run.done):
-            changed = ranks.on_rank_zero(lambda: changed_sources(run.path, config))
-            print(f"{title}: finished before" + f", with another version of {', '.join(changed)}" * bool(changed))
-            store.drop(config)
-            return False
-        tracker = open_tracker(args.log if run.writes else "none", run.config, run.id, run.path)
-        try:
-            train(store.take(config), run, tracker, Bar(title), args.device, ranks, args.cache)
-        finally:
-            tracker.finish()
-    finally:
-        run.close()
-    return True
 
 
 def cross(configs: Sequence[RunConfig], out: Path) -> None:
@@ -186,7 +148,7 @@ def finished_configs(out: Path) -> list[RunConfig]:
 
 def announce(configs: Sequence[RunConfig], out: Path, device: str, store: PartsStore) -> str:
     """Announcement: the runs, roughly how long they take here, and where results go."""
-    from agents.runs.config import short_name
+    from agents.runs.config import short_name, trained_frames
     from benchmarks.experiment.estimate import estimate_seconds
 
     first = configs[0]
@@ -200,7 +162,8 @@ def announce(configs: Sequence[RunConfig], out: Path, device: str, store: PartsS
         + "standardise its features, then " * bool(config.repr_settings.get("standardise"))
         + "begin with the data policy's weights, then " * config.start_from_policy
         + f"begin with the weights of {config.init_from}, then " * bool(config.init_from)
-        + f"{config.steps:,} frames of {short_name(config.algo).upper()}"
+        + f"{trained_frames(config):,} frames of {short_name(config.algo).upper()}"
+        + f" ({config.steps:,} asked, in whole rollouts)" * (trained_frames(config) != config.steps)
         + f", on from {max(config.continued, default=0):,} of the run before" * bool(config.continued)
         for config in configs
     ]

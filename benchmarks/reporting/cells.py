@@ -19,7 +19,7 @@ from benchmarks.experiment.presets import BASELINE, CONTROL
 from benchmarks.reporting import intervals, origins
 from benchmarks.reporting.episodes import Returns
 from benchmarks.reporting.intervals import Scores
-from benchmarks.reporting.labels import level_set_kind, training_set
+from benchmarks.reporting.labels import frames_of, level_set_kind, training_set
 from benchmarks.reporting.matching import SOURCE, match
 from benchmarks.reporting.runs import Run
 from benchmarks.reporting.stats import Interval
@@ -60,8 +60,13 @@ class Cell:
 
     @property
     def steps(self) -> int:
-        """Frames of RL."""
+        """Frames of RL that were asked for."""
         return int(self.config["steps"])
+
+    @property
+    def frames(self) -> int:
+        """Frames of RL that were trained: those asked for, in whole rollouts."""
+        return frames_of(self.config)
 
     @property
     def level_set_kind(self) -> str:

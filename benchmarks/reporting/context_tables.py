@@ -100,7 +100,7 @@ def with_published(summary: Summary, env: str) -> Table:
     for split in dict.fromkeys(row.split for row in published_rows):
         for cell in summary.cells:
             if cell.env == env and split in cell.gaps and is_comparable(cell):
-                size = f"here: {cell.train_levels:,} levels, {frames(cell.steps)} frames"
+                size = f"here: {cell.train_levels:,} levels, {frames(cell.frames)} frames"
                 means = [number(cell.returns[name].estimate) for name in ("train", split)]
                 rows.append([split, cell.name, *means, number(cell.gaps[split].estimate, sign=True), size])
         for row in (row for row in published_rows if row.split == split):

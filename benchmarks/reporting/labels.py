@@ -73,6 +73,12 @@ def agent_of(config: dict[str, Any]) -> tuple[str, str, bool]:
     return str(config["algo"]), str(memory), bool(config.get("last_step", False))
 
 
+def frames_of(config: dict[str, Any]) -> int:
+    """Frames of RL that a run trains: those asked for, in whole rollouts."""
+    rollout = config.get("algo_settings", {}).get("n_steps", 1) * config.get("num_envs", 1)
+    return -(-int(config["steps"]) // int(rollout)) * int(rollout)
+
+
 def level_set_kind(config: dict[str, Any]) -> str:
     """Kind of a run's training levels: "published" (0 to K - 1), or "drawn" for its seed."""
     return "published" if training_set(config).startswith("0+") else "drawn"
@@ -88,6 +94,8 @@ def flat_settings(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
             leaves[f"{prefix}{name}"] = json.dumps(value)
     if not prefix:
         leaves["level_set"] = json.dumps(level_set_kind(config))  # the levels themselves change with the seed
+        if "steps" in config:
+            leaves["steps"] = json.dumps(frames_of(config))
     return leaves
 
 

@@ -27,7 +27,7 @@ def size(summary: Summary) -> str:
     count = sum(len(cell.runs) for cell in summary.cells)
     if not count:
         return "No finished runs yet."
-    steps = ", ".join(frames(step) for step in sorted({cell.steps for cell in summary.cells}))
+    steps = ", ".join(frames(step) for step in sorted({cell.frames for cell in summary.cells}))
     levels = ", ".join(f"{levels:,}" for levels in summary.levels)
     kinds = {"drawn": "drawn for each seed", "published": "the published set, 0 to K - 1"}
     named = [words for kind, words in kinds.items() if any(cell.level_set_kind == kind for cell in summary.cells)]

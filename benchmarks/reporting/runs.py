@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -194,13 +194,13 @@ def read(path: Path) -> Run:
         metrics = _metrics(path / "metrics.jsonl", may_be_torn=not finished)
         if not finished:
             step = int(max((record.get("global_step", 0) for record in metrics), default=0))
-            reason = f"stopped at {step:,} of {config['steps']:,} frames"
+            reason = f"stopped at {step:,} of {config['steps']:,} frames" + _failure(path)
             return Run(path.name, path, "unfinished", reason, config, {}, metrics)
         source = json.loads((path / "source.json").read_text(encoding="utf-8"))
         evaluation = read_evaluation(path / "eval.csv")
         if missing := [split for split in config["splits"] if split not in evaluation.returns]:
             return Run(path.name, path, "damaged", f"eval.csv has no episodes of {', '.join(missing)}", config)
-        return Run(
+        run = Run(
             path.name,
             path,
             "finished",
@@ -215,8 +215,30 @@ def read(path: Path) -> Run:
             validation=read_validation(path / "validation.csv"),
             named_levels=evaluation.named_levels,
         )
+        if reason := _not_finite(run):
+            return Run(path.name, path, "damaged", reason, config)
+        return run
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         return Run(path.name, path, "damaged", f"unreadable ({type(error).__name__}: {error})", config)
+
+
+def _failure(path: Path) -> str:
+    """Why the newest start of a run failed, as it is added to a reason; empty where it did not."""
+    file = path / "failure.txt"
+    return f"; failed: {file.read_text(encoding='utf-8').strip()}" if file.exists() else ""
+
+
+def _not_finite(run: Run) -> str:
+    """Where a finished run holds a return that is not finite; empty where all are."""
+    files: dict[str, Mapping[Any, Returns]] = {"eval.csv": run.returns, "eval.csv, greedy": run.greedy}
+    files |= {"crossed.csv": run.crossed, "validation.csv": run.validation}
+    for file, groups in files.items():
+        for group, returns in groups.items():
+            if len(bad := np.flatnonzero(~np.isfinite(returns.values))):
+                place = f"level {returns.levels[bad[0]]}, repetition {returns.repetitions[bad[0]]}"
+                return f"{file}: a return of {group} is {returns.values[bad[0]]} ({place}); {len(bad)} are not finite"
+    bad_halves = [key for key, kept in run.matched.items() if not np.isfinite(kept.means).all()]
+    return f"matched.csv: returns of {bad_halves[0][0]} are not finite" if bad_halves else ""
 
 
 def _config(path: Path) -> dict[str, Any]:
@@ -244,9 +266,10 @@ def score(runs: Iterable[Run]) -> list[Row]:
 
     ``return_mean`` weighs levels equally, ``return_std`` is over episodes (n - 1), ``levels`` counts the split's levels
     (empty where they are unknown), ``normalised`` is (mean - Rmin) / (Rmax - Rmin), empty without constants. Costs are
-    those of the whole run. ``settings`` are the ones beyond these columns that distinguish the run's row from others of
-    its method (JSON); ``greedy_mean`` is with the likeliest actions. ``continued`` marks a run that was trained on
-    after its held-out levels had been read.
+    those of the whole run: ``steps`` are frames of RL asked for, ``train_env_steps`` those trained, in whole rollouts.
+    ``settings`` are the ones beyond these columns that distinguish the run's row from others of its method (JSON);
+    ``greedy_mean`` is with the likeliest actions. ``continued`` marks a run that was trained on after its held-out
+    levels had been read.
     """
     from benchmarks.reporting.labels import agent_of, distinguishing_settings
 

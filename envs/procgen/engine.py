@@ -39,13 +39,21 @@ def load_procgen() -> Any:
             cure = f"its dependencies broke on numpy {np.__version__}; pip install 'numpy<2'"
         elif isinstance(error, ModuleNotFoundError):
             cure = (
-                f"this is Python {sys.version_info[0]}.{sys.version_info[1]}; there are wheels for x86-64: "
-                "`pip install procgen` on 3.10, `pip install procgen-mirror==0.10.7` on Linux with 3.11 or 3.12"
+                f"this is {sys.platform} with Python {sys.version_info[0]}.{sys.version_info[1]}; there are wheels for "
+                "x86-64: `pip install procgen` on 3.10, `pip install procgen-mirror==0.10.7` on Linux with 3.11 or 3.12"
             )
         else:
             cure = "it is installed but broken; reinstall procgen, gym3 and gym"
-        raise UsageError(f"procgen cannot be imported ({error}): {cure}") from None
+        raise UsageError(f"procgen cannot be imported ({error}): {cure}. {without_procgen()}") from None
     return ProcgenGym3Env
+
+
+def without_procgen() -> str:
+    """Suites that need no Procgen, in a sentence."""
+    from envs.suites import SUITES
+
+    names = [name for name, place in SUITES.places.items() if not place.startswith("envs.suites.procgen:")]
+    return f"Suites that need no Procgen: {', '.join(name for name in names if name != 'counting')}"
 
 
 class Engine:

@@ -9,11 +9,12 @@ import pytest
 
 from agents.runs.callback import Clock, Preempted, Records, StopRequest, TrainingCallback
 from agents.runs.env_metrics import EnvMetrics, NewestEpisodes
-from envs.registry import UsageError
 
 
 class Log:
     """Stands for the run directory, the tracker and the progress bar."""
+
+    writes = False
 
     def __init__(self):
         self.records, self.shown, self.kept = [], [], []
@@ -99,15 +100,6 @@ def test_returns_are_means_and_values_not_finite_are_left_out():
     run_callback([100, 200], nobody)
     assert "train/return" not in nobody.records[0]
     assert nobody.shown[0] == (100, "first episodes still run")
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("name", ["loss/policy", "gradient/rl_norm"])
-def test_divergence_stops_the_run_before_anything_is_written(name, value):
-    log = Log()
-    with pytest.raises(UsageError, match=f"{name} is {value} at frame 100: training diverged"):
-        run_callback([100, 200], log, metrics={name: value})
-    assert log.records == []
 
 
 def test_asked_to_stop_it_saves_first_though_nothing_is_due():

@@ -7,7 +7,9 @@ import torch
 
 from agents.actions import Categorical
 from agents.runner import PolicyOutput
-from agents.runs.evaluate import EvaluationEnv, equal_visits, play_visits, play_windows
+from agents.runs.evaluate import Episodes, EvaluationEnv, equal_visits, play_visits, play_windows
+from agents.runs.splits import require_finite_returns
+from envs.finite import NotFinite
 from envs.registry import UsageError
 
 
@@ -257,3 +259,13 @@ def test_whoever_watches_can_break_it_off():
     with pytest.raises(InterruptedError):
         play_visits(First(), make, equal_visits([4], 1), watch=stop)
     assert made[0].closed
+
+
+def test_a_return_that_is_not_finite_is_named_by_its_level():
+    played = Episodes(np.array([7, 9, 9]), np.array([0, 0, 1]), np.array([1.5, 2.0, -np.inf]), np.array([3, 4, 5]))
+    with pytest.raises(
+        NotFinite, match=r"^return of level 9, repetition 1 is -inf in the evaluation on maze: .*1 of 3"
+    ):
+        require_finite_returns(played, "maze")
+    whole = Episodes(played.levels[:2], played.repeats[:2], played.returns[:2], played.lengths[:2])
+    assert require_finite_returns(whole, "maze") is whole

@@ -107,7 +107,7 @@ def test_precision_device_threads_and_code_name_a_fit(monkeypatch):
     names.add(fit_key(pretraining.fit_facts(parts, "cuda", "float32")))
     monkeypatch.setattr("torch.get_num_threads", lambda: 7)
     names.add(key(VAE))
-    monkeypatch.setattr(pretraining, "code_hash", lambda: "other")
+    monkeypatch.setattr(pretraining, "code_hash", lambda names: "other")
     names.add(key(VAE))
     assert len(names) == 5
 

@@ -164,8 +164,8 @@ def test_every_start_is_listed_with_its_commit(tmp_path, monkeypatch):
     for _ in range(2):
         run.write_start(threads=2)
     run.close()
-    first, last = {"commit": "aaa", "versions": {"torch": "2.1"}}, {"commit": "bbb", "versions": {"torch": "2.2"}}
-    assert run.source["starts"] == [first, first, last]
+    old, new = {"commit": "aaa", "versions": {"torch": "2.1"}}, {"commit": "bbb", "versions": {"torch": "2.2"}}
+    assert run.source["starts"] == [{**old, "device": "cpu"}, {**old, "threads": 2}, {**new, "threads": 2}]
     assert (run.source["commit"], run.source["device"], run.source["threads"]) == ("aaa", "cpu", 2)
 
 
@@ -185,6 +185,24 @@ def test_a_foreign_class_is_remembered_by_its_file(tmp_path, monkeypatch):
         check_stored(run.path, config)
     (run.path / "done").write_text("")
     check_stored(run.path, config)  # what is finished stays
+
+
+def test_numbers_that_json_has_no_words_for_are_left_out(tmp_path):
+    run = RunDir(open_experiment(tmp_path / "out"), CONFIG)
+    run.log({"global_step": 3, "x": float("nan"), "y": float("-inf"), "z": 2.5})
+    assert run.records() == [{"global_step": 3, "z": 2.5}]
+    run.close()
+
+
+def test_a_log_that_lost_its_end_is_damaged(tmp_path):
+    run = RunDir(open_experiment(tmp_path / "out"), CONFIG)
+    run.log({"global_step": 3})
+    with pytest.raises(UsageError, match=r"metrics.jsonl lacks its end"):
+        run.load_state_dict({"metrics_bytes": 99})
+    (run.path / "metrics.jsonl").write_text('{"global_step": 3}\n{"glo\n')
+    with pytest.raises(UsageError, match=r"metrics.jsonl has a torn line"):
+        run.records()
+    run.close()
 
 
 def test_the_name_does_not_depend_on_the_process():

@@ -30,6 +30,9 @@ class Sink:
             raise RuntimeError(f"{what} failed\nwith a second line")
         self.got.append((what, *content))
 
+    def begin(self, kept):
+        self._take("begin", list(kept))
+
     def log(self, record):
         self._take("log", dict(record))
 
@@ -154,6 +157,63 @@ def test_wandb_without_a_key_writes_offline_and_can_be_read_back(no_key, tmp_pat
     assert before[0] == after[0]
     np.testing.assert_array_equal(before[1], after[1])
     assert torch.equal(before[2], after[2])
+
+
+def records_of(folder):
+    """Records of wandb's offline files in a folder, by what ``wandb leet`` reads."""
+    read = subprocess.run(["wandb", "leet", "inspect", "--json", str(folder)], capture_output=True, text=True)
+    return [json.loads(line) for line in read.stdout.splitlines()]
+
+
+PRETRAINING = [{"global_step": 0, "pretrain/samples": 64 * n, "pretrain/vae/loss": 1 / n} for n in (1, 2, 3)]
+TRAINING = [{"global_step": 128 * n, "loss/policy": 0.5 * n} for n in (1, 2, 3, 4)]
+
+
+def resumed(kind, tmp_path):
+    """A run with its pre-training, killed after three records of training, that goes on from the second."""
+    first = open_tracker(kind, CONFIG, "coinrun-cnn-s3", tmp_path)
+    first.begin([])
+    for record in [*PRETRAINING, *TRAINING[:3]]:
+        first.log(record)
+    first.finish()
+    second = open_tracker(kind, CONFIG, "coinrun-cnn-s3", tmp_path)
+    second.begin([*PRETRAINING, *TRAINING[:2]])
+    for record in TRAINING[2:]:
+        second.log(record)
+    second.finish()
+
+
+def test_tensorboard_has_an_axis_for_pretraining_and_no_point_twice(tmp_path):
+    pytest.importorskip("tensorboard", reason="extra .[tensorboard]")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    resumed("tensorboard", tmp_path)
+    read = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(event.step, event.value) for event in read.Scalars("loss/policy")] == [
+        (128, 0.5),
+        (256, 1.0),
+        (384, 1.5),
+        (512, 2.0),
+    ]
+    offline = EventAccumulator(str(tmp_path / "tensorboard" / "pretraining")).Reload()
+    assert [event.step for event in offline.Scalars("pretrain/vae/loss")] == [64, 128, 192]
+    assert "pretrain/vae/loss" not in read.Tags()["scalars"]
+
+
+def test_wandb_has_an_axis_for_pretraining_and_no_point_twice(no_key, tmp_path, capsys):
+    resumed("wandb", tmp_path)
+    messages = capsys.readouterr().out.splitlines()
+    sync = f"`wandb sync {tmp_path / 'wandb'}/offline-run-*-coinrun-cnn-s3` uploads it"
+    assert [sync in line for line in messages] == [True, True]
+    folders = sorted((tmp_path / "wandb").glob("offline-run-*-coinrun-cnn-s3"))
+    files = [records_of(folder) for folder in folders]
+    sent = [record["history"]["item"] for records in files for record in records if record["type"] == "history"]
+    points = [(item["global_step"], item["loss/policy"]) for item in sent if "loss/policy" in item]
+    assert points == [(128, 0.5), (256, 1.0), (384, 1.5), (512, 2.0)]
+    metrics = [record["metric"] for record in files[0] if "metric" in record]
+    axes = {metric.get("glob_name"): metric.get("step_metric") for metric in metrics}
+    assert (axes["pretrain/*"], axes["loss/*"]) == ("pretrain/samples", "global_step")
+    assert (tmp_path / "wandb" / "sent").read_text() == "7"
 
 
 def test_tensorboard_gets_scalars_at_their_steps_and_the_picture(tmp_path):

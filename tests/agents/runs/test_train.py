@@ -5,7 +5,8 @@ import json
 import os
 import random
 import signal
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from agents import checkpoint
 from agents.runs.build import find_task
 from agents.runs.callback import Preempted
 from agents.runs.trackers import Tracker
+from envs.registry import UsageError
 from representations.unreal import UnrealConfig
 from tests.agents.runs.tools import (
     Interrupted,
@@ -106,6 +108,9 @@ class NoisySink:
         if self.fails and self.records == 2:
             raise RuntimeError("no network")
 
+    def begin(self, kept):
+        torch.rand(1)
+
     def picture(self, name, path):
         torch.rand(1)
 
@@ -123,6 +128,42 @@ def test_a_tracker_and_its_failure_change_nothing(tmp_path, capsys):
         train_here(tmp_path / name, config, tracker=Tracker("noisy", lambda name=name: NoisySink(name == "fails")))
         assert result(tmp_path / name) == result(tmp_path / "none")
         assert ("tracker 'noisy' is off" in capsys.readouterr().err) == (name == "fails")
+
+
+def test_a_run_of_a_gpu_goes_on_on_a_cpu_when_asked(tmp_path, capsys):
+    config = run_config("vae")
+    with pytest.raises(Killed):
+        train_here(tmp_path, config, Interrupted("train", 384))
+    run = the_run(tmp_path)
+    source = json.loads((run / "source.json").read_text())
+    (run / "source.json").write_text(json.dumps({**source, "device": "cuda"}))
+    for folder in (run / "checkpoint").iterdir():  # a generator of a GPU has a state of 16 bytes
+        step, state = checkpoint.read(folder)
+        states = state["streams"]["states"]
+        state["streams"]["states"] = {name: value[:16] for name, value in states.items()}
+        checkpoint.save(folder, step, {name: SimpleNamespace(state_dict=lambda v=v: v) for name, v in state.items()})
+    with pytest.raises(UsageError, match="torch sees no GPU here; use --device cpu"):
+        train_here(tmp_path, config, device="auto")
+    train_here(tmp_path, config, device="cpu")
+    assert "was begun on cuda and goes on on cpu, as asked" in capsys.readouterr().out
+    source = json.loads((run / "source.json").read_text())
+    assert source["device"] == "cpu"
+    assert [start.get("device") for start in source["starts"]] == ["cpu", "cpu"]
+    assert records(tmp_path)[-1]["global_step"] == 512
+
+
+def test_pretraining_that_diverges_stops_before_it_is_saved(tmp_path):
+    config = run_config("vae", pretrain_samples=4096, pretrain_frames=64)
+    config = replace(config, repr_settings={**config.repr_settings, "learning_rate": 1e30})
+    with pytest.raises(
+        UsageError, match=r"of pre-training: it diverged; .*--set vae.learning_rate=|weights .* are not"
+    ):
+        train_here(tmp_path, config)
+    folder = the_run(tmp_path) / "checkpoint" / "pretrain"
+    for document in folder.glob("*.json"):
+        _, state = checkpoint.read_document(document)
+        assert all(bool(value.isfinite().all()) for value in state["representation"]["module"].values())
+    assert "NaN" not in (the_run(tmp_path) / "metrics.jsonl").read_text()
 
 
 @pytest.mark.parametrize(

@@ -69,11 +69,11 @@ class Interrupted:
         pass
 
 
-def train_here(out, config, progress=None, tracker=None, cache=None):
+def train_here(out, config, progress=None, tracker=None, cache=None, device="cpu"):
     """Bring a run in experiment ``out`` to its end, or to its interruption, in this process."""
     run = RunDir(open_experiment(out), config)
     try:
-        return train(build_parts(config), run, tracker or Tracker(), progress or Interrupted(), "cpu", cache=cache)
+        return train(build_parts(config), run, tracker or Tracker(), progress or Interrupted(), device, cache=cache)
     finally:
         run.close()
 

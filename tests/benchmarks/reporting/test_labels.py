@@ -2,6 +2,8 @@
 
 import json
 
+from benchmarks.reporting.labels import labels_of
+from benchmarks.reporting.report import write_report
 from benchmarks.reporting.runs import load
 from benchmarks.reporting.summary import summarise
 from tests.benchmarks.tools import make_run
@@ -47,3 +49,12 @@ def test_numbers_of_steps_are_readable(tmp_path):
     make_run(tmp_path, "cnn", steps=1_277_952)
     labels = {cell.label for cell in summarise(load(tmp_path)).cells}
     assert labels == {"cnn (steps=1,000,000)", "cnn (steps=1,277,952)"}
+
+
+def test_a_label_and_the_size_tell_the_frames_that_were_trained(tmp_path):
+    rollout = {"algo_settings": {"n_steps": 256}, "num_envs": 64}
+    for steps in (1000, 20_000):
+        make_run(tmp_path, "cnn", steps=steps, **rollout)
+    runs = load(tmp_path)
+    assert sorted(labels_of(runs).values()) == ["cnn (steps=16,384)", "cnn (steps=32,768)"]
+    assert "16,384, 32,768 frames each" in write_report(tmp_path) + (tmp_path / "report.md").read_text()

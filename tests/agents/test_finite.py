@@ -1,0 +1,125 @@
+"""Numbers that are not finite stop training within one update, named by their place, before they are stored."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from agents.a2c import A2C
+from agents.ppo import PPO
+from envs.finite import NotFinite, all_finite, first_not_finite, require_finite_weights
+from tests.agents.tools import Constant, Tiny, build, make_env, weights
+
+ROLLOUT = 18  # 6 steps of 3 environments
+
+
+def poisoned(change, step):
+    """An environment whose ``step``-th step is changed by ``change(rewards, observation)``; both are its own arrays."""
+    env, count = make_env(), 0
+    inner = env.step_wait
+
+    def step_wait():
+        nonlocal count
+        obs, rewards, dones, infos = inner()
+        count += 1
+        if count == step:
+            change(rewards, obs)
+        return obs, rewards, dones, infos
+
+    env.step_wait = step_wait
+    return env
+
+
+@pytest.mark.parametrize("cls", [PPO, A2C])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_reward_is_named_by_environment_step_and_frame(cls, value):
+    agent = build(cls, env=poisoned(lambda rewards, obs: np.put(rewards, 2, value), step=10))
+    # the 10th step is the 4th of the second rollout; all three environments have then seen 30 frames
+    message = rf"^reward of environment 2 is {value} at step 4 of a rollout of 6, frame 30: .* mend its step\(\)"
+    with pytest.raises(NotFinite, match=message):
+        agent.learn(10 * ROLLOUT)
+    assert agent.num_timesteps == 2 * ROLLOUT
+    assert bool(weights(agent).isfinite().all())
+
+
+def test_what_is_first_in_time_is_named():
+    def spoil(rewards, obs):
+        rewards[:] = math.nan
+
+    agent = build(env=poisoned(spoil, step=3))
+    agent.policy.value_net.bias.data[:] = math.nan  # known from the very first step
+    with pytest.raises(NotFinite, match=r"^value of the policy of environment 0 is nan at step 1 of a rollout of 6"):
+        agent.learn(ROLLOUT)
+
+
+@pytest.mark.parametrize("algorithm", [PPO, A2C])
+def test_outputs_are_told_with_the_algorithms_own_option(algorithm):
+    agent = build(algorithm)
+    agent.policy.action_net.weight.data[:] = math.nan
+    name = algorithm.__name__.lower()
+    with pytest.raises(NotFinite, match=f"log-probability .*--set {name}.learning_rate=.* --precision float32"):
+        agent.learn(ROLLOUT)
+
+
+def test_a_frozen_feature_is_told_as_its_representations():
+    agent = build(mode="frozen")
+    agent.policy.representation.net[1].bias.data[3] = math.nan
+    with pytest.raises(NotFinite, match=r"^feature of 'tiny' of environment 0 is nan at step 1 .* their scale"):
+        agent.learn(ROLLOUT)
+
+
+def test_a_bonus_is_named_before_it_enters_its_scale():
+    agent = build(bonuses=[Constant(amount=math.nan)])
+    with pytest.raises(NotFinite, match=r"^bonus 'constant' of environment 0 is nan at step 1 of 6"):
+        agent.learn(ROLLOUT)
+    assert math.isfinite(agent.reward_pipeline.bonus_scales["constant"].std)
+
+
+class Exploding(Tiny):
+    """The gradient is nan where the features are 0, though all losses are finite."""
+
+    def encode(self, obs, state=(), first=None):
+        features, state = super().encode(obs)
+        return features + (features * 0).sqrt() * 0, state
+
+
+def test_a_gradient_stops_the_update_it_belongs_to():
+    agent = build(config={"minibatches": 1, "epochs": 1})  # a second step would have a loss that is nan
+    agent.representation.__class__ = Exploding
+    with pytest.raises(NotFinite, match=f"gradient/rl_norm is nan at frame {ROLLOUT}: training diverged"):
+        agent.learn(10 * ROLLOUT)
+    assert agent.num_timesteps == ROLLOUT
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    agent = build()
+    agent.learn(ROLLOUT)
+    agent.save(tmp_path)
+    kept = sorted(path.name for path in tmp_path.iterdir())
+    agent.policy.value_net.weight.data[0, 0] = math.inf
+    with pytest.raises(NotFinite, match=r"weights value_net.weight are not finite after 18 frames"):
+        agent.save(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
+
+
+def test_a_floating_observation_is_named_by_key_and_environment():
+    agent = build()
+    obs = {"image": np.zeros((2, 4), np.uint8), "pose": np.array([[0.5, 1.0], [2.0, math.inf]], np.float32)}
+    with pytest.raises(NotFinite, match=r"^observation 'pose' of environment 1 is inf after 7 frames: .* reset\(\)"):
+        agent.finite.check_observation(obs, 7)
+    agent.finite.check_observation(np.zeros((2, 3), np.float32), 7)
+
+
+def test_sums_that_overflow_are_looked_at_one_by_one():
+    large = torch.full((3, 5), 3e38)
+    assert not large.sum().isfinite()
+    assert all_finite([large, torch.zeros(2, dtype=torch.uint8), torch.zeros(0)])
+    large[2, 4] = -math.inf
+    assert not all_finite([torch.zeros(3), large])
+    assert first_not_finite(large) == (2, 4, -math.inf)
+    assert first_not_finite(torch.zeros(2, 3, 4)) is None
+    require_finite_weights(torch.nn.Linear(2, 3), "now")
+    require_finite_weights(torch.nn.Identity(), "now")
