@@ -109,7 +109,7 @@ class FiniteChecks:
         ]
         places = [(first_not_finite(values), name, cure) for name, values, cure in sources]
         (t, i, value), name, cure = min(
-            ((place, name, cure) for place, name, cure in places if place), key=lambda found: found[0][0]
+            ((place, name, cure) for place, name, cure in places if place), key=lambda entry: entry[0][0]
         )
         seen = frame - (length - 1 - t) * self.total_envs
         raise NotFinite(

@@ -223,13 +223,13 @@ def read(path: Path) -> Run:
 
 
 def _failure(path: Path) -> str:
-    """Why the newest start of a run failed, as it is added to a reason; empty where it did not."""
+    """Reason of the newest start's failure, to be added to that of an unfinished run; empty where there is none."""
     file = path / "failure.txt"
     return f"; failed: {file.read_text(encoding='utf-8').strip()}" if file.exists() else ""
 
 
 def _not_finite(run: Run) -> str:
-    """Where a finished run holds a return that is not finite; empty where all are."""
+    """Place of a finished run's first return that is not finite, in words; empty where all are."""
     files: dict[str, Mapping[Any, Returns]] = {"eval.csv": run.returns, "eval.csv, greedy": run.greedy}
     files |= {"crossed.csv": run.crossed, "validation.csv": run.validation}
     for file, groups in files.items():

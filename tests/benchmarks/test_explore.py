@@ -113,7 +113,7 @@ def test_the_table_leaves_out_columns_without_a_value():
     assert lines[0][header.index("first reward")] == "never"
     text = explore.as_csv([row(one) for cell in cells for one in cell.runs])
     assert text.splitlines()[1].startswith(
-        "minigrid-ladder,doorkey-8x8,cnn,online,ppo,none,none,1.0,9,,0,1000,0.6667,0.5,420,750"
+        "minigrid-ladder,doorkey-8x8,cnn,online,ppo,none,none,1.0,9,,0,1000,,0.6667,0.5,420,750"
     )
 
 
