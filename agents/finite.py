@@ -17,7 +17,7 @@ from torch import Tensor
 
 from agents.rollout import RolloutData
 from envs.finite import NotFinite, all_finite, first_not_finite
-from envs.spaces import FEATURES
+from envs.spaces import FEATURES, Array
 from envs.steps import Steps
 from representations.base import Representation
 from representations.wrappers import unwrapped
@@ -131,7 +131,7 @@ def lower_rate_of(name: str, config: Any) -> str:
     return f"lower its learning rate{option}"
 
 
-def floating(observation: Any) -> dict[str, np.ndarray]:
+def floating(observation: Any) -> dict[str, Array]:
     """Floating arrays (N, ...) of an observation by key; "" is that of one without keys."""
     by_key = observation if isinstance(observation, Mapping) else {"": observation}
     return {key: value for key, value in by_key.items() if np.asarray(value).dtype.kind == "f"}
