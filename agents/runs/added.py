@@ -22,7 +22,7 @@ from agents.runs.config import RunConfig
 from agents.runs.evaluate import Episodes
 from agents.runs.run_dir import write_rows
 from agents.runs.source import commit
-from agents.runs.splits import VALIDATION, play, played_levels
+from agents.runs.splits import VALIDATION, play, played_levels, require_finite_returns
 from envs.level_sets import LevelRange
 from envs.registry import UsageError
 from envs.tasks import Task, World, levels_of
@@ -63,7 +63,8 @@ def evaluate(config: RunConfig, task: Task, policy: Policy, wanted: Wanted) -> E
     else:
         levels = played_levels(config, world, wanted.episodes)
     episodes = len(levels) if wanted.greedy else wanted.episodes
-    return play(config, task, policy, world, levels, episodes, greedy=wanted.greedy)
+    played = play(config, task, policy, world, levels, episodes, greedy=wanted.greedy)
+    return require_finite_returns(played, f"split '{wanted.split}'")
 
 
 def world_of(task: Task, split: str) -> World:

@@ -20,7 +20,7 @@ from agents.runs.config import RunConfig, training_set
 from agents.runs.load import load_policy_of
 from agents.runs.run_dir import write_rows
 from agents.runs.source import commit
-from agents.runs.splits import play
+from agents.runs.splits import play, require_finite_returns
 from envs.tasks import levels_of
 
 FILE = "crossed.csv"
@@ -51,6 +51,7 @@ def play_other_sets(run: Path, config: RunConfig, others: Iterable[RunConfig]) -
         for seed, levels in absent.items():
             world = task.source.with_options(**levels.options)
             played = play(config, task, policy, world, levels.first(episodes), episodes)
+            require_finite_returns(played, f"levels {levels}")
             columns = (played.levels, played.repeats, played.returns, played.lengths)
             rows += [
                 dict(zip(COLUMNS, (str(levels), seed, *values, now), strict=True))

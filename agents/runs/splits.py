@@ -47,7 +47,8 @@ def evaluate_split(
     assert source is not None
     levels = played_levels(config, source, episodes)
     count = len(levels) if greedy else episodes
-    return play(config, task, policy, source, levels, count, first_repeat, greedy, watch)
+    played = play(config, task, policy, source, levels, count, first_repeat, greedy, watch)
+    return require_finite_returns(played, f"split '{split}'")
 
 
 def play(
