@@ -70,6 +70,7 @@ class Sb3VecEnv(VecEnv):
         self._actions: Array | None = None
         self._last: Any = None
         super().__init__(vector_env.num_envs, shown, vector_env.single_action_space)
+        self.metadata = dict(vector_env.metadata)
 
     @property
     def exact_state(self) -> bool:

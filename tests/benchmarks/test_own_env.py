@@ -2,9 +2,15 @@
 
 import csv
 import json
+import sys
+import types
 
+import numpy as np
 import pytest
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import VecVideoRecorder
 
+from agents.runs.load import load_agent
 from benchmarks import explore, transfer
 
 MAZE = '''
@@ -51,7 +57,7 @@ def maze(tmp_path, monkeypatch):
     return ["--env", "own_mazes:Maze", "--repr", "cnn", *SIZES, "--out", str(tmp_path / "out")]
 
 
-def test_an_own_env_trains_and_transfers_to_a_target_of_its_own(maze, tmp_path, capsys):
+def test_an_own_env_trains_and_transfers_to_a_target_of_its_own(maze, encoder, tmp_path, capsys):
     more = ["--env-option", "size=4", "--env-target", "blue:colour=2", "longer:size=7", "--steps", "192"]
     assert transfer.main([*maze, *more]) == 0
     printed = capsys.readouterr().out
@@ -65,9 +71,46 @@ def test_an_own_env_trains_and_transfers_to_a_target_of_its_own(maze, tmp_path, 
     returns = {(row["split"], row["return"], row["length"]) for row in rows}
     assert returns == {("train", "3.0", "3"), ("blue", "3.0", "3"), ("longer", "6.0", "6")}
     assert list(json.loads((run / "source.json").read_text())["foreign_sources"]) == ["own_mazes:Maze"]
+    load_and_film(tmp_path, encoder)
     (tmp_path / "own_mazes.py").write_text(MAZE + "\n# changed\n")
     assert transfer.main([*maze, *more]) == 0
     assert "finished before, with another version of own_mazes:Maze" in capsys.readouterr().out
+
+
+@pytest.fixture
+def encoder(monkeypatch):
+    """A stand-in for moviepy, which only writes the file: clips by their path, as (frames, frames a second)."""
+    clips = {}
+
+    class ImageSequenceClip:
+        def __init__(self, frames, fps):
+            self.clip = np.stack(frames), fps
+
+        def write_videofile(self, path, **options):
+            clips[path] = self.clip
+
+    for name in ("moviepy", "moviepy.video", "moviepy.video.io", "moviepy.video.io.ImageSequenceClip"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    sys.modules["moviepy.video.io.ImageSequenceClip"].ImageSequenceClip = ImageSequenceClip
+    return clips
+
+
+def load_and_film(folder, clips):
+    """The trained agent as a notebook has it: evaluated on its target, and filmed by stable-baselines3's recorder."""
+    agent = load_agent(folder / "out")
+    assert evaluate_policy(agent, agent.make_env(2, "longer"), 4, deterministic=False) == (6.0, 0.0)
+    env = agent.make_env(1, "blue", render_mode="rgb_array")
+    film = VecVideoRecorder(env, str(folder / "films"), lambda step: step == 0, video_length=3)
+    observation = film.reset()
+    for _ in range(3):
+        actions, _ = agent.predict(observation)
+        observation, *_ = film.step(actions)
+    film.close()
+    ((frames, speed),) = clips.values()
+    assert (frames.shape[1:], speed) == ((12, 48, 3), 10)
+    assert len(frames) >= 3
+    assert frames[0, 0, :6].tolist() == [[0, 0, 255]] * 5 + [[0, 0, 0]]  # blue, at its first place
+    assert frames[1, 0, 4:6].tolist() == [[0, 0, 0], [0, 0, 255]]
 
 
 def test_spaces_of_all_splits_are_compared_before_the_first_frame(maze, tmp_path, capsys):
