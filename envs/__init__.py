@@ -23,6 +23,7 @@ Files in reading order:
 * ``procgen``           Procgen batched in C++, its state read and patched; CoinRun, its themes split, its coin moved
 * ``breakout``          Breakout and two dozen variants
 * ``atari``             Breakout on the Atari 2600, its cartridge's modes as targets (extra ``atari``)
+* ``dmc``               DeepMind Control from pixels, colours and backgrounds changed (extra ``dmc``)
 * ``minigrid``          mazes of rooms, keys and doors, stepped as arrays; and four rooms with a noisy TV
 * ``rooms``             walk to the object of a named colour, seen by a camera with a pose
 * ``sprites``           touch the target among distractors; scenes with masks; dSprites
@@ -61,6 +62,7 @@ ENVIRONMENTS = Registry(
         "rooms": "envs.rooms.env:RoomsVectorEnv",
         "sprites": "envs.sprites.env:SpritesVectorEnv",
         "atari-breakout": "envs.atari:AtariBreakoutVectorEnv",
+        "dmc": "envs.dmc:DmcVectorEnv",
         "minigrid": "envs.minigrid.env:MiniGridVectorEnv",
         "noisy-tv": "envs.minigrid.noisy_tv:NoisyTVVectorEnv",
         "gymnasium": "envs.wrappers.gymnasium:GymnasiumVectorEnv",

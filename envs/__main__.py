@@ -71,7 +71,9 @@ def listing() -> str:
         about = str(sys.modules[cls.__module__].__doc__).strip().splitlines()[0]
         spaces = keyed_space(env.single_observation_space).spaces
         keys = ", ".join(f"{key} {box.dtype} {box.shape}" for key, box in spaces.items())
-        lines = [name, f"    {about}", f"    observes {keys}; {env.single_action_space.n} actions"]
+        actions = env.single_action_space
+        acts = f"{actions.n} actions" if hasattr(actions, "n") else f"actions {actions}"
+        lines = [name, f"    {about}", f"    observes {keys}; {acts}"]
         if variants := getattr(cls, "variants", {}):
             listed = textwrap.fill(f"variants: {', '.join(variants)}", 116, subsequent_indent=" " * 10)
             lines.append(textwrap.indent(listed, "    "))

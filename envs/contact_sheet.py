@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from envs.action_codes import random_actions
 from envs.spaces import IMAGE, Array, is_image, keyed, keyed_space
 from envs.tasks import World
 
@@ -41,7 +42,7 @@ def moments(world: World, seed: int = 0) -> dict[str, Array]:
         if not has_image and getattr(envs, "render_mode", None) == "rgb_array":
             by_key[IMAGE] = np.stack(envs.render())
         snapshots.append({key: value[moment] for key, value in by_key.items()})
-        actions = rng.integers(envs.single_action_space.n, size=FRAMES)
+        actions = random_actions(envs.single_action_space, FRAMES, rng)
         for _ in range(EVERY if moment < FRAMES - 1 else 0):
             observations = envs.step(actions)[0]
     envs.close()

@@ -23,7 +23,8 @@ from typing import Any, Literal
 import numpy as np
 from filelock import FileLock
 
-from envs.counter_rng import below, counter_hash
+from envs.action_codes import ActionCodes
+from envs.counter_rng import counter_hash
 from envs.named_levels import stream
 from envs.registry import UsageError
 from envs.spaces import Array
@@ -154,7 +155,7 @@ def returns(
 
 def _returns_of(envs: Any, policy: Policy, levels: Array, repeats: Array, window: int) -> Array:
     """Returns (n,) of n visits, at most one an env."""
-    n, num_actions = len(levels), envs.single_action_space.n
+    n, codes = len(levels), ActionCodes(envs.single_action_space)
     shown = np.arange(envs.num_envs) % n  # envs without a visit play another's again, and do not count
     if getattr(envs, "names_levels", False):
         envs.reset(options={"levels": levels[shown], "repeats": repeats[shown]})
@@ -165,7 +166,7 @@ def _returns_of(envs: Any, policy: Policy, levels: Array, repeats: Array, window
     total, running, step = np.zeros(envs.num_envs), np.arange(envs.num_envs) < n, 0
     counted = running.copy()
     while step < window if window else running.any() and step < EPISODE_LIMIT:
-        drawn = below(counter_hash(streams, step, _ACTION), num_actions)
+        drawn = codes.to_env(codes.by_counter(counter_hash(streams, step, _ACTION)))
         actions = envs.scripted() if policy == "scripted" else drawn
         _, reward, terminated, truncated, _ = envs.step(actions)
         total += reward * running

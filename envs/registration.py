@@ -37,11 +37,14 @@ def all_ids() -> Iterator[tuple[str, str, dict[str, Any]]]:
     from envs.breakout.variants import VARIANTS  # here, as the folders' own __init__ imports this module
     from envs.minigrid.levels import LADDER
     from envs.procgen.games import GAMES
+    from envs.suites.dmc import TASKS as DMC_TASKS
 
     for name in VARIANTS:
         yield f"Breakout-{_title(name)}-v0", "envs.breakout.env:Breakout", {"variant": name}
     for name, options in ATARI_VARIANTS.items():
         yield f"AtariBreakout-{_title(name)}-v0", "envs.atari:AtariBreakout", options
+    for name in DMC_TASKS:
+        yield f"DMC-{_title(name)}-v0", "envs.dmc:Dmc", {"task": name}
     for env_id in LADDER.values():
         yield f"FastMiniGrid-{env_id}", "envs.minigrid.env:MiniGrid", {"env_id": f"MiniGrid-{env_id}"}
     for name, options in TV_VARIANTS.items():

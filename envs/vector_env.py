@@ -220,12 +220,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
 
     def step(self, actions: Array) -> tuple[Obs, Array, Array, Array, dict[str, Any]]:
         """One step of all envs; rewards float32."""
-        actions = np.asarray(actions)
-        if actions.shape != (self.num_envs,) or actions.min() < 0 or actions.max() >= self.num_actions:
-            raise UsageError(
-                f"{self.name}: actions must be ({self.num_envs},) integers in 0..{self.num_actions - 1}, "
-                f"got {actions.shape} in [{actions.min()}, {actions.max()}]"
-            )
+        actions = self._checked(actions)
         if self.episode.min() < 0:
             raise UsageError(f"{self.name}: step() before reset(); call reset() first")
         reward, terminated, truncated = self._advance(actions)
@@ -235,6 +230,16 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         ended = terminated | truncated
         infos = self._autoreset(ended) if ended.any() else {}
         return self._observe_all(), reward.astype(np.float32), terminated, truncated, infos | self._masked_infos()
+
+    def _checked(self, actions: Any) -> Array:
+        """Actions (N, ...) as ``_advance`` takes them; UsageError where they are not of the action space."""
+        array = np.asarray(actions)
+        if array.shape != (self.num_envs,) or array.min() < 0 or array.max() >= self.num_actions:
+            raise UsageError(
+                f"{self.name}: actions must be ({self.num_envs},) integers in 0..{self.num_actions - 1}, "
+                f"got {array.shape} in [{array.min()}, {array.max()}]"
+            )
+        return array
 
     def _autoreset(self, ended: Array) -> dict[str, Any]:
         """Final frames and infos of the episodes that ended; new episodes begin in their place."""

@@ -1,8 +1,8 @@
 """Suites: named tasks, each a source environment to train on and targets to test on without training. Data only.
 
-One file a family: ``procgen``, ``breakout``, ``atari``, ``minigrid``, ``rooms``, ``sprites``, ``counting``; ``single``
-is the suite of one environment that a command line names, ``env:ID``. A suite of your own is a ``Suite`` object: name
-it ``package.module:NAME``, or add it by the entry-point group ``rl_transfer.suites``.
+One file a family: ``procgen``, ``breakout``, ``atari``, ``dmc``, ``minigrid``, ``rooms``, ``sprites``, ``counting``;
+``single`` is the suite of one environment that a command line names, ``env:ID``. A suite of your own is a ``Suite``
+object: name it ``package.module:NAME``, or add it by the entry-point group ``rl_transfer.suites``.
 
 Levels: a suite names the training levels [0, K), and a run puts its own set in their place (``Task.on_levels``). Ranges
 are those of ``envs.level_sets``. A target named after a visual variant or a rule alone shows it on the *training*
@@ -34,6 +34,7 @@ SUITES = Registry(
         "breakout-layout": "envs.suites.breakout:BREAKOUT_LAYOUT",
         "breakout-sparse": "envs.suites.breakout:BREAKOUT_SPARSE",
         "atari-breakout": "envs.suites.atari:ATARI_BREAKOUT",
+        "dmc": "envs.suites.dmc:DMC",
         "minigrid": "envs.suites.minigrid:MINIGRID",
         "minigrid-ladder": "envs.suites.minigrid:MINIGRID_LADDER",
         "minigrid-memory": "envs.suites.minigrid:MINIGRID_MEMORY",

@@ -67,7 +67,7 @@ def test_every_variant_of_an_environment_has_its_id():
 
 def test_ids_are_unique_and_registering_twice_changes_nothing():
     ids = [env_id for env_id, _, _ in all_ids()]
-    assert len(set(ids)) == len(ids) == 25 + 10 + 23 + 3 + 5 + 7 + 16 + 2 + 1 + 4
+    assert len(set(ids)) == len(ids) == 25 + 10 + 4 + 23 + 3 + 5 + 7 + 16 + 2 + 1 + 4
     before = gym.spec("Counting-v0")
     register_ids()
     assert gym.spec("Counting-v0") is before
