@@ -158,6 +158,8 @@ def play(world: World, levels: LevelRange, episodes: int, method: Method, seed: 
     with closing(env):
         if not getattr(env, "names_levels", False):
             raise UsageError(f"{world.name} cannot begin on named levels; choose a task that can")
+        if not hasattr(env.single_action_space, "n"):
+            raise UsageError(f"{world.name} has actions {env.single_action_space}; choose a task of Discrete actions")
         visit = np.arange(env.num_envs)
         time = np.zeros(env.num_envs, np.int64)
         env.reset(options={"levels": visits.levels[visit], "repeats": visits.repeats[visit]})

@@ -118,7 +118,7 @@ class DmcVectorEnv(BatchedEnv):
         self.machine = np.zeros((self.num_envs, mujoco.mj_stateSize(model.ptr, STATE)))
 
     def _checked(self, actions: Any) -> Array:
-        wanted = (self.num_envs, *self.single_action_space.shape)
+        wanted = (self.num_envs, *self._codes.shape)
         if np.shape(actions) != wanted or not np.isfinite(actions).all():
             raise UsageError(f"dmc: actions must be {wanted} finite numbers, got {np.shape(actions)}")
         return self._codes.to_env(self._codes.from_env(actions))
