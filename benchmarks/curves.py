@@ -4,8 +4,8 @@
     python -m benchmarks.curves DIR DIR --reach 8 --against vae
     python -m benchmarks.curves DIR --metrics eval/validation/return train/episode_length loss/entropy
 
-Writes curves.csv and curves.png into the first DIR, with --metrics also metrics.png. The numbers are defined in
-``benchmarks.reporting.learning_curves``.
+Writes curves.csv and curves.png into the first DIR, with --metrics also metrics.csv and metrics.png. The numbers are
+defined in ``benchmarks.reporting.learning_curves``.
 """
 
 from __future__ import annotations
@@ -73,6 +73,8 @@ def curves(args: Args) -> str:
     cli.write_csv(out / "curves.csv", learning_curves.rows(groups, thresholds), learning_curves.COLUMNS)
     cli.write_file(out / "curves.png", learning_curves.picture(groups, thresholds))
     if args.metrics:
+        metrics = learning_curves.metric_rows(groups, args.metrics)
+        cli.write_csv(out / "metrics.csv", metrics, learning_curves.METRIC_COLUMNS)
         cli.write_file(out / "metrics.png", learning_curves.metrics_picture(groups, args.metrics))
     parts = [layout.aligned(learning_curves.table(groups, thresholds, args.against), WIDTH)]
     parts += [layout.wrapped(note) for note in learning_curves.notes(groups)]

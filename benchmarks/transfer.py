@@ -49,9 +49,9 @@ class Args(ExperimentArgs):
     both_starts: bool = False
     """Also train the baseline with features standardised at its start; the better of both on validation levels is the
     row to compare with."""
-    preset: Literal["smoke", "brief", "quick", "standard", "paper"] = "quick"
-    """Size: smoke (a minute or two), brief (3 seeds, a third of quick), quick (minutes), standard (3 seeds), paper
-    (published protocol; wants a GPU)."""
+    preset: Literal["smoke", "brief", "quick", "unseen", "standard", "paper"] = "quick"
+    """Size: smoke (a minute or two), brief (3 seeds, a third of quick), quick (minutes), unseen (500 levels, 3
+    seeds: where CoinRun's unseen levels tell), standard (3 seeds), paper (published protocol; wants a GPU)."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

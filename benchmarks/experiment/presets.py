@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 BASELINE = "cnn"
@@ -69,6 +69,25 @@ FULL: dict[str, dict[str, Any]] = {
 }
 """Sizes of methods nearer to their papers, for presets that give all the steps they need."""
 
+QUICK = Preset(
+    steps=1_000_000,
+    seeds=(0,),
+    train_levels=20,
+    trunk="nature",
+    num_envs=64,
+    pretrain_frames=32_768,
+    data_policy_steps=250_000,
+    pretrain_share=0.15,
+    eval_envs=256,
+    periodic_evals=6,
+    periodic_envs=64,
+    kept_policies=10,
+    windows=64,
+    window_share=1.0,
+    periodic_windows=8,
+    checkpoint_frames=65_536,
+)
+
 PRESETS = {
     "smoke": Preset(
         steps=4096,
@@ -108,24 +127,9 @@ PRESETS = {
         periodic_windows=4,
         checkpoint_frames=65_536,
     ),
-    "quick": Preset(
-        steps=1_000_000,
-        seeds=(0,),
-        train_levels=20,
-        trunk="nature",
-        num_envs=64,
-        pretrain_frames=32_768,
-        data_policy_steps=250_000,
-        pretrain_share=0.15,
-        eval_envs=256,
-        periodic_evals=6,
-        periodic_envs=64,
-        kept_policies=10,
-        windows=64,
-        window_share=1.0,
-        periodic_windows=8,
-        checkpoint_frames=65_536,
-    ),
+    "quick": QUICK,
+    # the smallest budget found at which a CNN is above a policy that sees nothing on unseen levels of CoinRun
+    "unseen": replace(QUICK, steps=2_000_000, seeds=(0, 1, 2), train_levels=500),
     "standard": Preset(
         steps=2_000_000,
         seeds=(0, 1, 2),

@@ -34,6 +34,7 @@ METRIC = "train/return"
 
 BINS = 100
 """Points of a metric's line at most: those in a hundredth of training are averaged."""
+METRIC_COLUMNS = ("metric", "label", "seed", "frames", "value", "commit")
 COLUMNS = ("suite", "env", "repr", "mode", "settings", "seed", "steps", "auc", "reached", "final", "commit")
 Array = NDArray[np.float64]
 Task = tuple[str, int]
@@ -267,6 +268,19 @@ def metric_lines(groups: Sequence[Group], names: Sequence[str]) -> dict[str, dic
         }
         for name in names
     }
+
+
+def metric_rows(groups: Sequence[Group], names: Sequence[str]) -> list[dict[str, Any]]:
+    """The points of ``metric_lines`` as rows, with the seed and the commit of each run."""
+    return [
+        {"metric": name, "label": label, "seed": run.config["seed"], "frames": round(frames), "value": value}
+        | {"commit": run.source.get("commit", "")}
+        for name in names
+        for label, group in zip(group_labels(groups), groups, strict=True)
+        for run in group.cell.runs
+        if len(points := run.series(name))
+        for frames, value in binned(points, group.steps)
+    ]
 
 
 def group_labels(groups: Sequence[Group]) -> list[str]:

@@ -39,6 +39,12 @@ def test_a_row_for_each_run_and_a_comparison_with_the_baseline(tmp_path, capsys)
     assert line.rstrip().endswith("cnn")
 
 
+def curve_of(folder, name):
+    """Lines of a run's metrics that hold an evaluation."""
+    (path,) = (folder / "runs").glob(f"*{name}*/metrics.jsonl")
+    return [line for line in path.read_text().splitlines() if "eval/gap" in line]
+
+
 def test_metrics_are_drawn_in_a_panel_each(tmp_path):
     for name in ("cnn", "darla"):
         make_run(tmp_path, name)
@@ -46,6 +52,12 @@ def test_metrics_are_drawn_in_a_panel_each(tmp_path):
     with Image.open(tmp_path / "metrics.png") as picture:
         one = picture.size
     assert main([str(tmp_path), "--metrics", "eval/train/return", "eval/gap", "train/return"]) == 0
+    with open(tmp_path / "metrics.csv", newline="") as handle:
+        rows = [row for row in csv.DictReader(handle) if row["metric"] == "eval/gap"]
+    shown = [(int(row["frames"]), float(row["value"])) for row in rows if row["label"] == "darla"]
+    records = [json.loads(line) for line in curve_of(tmp_path, "darla")]
+    assert shown == [(record["global_step"], pytest.approx(record["eval/gap"])) for record in records]
+    assert [row["seed"] for row in rows] == ["0"] * len(rows)
     with Image.open(tmp_path / "metrics.png") as picture:
         assert picture.size[0] == pytest.approx(2 * one[0], rel=0.01)
         assert picture.size[1] > 1.5 * one[1]

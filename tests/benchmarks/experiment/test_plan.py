@@ -26,6 +26,7 @@ def plans(*reprs, **options):
     ("suite", "preset", "levels"),
     [
         ("coinrun", "quick", 20),
+        ("coinrun", "unseen", 500),
         ("coinrun", "standard", 50),
         ("coinrun", "paper", 200),
         ("sprites", "quick", 100_000),  # the question is about looks: no preset makes it one of 20 layouts
