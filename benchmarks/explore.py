@@ -29,6 +29,7 @@ from benchmarks.experiment.arguments import REMOVED, ExperimentArgs, with_env
 from benchmarks.experiment.execute import execute
 from benchmarks.experiment.plan import CONSTANT, Row, counts_first_visits, plan_runs
 from benchmarks.experiment.presets import DEFAULT, PRESETS
+from envs.spaces import Array
 from envs.suites import label
 from intrinsic import BONUSES
 
@@ -159,7 +160,7 @@ def success_rate(returns: Returns) -> float:
     return replace(returns, values=(returns.values > 0).astype(np.float64)).mean()
 
 
-def success_area(frames: np.ndarray, success: np.ndarray, steps: int) -> float:
+def success_area(frames: Array, success: Array, steps: int) -> float:
     """Mean success rate over frames 0 to ``steps``: the area under the points (P,), (P,); nan without points.
 
     The curve begins at 0, so that frames before the first episode ended count as failures, and records that lie close

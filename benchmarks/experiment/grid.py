@@ -158,7 +158,7 @@ def finished_before(run: RunDir, config: RunConfig, title: str) -> bool:
     Raises:
         UsageError: its results are damaged, and its checkpoint is gone.
     """
-    from agents.runs.run_dir import changed_code
+    from agents.runs.changes import changed_code
     from benchmarks.reporting.runs import read
 
     if not run.done:

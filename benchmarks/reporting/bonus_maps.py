@@ -66,7 +66,7 @@ def bonus_maps(
 
 def _steps(transitions: LevelTransitions, frozen: Representation | None) -> Steps:
     """The transitions as one step of n streams."""
-    from envs.history import FEATURES
+    from envs.spaces import FEATURES
     from envs.steps import Steps
 
     count = len(transitions.action)

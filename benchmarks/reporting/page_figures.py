@@ -14,6 +14,7 @@ from benchmarks.reporting.matching import SOURCE
 from benchmarks.reporting.several_tasks import performance_profile
 from benchmarks.reporting.summary import Summary
 from benchmarks.reporting.tables import resampled, score_matrices
+from envs.spaces import Array
 
 VALIDATION_NAMES = ("validation/return", "heldout/return")
 """Periodic return on levels that nothing trains on, newest name first: runs of before read held-out levels for it."""
@@ -106,7 +107,7 @@ def level_panels(cells: Sequence[Cell]) -> list[Panel]:
     return panels
 
 
-def level_returns(cells: Sequence[Cell], split: str) -> list[tuple[str, np.ndarray]]:
+def level_returns(cells: Sequence[Cell], split: str) -> list[tuple[str, Array]]:
     """For each cell its mean return (L,) on the levels that all cells played, the hardest for all of them first.
 
     A level that is a seed's own counts once for that seed; a level that all seeds play is their mean.

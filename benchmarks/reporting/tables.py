@@ -19,6 +19,7 @@ from benchmarks.reporting.matching import GRID
 from benchmarks.reporting.several_tasks import aggregate, aggregate_difference, holm, improvement
 from benchmarks.reporting.stats import Interval
 from benchmarks.reporting.summary import Summary, decides
+from envs.spaces import Array
 
 MANY_SEEDS = 10
 """Seeds below which a row is labelled."""
@@ -215,7 +216,7 @@ def aggregates(summary: Summary) -> Table:
 
 
 def _against_matrices(
-    summary: Summary, cells: list[Cell], held_out: np.ndarray
+    summary: Summary, cells: list[Cell], held_out: Array
 ) -> tuple[Interval | None, Interval | None, bool, str]:
     """IQM minus the baseline's, P(better than it), whether the first may be tested, and the mark of mixed runs.
 
@@ -242,7 +243,7 @@ def _against_matrices(
     return difference, better, tested, f" {origins.MARK}" * bool(mixed)
 
 
-def score_matrices(summary: Summary, label: str, levels: int) -> tuple[np.ndarray, np.ndarray] | None:
+def score_matrices(summary: Summary, label: str, levels: int) -> tuple[Array, Array] | None:
     """Normalised (train, held-out) returns (N, M) of the seeds that finished on every task, if there are any."""
     cells = [cell for env in summary.envs if (cell := summary.cell(label, env, levels))]
     complete = len(cells) == len(summary.envs) > 1 and all(cell.normalise and "train" in cell.splits for cell in cells)
@@ -250,7 +251,7 @@ def score_matrices(summary: Summary, label: str, levels: int) -> tuple[np.ndarra
     if not common:
         return None
 
-    def scores(split: str) -> np.ndarray:
+    def scores(split: str) -> Array:
         columns = []
         for cell in cells:
             by_seed = dict(zip(cell.seeds, cell.runs, strict=True))
