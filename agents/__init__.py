@@ -32,4 +32,9 @@ In reading order, one batch from acting to the optimizer's step:
 
 from envs.registry import Registry
 
-ALGORITHMS = Registry("algorithm", "rl_transfer.algorithms", {"ppo": "agents.ppo:PPO", "a2c": "agents.a2c:A2C"})
+ALGORITHMS = Registry(
+    "algorithm",
+    "rl_transfer.algorithms",
+    {"ppo": "agents.ppo:PPO", "a2c": "agents.a2c:A2C"},
+    attribute="Config",
+)

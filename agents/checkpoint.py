@@ -35,6 +35,8 @@ from envs.registry import UsageError
 FORMAT = 2
 """Layout of what is saved; a checkpoint of another format is refused."""
 KEEP = 2
+DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError)
+"""What reading a damaged or alien checkpoint may raise."""
 
 
 def state_of(component: Any) -> Any:
@@ -141,7 +143,7 @@ def read(directory: Path) -> tuple[int, dict[str, Any]] | None:
     for document in documents:
         try:
             return read_document(document)
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except DAMAGE as error:
             print(f"checkpoint {document} is damaged ({error}); trying the one before it")
     if documents:
         raise UsageError(f"no whole checkpoint in {directory}; remove that run's folder to start it afresh")
@@ -152,7 +154,7 @@ def read_document(document: Path) -> tuple[int, dict[str, Any]]:
     """Step and state by component of one checkpoint, whose JSON file is ``document``.
 
     Raises:
-        OSError, ValueError, KeyError, SafetensorError: it is damaged.
+        one of ``DAMAGE``: it is damaged.
         UsageError: it is of another format.
     """
     outer = json.loads(document.read_text(encoding="utf-8"))
@@ -203,6 +205,8 @@ def decode(node: Any, tensors: Mapping[str, Tensor]) -> Any:
         return tensors[content].numpy()
     if kind == "items":
         return {key: decode(item, tensors) for key, item in content}
+    if kind not in ("list", "tuple"):
+        raise ValueError(f"its state holds a node of unknown kind '{kind}'")
     items = [decode(item, tensors) for item in content]
     return tuple(items) if kind == "tuple" else items
 

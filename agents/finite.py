@@ -81,16 +81,19 @@ class FiniteChecks:
 
     def check_update(self, metrics: Mapping[str, float], frame: int) -> None:
         """Refuse an update whose losses or gradients are not finite."""
-        for name, value in metrics.items():
-            kind, _, rest = name.partition("/")
-            if math.isfinite(value) or not (kind in ("loss", "gradient") or (kind == "bonus" and "loss" in rest)):
-                continue
-            cure = self._lower_rate()
-            if "auxiliary" in rest:
-                cure = f"lower the weight of its loss (--set {self.algorithm}.aux_coef=...), or {cure}"
-            elif kind == "bonus":
-                cure = f"lower the learning rate of bonus '{rest.partition('/')[0]}'"
-            raise NotFinite(f"{name} is {value} at frame {frame:,}: training diverged; {cure}. {WHOLE}")
+        spoilt = [name for name, value in metrics.items() if _must_be_finite(name) and not math.isfinite(value)]
+        if not spoilt:
+            return
+        name, others = spoilt[0], spoilt[1:]
+        kind, _, rest = name.partition("/")
+        cure = self._lower_rate()
+        if "auxiliary" in rest:
+            cure = f"lower the weight of its loss (--set {self.algorithm}.aux_coef=...), or {cure}"
+        elif kind == "bonus":
+            cure = f"lower the learning rate of bonus '{rest.partition('/')[0]}'"
+        # Means over minibatches: a gradient that was first spoils the losses after it.
+        more = f", and so are {', '.join(others)}" if others else ""
+        raise NotFinite(f"{name} is {metrics[name]} at frame {frame:,}{more}: training diverged; {cure}. {WHOLE}")
 
     def _raise_first(self, features: list[Tensor], steps: Steps, data: RolloutData, frame: int) -> None:
         """Name what is first in time; of one step what is first on the way from the environment to the loss."""
@@ -122,6 +125,11 @@ class FiniteChecks:
 
     def _slower(self, name: str, config: Any = None) -> str:
         return lower_rate_of(name, unwrapped(self.representation).config if config is None else config)
+
+
+def _must_be_finite(metric: str) -> bool:
+    kind, _, rest = metric.partition("/")
+    return kind in ("loss", "gradient") or (kind == "bonus" and "loss" in rest)
 
 
 def lower_rate_of(name: str, config: Any) -> str:

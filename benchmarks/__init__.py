@@ -19,10 +19,12 @@ Commands, each run as ``python -m benchmarks.NAME``, in reading order:
 * ``controls``      what chance, a script, a blind policy, the CNN and the true factors reach; what each task can decide
 * ``claims``        claims of papers: commands, figures, and the verdict that follows from them
 * ``neutrality``    hashes of what short runs compute: proof that a change moves no number
+* ``faults``        the fault matrix: kills, full disks, signals, hostile files, and what must hold after them
 
 Libraries: ``cli`` (one entry point, one error path, one CSV writer for all commands), ``experiment`` (what is trained,
-at which size), ``reporting`` (runs read back, compared, drawn), ``baselines`` (other people's loops, timed); figures
-and the commands behind them lie in ``results``. No command imports another.
+at which size), ``reporting`` (runs read back, compared, drawn), ``baselines`` (other people's loops, timed),
+``fault_injection`` (rows of the fault matrix); figures and the commands behind them lie in ``results``. No command
+imports another.
 
 Importing this package refuses foreign packages that bear the names of this checkout's folders, and sets how threads
 wait for each other.

@@ -32,10 +32,12 @@ class Registry(Mapping[str, str]):
         group: entry-point group.
         places: the built-in names; entry points add to them and never hide one.
         old_group: an earlier name of the group, still read; a line on stderr names the new one.
+        attribute: what every such thing has; anything else that is named by its place is refused.
     """
 
-    def __init__(self, kind: str, group: str, places: dict[str, str], old_group: str = ""):
+    def __init__(self, kind: str, group: str, places: dict[str, str], old_group: str = "", attribute: str = ""):
         self.kind, self.group, self.places, self.old_group = kind, group, places, old_group
+        self.attribute = attribute
         self._warned = False
 
     def __getitem__(self, name: str) -> str:
@@ -82,7 +84,7 @@ class Registry(Mapping[str, str]):
         place = self.check(name)
         module_name, _, attribute = place.partition(":")
         try:
-            return getattr(importlib.import_module(module_name), attribute)
+            item = getattr(importlib.import_module(module_name), attribute)
         except ModuleNotFoundError as error:
             if error.name is None or not (module_name + ".").startswith(error.name + "."):
                 raise  # the module exists; something *it* needs is missing, and that name matters
@@ -91,6 +93,9 @@ class Registry(Mapping[str, str]):
             ) from None
         except AttributeError:
             raise UsageError(f"{self.kind} '{name}': module '{module_name}' has no '{attribute}'") from None
+        if self.attribute and not hasattr(item, self.attribute):
+            raise UsageError(f"{self.kind} '{name}' is none: it has no {self.attribute}; name a class that is one")
+        return item
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:

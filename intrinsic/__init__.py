@@ -31,4 +31,5 @@ BONUSES = Registry(
         "vic": "intrinsic.vic:Vic",
         "diayn": "intrinsic.diayn:Diayn",
     },
+    attribute="Config",
 )

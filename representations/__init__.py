@@ -85,4 +85,5 @@ REPRESENTATIONS = Registry(
         "vicreg": "representations.vicreg:VicReg",
         "mae": "representations.mae:Mae",
     },
+    attribute="Config",
 )

@@ -20,6 +20,7 @@ torchrun gives them 30 s to get there, after which the last checkpoint is what i
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -182,4 +183,6 @@ def from_torchrun(device: str) -> Iterator[Ranks]:
     with open(os.devnull, "w", encoding="utf-8") as null, redirect_stdout(null if ranks.index else sys.stdout):
         yield ranks
     # Only at a good end: one that meets an error must leave at once, or the others would wait for it.
+    dist.barrier()
     dist.destroy_process_group()
+    gc.collect()  # a thread of gloo that outlives the interpreter aborts the process

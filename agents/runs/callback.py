@@ -52,7 +52,10 @@ class Clock:
 
 
 class StopRequest:
-    """SIGTERM or SIGINT asks for a stop at the next safe place; a second one stops at once."""
+    """SIGTERM, SIGINT or SIGUSR1 asks for a stop at the next safe place; a second one stops at once."""
+
+    SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
+    """SIGUSR1 is what a scheduler sends some time before its limit; Windows has none."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -73,20 +76,19 @@ class StopRequest:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        names = (signal.SIGTERM, signal.SIGINT)
-        before = {name: signal.getsignal(name) for name in names}
+        before = {name: signal.getsignal(name) for name in self.SIGNALS}
 
         def ask(number: int, frame: Any) -> None:
             self.asked, self.asked_at = True, time.monotonic()
-            for name in names:
+            for name in self.SIGNALS:
                 signal.signal(name, before[name])
 
-        for name in names:
+        for name in self.SIGNALS:
             signal.signal(name, ask)
         try:
             yield
         finally:
-            for name in names:
+            for name in self.SIGNALS:
                 signal.signal(name, before[name])
 
 

@@ -120,7 +120,7 @@ def read_config(run: Path) -> RunConfig:
     """Configuration of a run's folder; UsageError where it cannot be read."""
     try:
         return from_json(json.loads((run / "config.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{run / 'config.json'} cannot be read ({error}); name the folder of a whole run") from None
 
 

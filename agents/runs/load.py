@@ -183,7 +183,10 @@ def _read_back(run: Path, config: Mapping[str, Any]) -> tuple[RunParts, dict[str
     newest = checkpoint.read(run / "checkpoint" / "train")
     if newest is None:
         raise UsageError(f"{run} has no checkpoint of training; run it again, further than its pre-training")
-    weights, prefix = newest[1]["policy"]["module"], "representation."
+    try:
+        weights, prefix = newest[1]["policy"]["module"], "representation."
+    except (KeyError, TypeError):
+        raise UsageError(f"{run} has a checkpoint without a policy; it is of no agent of this toolkit") from None
     own = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
     try:
         parts.representation.load_state_dict(own)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import json
 import math
 import os
@@ -102,7 +103,7 @@ def check_stored(path: Path, config: RunConfig) -> None:
         return
     try:
         differing = differences(json.loads(stored_file.read_text(encoding="utf-8")), as_json(config))
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         raise UsageError(f"run {path} is damaged: config.json cannot be read; remove that folder") from None
     if differing:
         name, (then, now) = next(iter(differing.items()))
@@ -153,7 +154,7 @@ class RunDir:
         if not (self.path / "config.json").exists():
             text = json.dumps(self.config, indent=2) + "\n"
             write_aside(self.path / "config.json", lambda aside: aside.write_text(text, encoding="utf-8"))
-        self._metrics = open(self.path / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+        self._metrics = open(self.path / "metrics.jsonl", "ab", buffering=0)  # noqa: SIM115
 
     def _is_of_other_code(self) -> bool:
         changed = changed_code if self.done else changed_sources
@@ -173,14 +174,16 @@ class RunDir:
         return self.path / "checkpoint"
 
     def log(self, record: Mapping[str, float | int]) -> None:
-        """Append one record to metrics.jsonl, without the numbers that JSON has no words for."""
+        """Append one record to metrics.jsonl, whole or not at all, without the numbers that JSON has no words for."""
         finite = {name: value for name, value in record.items() if math.isfinite(value)}
-        self._metrics.write(json.dumps(finite, allow_nan=False) + "\n")
-        self._metrics.flush()
+        line = (json.dumps(finite, allow_nan=False) + "\n").encode()
+        length = os.path.getsize(self._metrics.name)
+        if self._metrics.write(line) != len(line):  # the disk took its beginning
+            os.truncate(self._metrics.name, length)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._metrics.name)
 
     def records(self) -> list[dict[str, Any]]:
         """All records of metrics.jsonl."""
-        self._metrics.flush()
         with open(self._metrics.name, encoding="utf-8") as lines:
             try:
                 return [json.loads(line) for line in lines]
@@ -192,14 +195,12 @@ class RunDir:
         """Length of metrics.jsonl, bytes, of which all belongs to the checkpoint being written."""
         if not self.writes:
             return {}
-        self._metrics.flush()
         os.fsync(self._metrics.fileno())
         return {"metrics_bytes": os.path.getsize(self._metrics.name)}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Cut off the records written after the checkpoint: the run will write them again."""
         if self.writes:
-            self._metrics.flush()
             if os.path.getsize(self._metrics.name) < state["metrics_bytes"]:
                 raise UsageError(f"run {self.path} is damaged: metrics.jsonl lacks its end; remove that folder")
             os.truncate(self._metrics.name, state["metrics_bytes"])

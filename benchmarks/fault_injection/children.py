@@ -7,6 +7,7 @@ session of its own, by which the processes that it leaves behind are found.
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import signal
 import sys
@@ -31,10 +32,12 @@ class Child:
     def __init__(self, job: Callable[[], Any], log: Path):
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when the server imports torch
         SERVER.set_forkserver_preload(["benchmarks.fault_injection.worker"])
+        multiprocessing.forkserver.ensure_running()
+        self.others = set(descendants(os.getpid()))
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         log.touch()
-        self.process = SERVER.Process(target=_enter, args=(job, str(log)))  # type: ignore[attr-defined]
+        self.process = SERVER.Process(target=_enter, args=(job, str(log)))
         self.started = time.monotonic()
         self.process.start()
         assert self.process.pid is not None
@@ -87,23 +90,39 @@ class Child:
         return self.status if self.status is not None else 0
 
     def orphans(self, patience: float = 5.0) -> list[int]:
-        """Processes of the child's session that still live ``patience`` seconds after its end."""
+        """Processes that the child left behind and that still live ``patience`` seconds after its end.
+
+        They are those of its session, and what the server forked for it, as for workers of an environment.
+        """
         deadline = time.monotonic() + patience
-        while (left := list(in_session(self.pid))) and time.monotonic() < deadline:
+        while (left := self._left_behind()) and time.monotonic() < deadline:
             time.sleep(0.05)
         return left
 
+    def _left_behind(self) -> list[int]:
+        in_session = {pid for pid, (_, session) in living().items() if session == self.pid}
+        return sorted((in_session | set(descendants(os.getpid()))) - self.others - {self.pid})
 
-def in_session(leader: int) -> Iterator[int]:
-    """Living processes of a session, its leader left out."""
+
+def living() -> dict[int, tuple[int, int]]:
+    """Living process -> its parent and its session."""
+    processes = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
+            state, parent, _, session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+        except (OSError, ValueError):
             continue
-        state, session = fields[0], int(fields[3])
-        if session == leader and int(folder.name) != leader and state not in "ZX":
-            yield int(folder.name)
+        if state not in "ZX":
+            processes[int(folder.name)] = int(parent), int(session)
+    return processes
+
+
+def descendants(ancestor: int) -> list[int]:
+    """Living children of a process, theirs, and so on."""
+    processes, tree = living(), [ancestor]
+    for pid in tree:
+        tree += [child for child, (parent, _) in processes.items() if parent == pid]
+    return tree[1:]
 
 
 def _enter(job: Callable[[], Any], log: str) -> None:

@@ -132,7 +132,6 @@ def _killed_in_save(run: Any, out: Path, point: str, save: int, expected: dict[s
 
 def kill_in_save(point: str, save: int) -> None:
     """Let this process be killed at a point of its nth save (from 1) of training."""
-    from agents import checkpoint
     from benchmarks.fault_injection.worker import replace
 
     rename, unlink, saves = os.replace, Path.unlink, [0]
@@ -146,17 +145,16 @@ def kill_in_save(point: str, save: int) -> None:
             saves[0] += target.suffix == ".safetensors"
             _at_rename(point if saves[0] == save else "", Path(source), target, rename, die)
         rename(source, target)
-        if saves[0] == save and target.parent.name == "train" and point == "document renamed":
-            if target.suffix == ".json":
-                die()
+        if point == "document renamed" and saves[0] == save and target.match("train/*.json"):
+            die()
 
     def unlinked(path: Path, missing_ok: bool = False) -> None:
-        if saves[0] == save and path.parent.name == "train" and point == POINTS[-1] and path.suffix == ".safetensors":
-            if not path.name.startswith("."):  # its document is gone; temporary files are removed, too
-                die()
+        # Its document is gone. Temporary files, which begin with a dot, are removed, too.
+        if point == POINTS[-1] and saves[0] == save and path.match("train/[0-9]*.safetensors"):
+            die()
         unlink(path, missing_ok)
 
-    replace(checkpoint.os, "replace", renamed)
+    replace(os, "replace", renamed)
     replace(Path, "unlink", unlinked)
 
 
@@ -175,11 +173,21 @@ def _at_rename(point: str, source: Path, target: Path, rename: Any, die: Any) ->
 
 ROWS = (
     Row(
-        *(1, "SIGKILL at 50 random moments of a run", "resumed, its bits and records are those of the run never killed"),
-        *(kill_at_random, 50, 4),
+        *(
+            1,
+            "SIGKILL at 50 random moments of a run",
+            "resumed, its bits and records are those of the run never killed",
+        ),
+        kill_at_random,
+        size=50,
+        short_size=4,
     ),
     Row(
-        *(2, "SIGKILL at 6 points in each of 10 saves", "loadable, at most one interval lost, same bits in the end"),
-        *(kill_within_saves, 60, 6),
+        2,
+        "SIGKILL at 6 points in each of 10 saves",
+        "loadable, at most one interval lost, same bits in the end",
+        kill_within_saves,
+        size=60,
+        short_size=6,
     ),
 )

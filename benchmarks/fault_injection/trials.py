@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-LONGEST_REASON = 600
+LONGEST_REASON = 2000
 
 
 @dataclass(frozen=True)

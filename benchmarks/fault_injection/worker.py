@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import runpy
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import torch._dynamo
 
 # The modules below, and torch._dynamo, which optimizers import, take seconds that the children then need not spend.
-import agents.runs.train
 import benchmarks.reporting.report
 from benchmarks.experiment import execute
 from benchmarks.experiment.presets import PRESETS, Preset
@@ -91,6 +89,15 @@ def training(
     return Command("transfer", (*chosen, *map(str, seeds), *fixed, *words), **options)
 
 
+def write_script(job: Command, path: Path) -> Path:
+    """A Python file that runs ``job`` in an interpreter of its own, which PYTHONPATH leads here."""
+    job_file = path.with_suffix(".job")
+    job_file.write_bytes(pickle.dumps(job))
+    text = f"import pickle\n\nif __name__ == '__main__':\n    pickle.load(open({str(job_file)!r}, 'rb'))()\n"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
 def leave_out_report() -> None:
     """Let an experiment end with its runs."""
     replace(execute, "announce", lambda *arguments: "")
@@ -117,13 +124,3 @@ def before(holder: Any, name: str, nth: int, action: Callable[[], object]) -> No
         return original(*arguments, **options)
 
     replace(holder, name, wrapped)
-
-
-def both(first: Callable[[], object], second: Callable[[], object]) -> Callable[[], object]:
-    """One preparation after another; picklable where they are."""
-    return partial(_both, first, second)
-
-
-def _both(first: Callable[[], object], second: Callable[[], object]) -> None:
-    first()
-    second()

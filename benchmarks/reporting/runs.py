@@ -218,7 +218,7 @@ def read(path: Path) -> Run:
         if reason := _not_finite(run):
             return Run(path.name, path, "damaged", reason, config)
         return run
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
         return Run(path.name, path, "damaged", f"unreadable ({type(error).__name__}: {error})", config)
 
 

@@ -1,8 +1,8 @@
 """Single envs in processes of their own: Gymnasium's ``AsyncVectorEnv``; a worker that hangs or dies is named.
 
-A worker leaves Ctrl-C and SIGTERM to the process that trains, and ends by itself where that one is gone. Workers that
-do not come back are killed, so none outlives its run. They start from a server process that has no threads: a fork of a
-process with torch's threads may hang.
+A worker leaves Ctrl-C, SIGTERM and SIGUSR1 to the process that trains, and ends by itself where that one is gone.
+Workers that do not come back are killed, so none outlives its run. They start from a server process that has no
+threads: a fork of a process with torch's threads may hang.
 """
 
 from __future__ import annotations
@@ -47,8 +47,9 @@ class WorkerEnv:
 
     def __call__(self) -> gym.Env[Any, Any]:
         if os.getpid() != self.trainer:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_IGN)
+            for number in ("SIGINT", "SIGTERM", "SIGUSR1"):
+                if hasattr(signal, number):
+                    signal.signal(getattr(signal, number), signal.SIG_IGN)
             threading.Thread(target=end_with_parent, args=(self.trainer,), daemon=True).start()
         return SingleEnvWatch(self.maker(), self.name, self.index)
 
