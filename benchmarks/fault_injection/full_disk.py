@@ -50,7 +50,7 @@ def small_disk(place: Path) -> Iterator[Path | None]:
         yield place if mounted else None
     finally:
         if mounted:
-            subprocess.run(["umount", "--lazy", str(place)], check=True, capture_output=True)
+            subprocess.run(["umount", "-l", str(place)], check=True, capture_output=True)
 
 
 def _full(place: str, disk: Path, expected: dict[str, str]) -> str:
