@@ -23,7 +23,6 @@ from typing import Any, Literal
 import numpy as np
 from filelock import FileLock
 
-from envs.action_codes import ActionCodes
 from envs.counter_rng import counter_hash
 from envs.named_levels import stream
 from envs.registry import UsageError
@@ -155,6 +154,8 @@ def returns(
 
 def _returns_of(envs: Any, policy: Policy, levels: Array, repeats: Array, window: int) -> Array:
     """Returns (n,) of n visits, at most one an env."""
+    from envs.action_codes import ActionCodes  # imports torch
+
     n, codes = len(levels), ActionCodes(envs.single_action_space)
     shown = np.arange(envs.num_envs) % n  # envs without a visit play another's again, and do not count
     if getattr(envs, "names_levels", False):

@@ -54,7 +54,6 @@ class PartsStore:
         refused: dict[str, str] = {}
         for config in configs:
             ranks.local_envs(config.num_envs)
-            self._check_targets(config)
             if config.bonus != "none":
                 ranks.require_single_process("bonuses")
             if not config.init_from and (config.pretrain_levels or uses_data_policy(config)):
@@ -62,6 +61,7 @@ class PartsStore:
                 if named is not None:
                     check_reads(named, worlds[0], self.specs)
             try:
+                self._check_targets(config)
                 self._check(config)
             except Unfit as reason:
                 refused[config.repr] = str(reason)

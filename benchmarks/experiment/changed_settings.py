@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from agents import ALGORITHMS
 from benchmarks.experiment import tuned
 from benchmarks.experiment.presets import PRESETS
 from envs.registry import UsageError
@@ -25,6 +24,8 @@ def changed_settings(config: Mapping[str, Any]) -> tuple[str, ...]:
     Args:
         config: of a run with one of the toolkit's presets.
     """
+    from agents import ALGORITHMS
+
     preset, algo = PRESETS[config["preset"]], str(config["algo"])
     try:
         tasks = build(config["suite"], config["train_levels"])

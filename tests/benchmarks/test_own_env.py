@@ -74,7 +74,7 @@ def test_an_own_env_trains_and_transfers_to_a_target_of_its_own(maze, encoder, t
     load_and_film(tmp_path, encoder)
     (tmp_path / "own_mazes.py").write_text(MAZE + "\n# changed\n")
     assert transfer.main([*maze, *more]) == 0
-    assert "finished before, with another version of own_mazes:Maze" in capsys.readouterr().out
+    assert "finished before, with other code: another version of own_mazes:Maze. --rerun" in capsys.readouterr().out
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def test_memory_is_that_of_the_steps_before_in_the_episode():
         codes = bonus.encoder(obs.flatten(0, 1))[0].unflatten(0, (T, N))
         memory = bonus.model.empty(N)
         for t in range(3):
-            memory = bonus.model(codes[t], codes[t + 1], memory, action=action[t]).memory
+            memory = bonus.model(codes[t], codes[t + 1], memory, action=bonus.codes.encode(action[t])).memory
             if t == 1:
                 memory[2] = 0
     torch.testing.assert_close(memories[3], memory.flatten(1))

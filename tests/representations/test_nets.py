@@ -116,7 +116,7 @@ def test_errors_name_the_trunk_and_the_size():
         make_trunk("mlp", (3, 64, 64))
     with pytest.raises(UsageError, match=r"trunk 'nature' reads images \(C, H, W\), got .* \(4,\)"):
         make_trunk("nature", (4,))
-    with pytest.raises(UsageError, match="at least 36x36, got 32x32; use --trunk impala"):
+    with pytest.raises(UsageError, match=r"got 32x32; take the trunk impala, as in --set cnn\.trunk=impala"):
         make_trunk("nature", (3, 32, 32))
     with pytest.raises(UsageError, match="at least 8x8, got 7x9; enlarge"):
         make_trunk("impala", (3, 7, 9))

@@ -299,7 +299,9 @@ def test_save_and_load_give_equal_features_and_controls():
 def test_too_much_replay_and_too_short_a_history_are_refused():
     with pytest.raises(ValueError, match="replay=40000: History keeps at most 32768"):
         UnrealConfig(replay=40_000)
-    with pytest.raises(UsageError, match="pixel_control needs Discrete actions, not None"):
+    with pytest.raises(
+        UsageError, match="pixel_control has a value for each of at most 256 actions, which None has not"
+    ):
         Unreal(replace(SPEC, action_space=None))
     short, unreal = (
         filled(lambda step, env: 0, lambda step, env: False, 5, 2, 1),

@@ -229,7 +229,8 @@ def context(tmp_path, monkeypatch):
     config, task = run_config(), build("counting", 3)[0]
     run = RunDir(open_experiment(tmp_path), config)
     clock = SimpleNamespace(measure=lambda stage: nullcontext())
-    yield SimpleNamespace(config=config, task=task, run=run, clock=clock, progress=Interrupted())
+    watch = lambda done, split, grace=0.0: None  # noqa: E731
+    yield SimpleNamespace(config=config, task=task, run=run, clock=clock, progress=Interrupted(), watch=watch)
     run.close()
 
 
