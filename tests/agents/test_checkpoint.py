@@ -1,5 +1,6 @@
 """Checkpoints give back exactly what was saved, or the one before, or say what is wrong."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -143,6 +144,22 @@ def test_a_torn_file_is_noticed(tmp_path, suffix, keep):
     file.write_bytes(data[: int(keep * len(data))])
     box = Box()
     assert checkpoint.load(tmp_path, {"a": box}) == 1
+
+
+@pytest.mark.parametrize("body", ["[" * 100_000, '{"format": 2, "step": 2, "state": {}}', "[1]", "3"])
+def test_an_alien_document_is_damage(body, tmp_path):
+    two_checkpoints(tmp_path)
+    newest = max(tmp_path.glob("*.json"))
+    digest = hashlib.sha256(body.encode()).hexdigest()
+    for text in (json.dumps({"sha256": digest, "body": body}), body):
+        newest.write_text(text)
+        assert checkpoint.read(tmp_path)[0] == int(min(tmp_path.glob("*.json")).stem)
+
+
+def test_a_node_of_unknown_kind_is_refused():
+    assert checkpoint.decode({"tuple": [1, {"list": []}]}, {}) == (1, [])
+    with pytest.raises(ValueError, match="a node of unknown kind 'object'"):
+        checkpoint.decode({"object": "exec"}, {})
 
 
 def test_a_crash_while_saving_leaves_the_old_checkpoint(tmp_path, monkeypatch):

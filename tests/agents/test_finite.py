@@ -94,6 +94,13 @@ def test_a_gradient_stops_the_update_it_belongs_to():
     assert agent.num_timesteps == ROLLOUT
 
 
+def test_a_gradient_is_named_beside_the_losses_it_spoils():
+    agent = build(config={"minibatches": 2, "epochs": 1})
+    agent.representation.__class__ = Exploding
+    with pytest.raises(NotFinite, match=f"loss/.* at frame {ROLLOUT}, and so are .*gradient/rl_norm.*: training"):
+        agent.learn(10 * ROLLOUT)
+
+
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     agent = build()
     agent.learn(ROLLOUT)

@@ -90,6 +90,13 @@ def test_an_old_entry_point_group_is_read_with_one_line(monkeypatch, capsys):
     )
 
 
+def test_a_place_that_holds_something_else_is_refused():
+    registry = Registry("fruit", "tests.fruit", {"fig": "collections:deque"}, attribute="maxlen")
+    assert registry.resolve("fig").__name__ == "deque"
+    with pytest.raises(UsageError, match="fruit 'os:system' is none: it has no maxlen; name a class that is one"):
+        registry.resolve("os:system")
+
+
 @pytest.mark.parametrize("value", [True, 3.0, "3", 0, 11, None])
 def test_integers_are_checked_with_one_line(value):
     assert check_int("fruit", "count", 10, 1, 10) == 10

@@ -29,13 +29,15 @@ class Endless(gym.Env):
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def test_a_stop_gives_an_evaluation_its_grace():
-    stop = StopRequest()
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_stop_gives_an_evaluation_its_grace(sent):
+    stop, before = StopRequest(), signal.getsignal(sent)
     assert not stop.asked_for(0)
     with stop.listening():
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), sent)
         assert stop.asked_for(0)
         assert not stop.asked_for(60)
+        assert signal.getsignal(sent) == before  # a second one ends at once
 
 
 @pytest.mark.slow

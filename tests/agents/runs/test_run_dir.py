@@ -33,6 +33,28 @@ def test_records_after_the_checkpoint_are_cut_off(tmp_path):
     assert [json.loads(line) for line in lines] == [{"global_step": 1, "x": 0.5}, {"global_step": 2, "x": 0.125}]
 
 
+class FullDisk:
+    """A file that takes 9 bytes more."""
+
+    def __init__(self, file):
+        self.file, self.name = file, file.name
+
+    def write(self, data):
+        return self.file.write(data[:9])
+
+
+def test_a_record_that_a_full_disk_cuts_is_taken_back(tmp_path):
+    run = RunDir(open_experiment(tmp_path / "out"), CONFIG)
+    run.log({"global_step": 1, "x": 0.5})
+    file, run._metrics = run._metrics, FullDisk(run._metrics)
+    with pytest.raises(OSError, match="No space left on device"):
+        run.log({"global_step": 2, "x": 0.25})
+    run._metrics = file
+    run.log({"global_step": 3})
+    run.close()
+    assert (run.path / "metrics.jsonl").read_text() == '{"global_step": 1, "x": 0.5}\n{"global_step": 3}\n'
+
+
 def test_a_run_cannot_be_trained_twice_at_once(tmp_path):
     run = RunDir(open_experiment(tmp_path / "out"), CONFIG)
     with pytest.raises(UsageError, match="another process"):
