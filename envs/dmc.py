@@ -32,8 +32,8 @@ try:
 except (ImportError, AttributeError, RuntimeError) as error:
     reason = str(error).splitlines()[0]
     raise UsageError(
-        f"dmc needs dm-control and a way to render without a screen ({reason}); pip install -e '.[dmc]', or set "
-        "MUJOCO_GL=osmesa"
+        f"dmc needs dm-control and a way to render without a screen ({reason}); pip install -e '.[dmc]', and "
+        "where there is no EGL install OSMesa and set MUJOCO_GL=osmesa"
     ) from None
 
 SIZE, EPISODE = 64, 1000

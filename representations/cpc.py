@@ -7,9 +7,8 @@
 in nats; log N where nothing is predicted, N the positive and its negatives, and I(x_{t+k}; c_t) >= log N - loss.
 Negatives are the other frames of the batch of windows, of any time and stream, at most ``negatives`` of them, or those
 of the same window and episode alone, which share its level. The context reads each frame beside the action that led to
-it as ``envs.action_codes`` writes it, one-hot where it is a choice (0 at an episode's first frame, at a window's, and
-offline, where actions are not recorded). It begins anew with every episode, and pairs with an episode's end between
-them are left out.
+it as ``envs.action_codes`` writes it, one-hot where it is a choice (0 at an episode's first frame and at a window's).
+It begins anew with every episode, and pairs with an episode's end between them are left out.
 
 ``encode`` returns z, the trunk's rectified dense layer (512 or 256 numbers): the network of ``cnn``. Offline it learns
 from windows of a random policy's steps; online, as in the paper's RL section, with PPO or A2C, from windows of the
