@@ -16,25 +16,22 @@ import matplotlib as mpl
 # The modules below, and torch._dynamo, which optimizers import, take seconds that the children then need not spend.
 import benchmarks.reporting.report
 from benchmarks.experiment import execute
-from benchmarks.experiment.presets import PRESETS, Preset
+from benchmarks.experiment.presets import PRESETS
 
 mpl.use("Agg")
 
 N_STEPS, NUM_ENVS = 32, 4
 ROLLOUT = N_STEPS * NUM_ENVS
-TINY = Preset(
+TINY = dataclasses.replace(
+    PRESETS["smoke"],
     steps=4 * ROLLOUT,
-    seeds=(0,),
     train_levels=3,
-    trunk="nature",
     num_envs=NUM_ENVS,
     pretrain_frames=32,
     data_policy_steps=ROLLOUT,
     pretrain_share=1e-6,
     eval_envs=2,
-    periodic_evals=1,
     periodic_envs=1,
-    kept_policies=0,
     windows=1,
     window_share=0.001,
     periodic_windows=1,
