@@ -100,8 +100,13 @@ def training_set(config: RunConfig) -> LevelRange:
 
 def trained_frames(config: RunConfig) -> int:
     """Frames that a run trains: those asked for, in whole rollouts."""
-    rollout = int(config.algo_settings.get("n_steps", 1)) * config.num_envs
-    return -(-config.steps // rollout) * rollout
+    return whole_rollouts(config.steps, config.num_envs, config.algo_settings)
+
+
+def whole_rollouts(steps: int, num_envs: int, algo_settings: Mapping[str, Any]) -> int:
+    """Frames of as many rollouts as ``steps`` frames begin."""
+    rollout = int(algo_settings.get("n_steps", 1)) * num_envs
+    return -(-steps // rollout) * rollout
 
 
 def as_json(config: RunConfig) -> dict[str, Any]:

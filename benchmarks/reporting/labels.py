@@ -75,8 +75,9 @@ def agent_of(config: dict[str, Any]) -> tuple[str, str, bool]:
 
 def frames_of(config: dict[str, Any]) -> int:
     """Frames of RL that a run trains: those asked for, in whole rollouts."""
-    rollout = config.get("algo_settings", {}).get("n_steps", 1) * config.get("num_envs", 1)
-    return -(-int(config["steps"]) // int(rollout)) * int(rollout)
+    from agents.runs.config import whole_rollouts
+
+    return whole_rollouts(config["steps"], config.get("num_envs", 1), config.get("algo_settings", {}))
 
 
 def level_set_kind(config: dict[str, Any]) -> str:
