@@ -101,14 +101,15 @@ def plan(args: Args) -> list[RunConfig]:
     """Every run of this command; UsageError for a value none could work with."""
     words = [*args.bonus, *(["none"] if args.baseline else [])]
     bonuses = [tuple(name for name in word.split("+") if name != "none") for word in words]
-    configs = plan_runs(
-        args, [Row(args.repr, bonus, init_from=args.init_from) for bonus in dict.fromkeys(bonuses)], SIZES
-    )
+
+    def planned() -> list[RunConfig]:
+        rows = [Row(args.repr, bonus, init_from=args.init_from) for bonus in dict.fromkeys(bonuses)]
+        return plan_runs(args, rows, SIZES)
+
+    configs = planned()
     if args.baseline and counts_first_visits(configs):
         bonuses.append((CONTROL,))
-        configs = plan_runs(
-            args, [Row(args.repr, bonus, init_from=args.init_from) for bonus in dict.fromkeys(bonuses)], SIZES
-        )
+        configs = planned()
     return configs
 
 
@@ -151,7 +152,7 @@ def row(run: Run) -> Values:
         **{name: late_value(run, ENV_METRIC + name) for name in env_metrics([run])},
         "frames_per_second": run.source.get("frames_per_second", math.nan),
         "commit": run.source.get("commit", ""),
-        "continued": "after evaluation" if run.source.get("continued_after_evaluation") else "",
+        "continued": run.continued,
     }
 
 

@@ -116,7 +116,7 @@ class Cell:
     @property
     def continued(self) -> tuple[Run, ...]:
         """Runs that were trained on after their held-out levels had been read."""
-        return tuple(run for run in self.runs if run.source.get("continued_after_evaluation"))
+        return tuple(run for run in self.runs if run.continued)
 
     @property
     def name(self) -> str:

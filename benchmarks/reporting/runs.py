@@ -89,6 +89,11 @@ class Run:
         """Commits of all its starts, each once, in order."""
         return " ".join(dict.fromkeys(self.values("commit")))
 
+    @property
+    def continued(self) -> str:
+        """Mark of a run that was trained on after its held-out levels had been read; empty for others."""
+        return "after evaluation" if self.source.get("continued_after_evaluation") else ""
+
     def values(self, fact: str) -> list[Any]:
         """A fact of source.json at each start of the run; empty where it does not say."""
         return [start[fact] for start in (self.source, *self.source.get("starts", ())) if fact in start]
@@ -285,7 +290,7 @@ def score(runs: Iterable[Run]) -> list[Row]:
             row |= {name: run.source.get(name, "") for name in ("precision", "threads", "frames_per_second")}
             beyond = {name: json.loads(value) for name, value in settings[run.id].items() if name not in COLUMNS}
             row |= {"memory": agent_of(run.config)[1], "settings": json.dumps(beyond), "commit": run.commits}
-            row["continued"] = "after evaluation" if run.source.get("continued_after_evaluation") else ""
+            row["continued"] = run.continued
             row |= {f"{stage}_env_steps": run.env_steps.get(stage, "") for stage in ("pretrain", "train")}
             row |= {f"{stage}_seconds": run.seconds.get(stage, "") for stage in ("pretrain", "train")}
             row["levels"] = len(returns.level_means()[0]) if returns.named_levels else ""
