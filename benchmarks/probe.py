@@ -75,7 +75,7 @@ def probe(args: Args) -> str:
     rows: list[Row] = []
     left_out: dict[str, str] = {}
     names = labels_of(runs)
-    controlled = {_group(run) for run in runs if run.config["repr"] == CONTROL}
+    controlled = {_group(run) for run in runs if names[run.id] == CONTROL}  # others are rows of their own
     for number, run in enumerate(runs, 1):
         print(f"[{number}/{len(runs)}] {run.id}", file=sys.stderr, flush=True)
         try:
