@@ -16,7 +16,8 @@ from pathlib import Path
 
 from benchmarks.fault_injection import remains
 from benchmarks.fault_injection.children import finish
-from benchmarks.fault_injection.kills import KINDS, run_of
+from benchmarks.fault_injection.kills import KINDS, never_stopped, run_of
+from benchmarks.fault_injection.tracker_faults import leave_no_room
 from benchmarks.fault_injection.trials import Row, Trial, attempt
 
 PLACES = ("checkpoint", "metrics.jsonl", "pictures", "tracker")
@@ -25,10 +26,7 @@ MEGABYTES = 64
 
 def fill_disks(folder: Path, short: bool) -> Iterator[Trial]:
     """One full disk for each place."""
-    status, text = finish(run_of(KINDS[0], folder / "whole"), folder / "whole.log")
-    if status:
-        raise RuntimeError(f"the run to compare with exited {status}: {text[-300:]}")
-    expected = remains.digest(remains.only_run(folder / "whole"))
+    expected = remains.digest(remains.only_run(never_stopped(KINDS[0], folder / "whole")))
     for place in PLACES:
         with small_disk(folder / f"disk-{place}") as disk:
             if disk is None:
@@ -106,19 +104,7 @@ def fill_before(place: str, disk: Path) -> None:
     elif place == "pictures":
         before(final, "pictures", 1, fill)
     else:  # the disk is full for the tracker alone: one that is full for all stops the run before
-        before(Tracker, "log", 2, partial(_break_tracker, Tracker))
-
-
-def _break_tracker(tracker: type) -> None:
-    from torch.utils.tensorboard import SummaryWriter
-
-    from benchmarks.fault_injection.worker import replace
-
-    def refused(*arguments: object) -> None:
-        with open("/dev/full", "w", encoding="utf-8") as handle:
-            handle.write("x")
-
-    replace(SummaryWriter, "add_scalar", refused)
+        before(Tracker, "log", 2, leave_no_room)
 
 
 def fill_up(disk: Path) -> None:

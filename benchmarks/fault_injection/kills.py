@@ -9,6 +9,7 @@ import itertools
 import os
 import random
 import signal
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -44,6 +45,18 @@ def run_of(kind: dict[str, Any], out: Path, **more: Any) -> Any:
     return training(out, *kind.get("words", ()), **options, report=False, **more)
 
 
+def never_stopped(kind: dict[str, Any], out: Path, **more: Any) -> Path:
+    """The finished run that nothing was done to, which others are compared with.
+
+    Raises:
+        RuntimeError: not even that one ends.
+    """
+    status, text = finish(run_of(kind, out, **more), out.with_suffix(".log"))
+    if status:
+        raise RuntimeError(f"the run to compare with exited {status}: {text[-300:]}")
+    return out
+
+
 # row 1 ---------------------------------------------------------------------------------------------------------------
 
 
@@ -54,12 +67,9 @@ def kill_at_random(folder: Path, short: bool) -> Iterator[Trial]:
     whole = {}
     for index, kind in enumerate(kinds):
         out = folder / f"whole{index}"
-        with started(run_of(kind, out), folder / f"whole{index}.log") as child:
-            status = child.wait()
-            seconds = _seconds(child.started, out)
-        if status:
-            raise RuntimeError(f"the run to compare with exited {status}: {child.text[-300:]}")
-        whole[index] = remains.digest(remains.only_run(out)), seconds
+        begun = time.monotonic()
+        run = remains.only_run(never_stopped(kind, out))
+        whole[index] = remains.digest(run), _seconds(begun, run)
     for number in range(4 if short else 50):
         index = number % len(kinds)
         expected, seconds = whole[index]
@@ -69,17 +79,13 @@ def kill_at_random(folder: Path, short: bool) -> Iterator[Trial]:
         yield attempt(name, partial(_killed, kinds[index], out, moment, seconds, expected))
 
 
-def _seconds(begun: float, out: Path) -> float:
+def _seconds(begun: float, run: Path) -> float:
     """From the start of a child to the ``done`` of its run."""
-    import time
-
-    age = time.time() - (remains.only_run(out) / "done").stat().st_mtime
+    age = time.time() - (run / "done").stat().st_mtime
     return time.monotonic() - begun - age
 
 
 def _killed(kind: dict[str, Any], out: Path, moment: float, seconds: float, expected: dict[str, str]) -> str:
-    import time
-
     for again in range(5):
         place = out.with_name(f"{out.name}-{again}")
         with started(run_of(kind, place), place.with_suffix(".log")) as child:
@@ -100,11 +106,9 @@ def _killed(kind: dict[str, Any], out: Path, moment: float, seconds: float, expe
 def kill_within_saves(folder: Path, short: bool) -> Iterator[Trial]:
     """Kills at each point of ten saves; a run of as many rollouts as it needs for that."""
     rollouts = 4 if short else SAVES + KEPT
-    run = partial(run_of, KINDS[0], sizes={"steps": rollouts * _rollout(), "checkpoint_frames": _rollout()})
-    status, text = finish(run(folder / "whole"), folder / "whole.log")
-    if status:
-        raise RuntimeError(f"the run to compare with exited {status}: {text[-300:]}")
-    expected = remains.digest(remains.only_run(folder / "whole"))
+    sizes = {"steps": rollouts * _rollout(), "checkpoint_frames": _rollout()}
+    run = partial(run_of, KINDS[0], sizes=sizes)
+    expected = remains.digest(remains.only_run(never_stopped(KINDS[0], folder / "whole", sizes=sizes)))
     for point, nth in itertools.product(POINTS, range(2, 3) if short else range(1, SAVES + 1)):
         # Nothing older is there to be removed before the third save.
         save = nth + KEPT * (point == POINTS[-1])

@@ -47,19 +47,18 @@ def _killed(out: Path) -> str:
         deadline = time.monotonic() + LIMIT
         while not list(out.glob("experiment/runs/*/checkpoint/train/*.json")):
             if process.poll() is not None or time.monotonic() > deadline:
-                return f"it never came to train: {out.with_suffix('.log').read_text()[-200:]}"
+                return f"it never came to train: {out.with_suffix('.log').read_text(encoding='utf-8')[-200:]}"
             time.sleep(0.05)
         ranks = descendants(process.pid)
         os.kill(_of_rank(ranks, "1"), signal.SIGKILL)
-        killed = time.monotonic()
-        status = process.wait(SECONDS + 10)
+        status = process.wait(SECONDS)
         left = [pid for pid in ranks if Path(f"/proc/{pid}").exists()]
     except subprocess.TimeoutExpired:
-        return f"it did not end within {SECONDS + 10:.0f} s of the kill"
+        return f"it did not end within {SECONDS:.0f} s of the kill"
     finally:
         _end(process)
-    if not status or time.monotonic() - killed > SECONDS + 10:
-        return f"exit status {status}"
+    if not status:
+        return "it ended as if nothing had happened"
     if left:
         return f"{len(left)} ranks were left behind"
     run = remains.only_run(out / "experiment")

@@ -19,12 +19,16 @@ def only_run(out: Path) -> Path:
 
 
 def digest(run: Path) -> dict[str, str]:
-    """Hash of each thing that must not depend on how often the run was stopped: checkpoint, records, episodes."""
+    """Hash of each thing that must not depend on how often the run was stopped: checkpoint, records, episodes.
+
+    Raises:
+        RuntimeError: no whole checkpoint is there, without which little is left to compare.
+    """
     from agents import checkpoint
 
     newest = checkpoint.read(run / "checkpoint" / "train")
     if newest is None:
-        return {"checkpoint": "none"}
+        raise RuntimeError(f"{run} has no whole checkpoint to compare")
     step, state = newest
     tensors: dict[str, Any] = {}
     # The clock holds seconds, and the log the length of a file that has seconds in it.
