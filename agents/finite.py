@@ -48,7 +48,8 @@ class FiniteChecks:
             NotFinite: with the key and the environment.
         """
         for key, value in floating(observation).items():
-            if not math.isfinite(float(value.sum())) and (bad := first_not_finite(torch.from_numpy(value)[None])):
+            values = torch.as_tensor(value)
+            if not all_finite([values]) and (bad := first_not_finite(values[None])):
                 shown = f" '{key}'" if key else ""
                 raise NotFinite(
                     f"observation{shown} of environment {self.first_env + bad[1]} is {bad[2]} after "

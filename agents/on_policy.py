@@ -17,7 +17,8 @@ from __future__ import annotations
 import sys
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -270,10 +271,8 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
             if stop and self.ranks.count == 1:
                 return False
         if self.steps is None:
-            self.steps = collector.finish(self._last_obs)
-            self.finite.check_rollout(self.steps, collector.data, self.num_timesteps)
-            self.targets = self.reward_pipeline.compute(self.steps, collector.data, self.num_timesteps)
-            self.history.add_rewards(self.targets.reward)
+            with self._new_episodes_after_errors():
+                self._finish_rollout()
         callback.update_locals(locals())
         callback.on_rollout_end()
         stop = self.ranks.any(stop)
@@ -281,13 +280,32 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
             collector.close()
         return not stop
 
+    @contextmanager
+    def _new_episodes_after_errors(self) -> Iterator[None]:
+        """After an exception within, half a step or half a rollout is no state to go on from."""
+        try:
+            yield
+        except BaseException:
+            self._last_obs = None  # learn() resets the environment
+            self.collector.forget()
+            raise
+
+    def _finish_rollout(self) -> None:
+        """Make the steps and targets of T collected steps."""
+        # A value is taken of what follows the last step, too.
+        self.finite.check_observation(self._last_obs, self.num_timesteps)
+        self.steps = self.collector.finish(self._last_obs)  # type: ignore[arg-type]
+        self.finite.check_rollout(self.steps, self.collector.data, self.num_timesteps)
+        self.targets = self.reward_pipeline.compute(self.steps, self.collector.data, self.num_timesteps)
+        self.history.add_rewards(self.targets.reward)
+
     def _step(self, env: VecEnv) -> tuple[Array, Observation, Array, Array, list[dict[str, Any]]]:
-        """Act in all environments and store the step; after an exception within it learn() begins new episodes.
+        """Act in all environments and store the step.
 
         Returns:
             actions, the observations that followed, rewards, dones and infos.
         """
-        try:
+        with self._new_episodes_after_errors():
             self.finite.check_observation(self._last_obs, self.num_timesteps)
             actions = self.collector.act(self._last_obs)  # type: ignore[arg-type]
             new_obs, rewards, dones, infos = env.step(actions)
@@ -296,10 +314,6 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
                 self._update_info_buffer([infos[i] for i in dones.nonzero()[0]], dones[dones])
             self.collector.add(rewards, dones, infos)
             self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
-        except BaseException:
-            self._last_obs = None
-            self.collector.forget()
-            raise
         return actions, new_obs, rewards, dones, infos  # type: ignore[return-value]
 
     def train(self) -> None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from agents.a2c import A2C
+from agents.finite import FiniteChecks
 from agents.ppo import PPO
 from envs.finite import NotFinite, all_finite, first_not_finite, require_finite_weights
+from envs.spaces import EnvSpec
+from representations.cnn import Cnn
 from tests.agents.tools import Constant, Tiny, build, make_env, weights
 
 ROLLOUT = 18  # 6 steps of 3 environments
@@ -118,6 +123,85 @@ def test_a_floating_observation_is_named_by_key_and_environment():
     with pytest.raises(NotFinite, match=r"^observation 'pose' of environment 1 is inf after 7 frames: .* reset\(\)"):
         agent.finite.check_observation(obs, 7)
     agent.finite.check_observation(np.zeros((2, 3), np.float32), 7)
+
+
+class Pose(gym.Env):
+    """A vector of three numbers, which are nan after the step ``spoilt``."""
+
+    observation_space, action_space = gym.spaces.Box(-1, 1, (3,)), gym.spaces.Discrete(2)
+
+    def __init__(self, spoilt):
+        self.spoilt = spoilt
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time = 0
+        return self.np_random.random(3, np.float32), {}
+
+    def step(self, action):
+        self.time += 1
+        seen = self.np_random.random(3, np.float32)
+        return (seen * math.nan if self.time == self.spoilt else seen), 1.0, False, False, {}
+
+
+@pytest.mark.parametrize("spoilt", [3, 6, 7], ids=["within", "after the last step", "in the next rollout"])
+def test_an_observation_is_told_as_the_environments_wherever_it_comes(spoilt):
+    env = DummyVecEnv([lambda: Pose(0), lambda: Pose(spoilt)])
+    agent = PPO(env, Cnn(EnvSpec.of(env)), PPO.Config(n_steps=6, minibatches=2, epochs=1), seed=1)
+    with pytest.raises(NotFinite, match=rf"^observation of environment 1 is nan after {2 * spoilt} frames: the env"):
+        agent.learn(60)
+
+
+def checks_of(agent):
+    """Checks of rank 2 of 4, three environments each."""
+    return FiniteChecks(agent.representation, "ppo", first_env=6, total_envs=12)
+
+
+def test_environments_and_frames_are_counted_over_all_ranks():
+    agent = build()
+    agent.learn(ROLLOUT)
+    checks, steps = checks_of(agent), agent.collector.rollout()
+    with pytest.raises(NotFinite, match="observation of environment 7 is inf"):
+        checks.check_observation(np.array([[0.0], [math.inf]], np.float32), 7)
+    with pytest.raises(NotFinite, match="bonus 'x' of environment 8 is nan at step 2 of 2"):
+        checks.check_bonus("x", torch.tensor([[0.0, 0, 0], [0, 0, math.nan]]), None)
+    # 2 of 6 steps are still to come, of 12 environments each: 100 - 24
+    steps.reward[3, 1] = math.nan
+    with pytest.raises(NotFinite, match=r"^reward of environment 7 is nan at step 4 of a rollout of 6, frame 76:"):
+        checks.check_rollout(steps, agent.collector.data, 100)
+
+
+def test_the_earliest_step_is_named_whatever_the_environment():
+    agent = build()
+    agent.learn(ROLLOUT)
+    steps, data = agent.collector.rollout(), agent.collector.data
+    data.values[4, 0] = steps.reward[2, 2] = math.nan
+    with pytest.raises(NotFinite, match=r"^reward of environment 8 is nan at step 3"):
+        checks_of(agent).check_rollout(steps, data, 100)
+
+
+def test_the_value_of_a_final_observation_is_looked_at():
+    agent = build()
+    agent.learn(ROLLOUT)
+    agent.collector.data.bootstrap[1, 0] = math.inf
+    with pytest.raises(NotFinite, match=r"^value of the final observation of environment 6 is inf at step 2 .* mend"):
+        checks_of(agent).check_rollout(agent.collector.rollout(), agent.collector.data, 100)
+
+
+CURES = {
+    "loss/policy": "lower the learning rate (--set ppo.learning_rate=...), or give --precision float32",
+    "loss/auxiliary": "lower the weight of its loss (--set ppo.aux_coef=...), or lower the learning rate",
+    "bonus/rnd/loss": "lower the learning rate of bonus 'rnd'",
+}
+
+
+@pytest.mark.parametrize("name", CURES)
+def test_an_update_that_diverged_says_what_to_lower(name):
+    checks = checks_of(build())
+    checks.check_update({name: 1.0, "bonus/rnd/mean": math.nan, "train/explained_variance": math.nan}, 1000)
+    with pytest.raises(NotFinite) as error:
+        checks.check_update({"loss/value": 0.0, name: math.inf}, 1000)
+    assert str(error.value).startswith(f"{name} is inf at frame 1,000: training diverged; {CURES[name]}")
 
 
 def test_sums_that_overflow_are_looked_at_one_by_one():

@@ -162,6 +162,20 @@ def test_an_exception_within_a_step_begins_new_episodes():
     assert agent.history.rollout().first[0].all()
 
 
+def test_an_exception_between_steps_and_targets_begins_new_episodes():
+    agent = build()
+    agent.learn(6 * N)
+    earlier = agent.targets
+    compute, agent.reward_pipeline.compute = agent.reward_pipeline.compute, lambda *arguments: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        agent.learn(6 * N, reset_num_timesteps=False)
+    agent.reward_pipeline.compute = compute
+    agent.learn(6 * N, reset_num_timesteps=False)  # with targets of its own, not those of the first rollout
+    assert agent.num_timesteps == 3 * 6 * N
+    assert agent.history.rollout().first[0].all()
+    assert agent.targets is not earlier
+
+
 def test_mistakes_are_named():
     with pytest.raises(UsageError, match="do not divide into 4 minibatches"):
         build(config={"minibatches": 4})
