@@ -133,7 +133,7 @@ def read_space(plain: Plain) -> Space:
         return gym.spaces.Dict({key: read_space(inner) for key, inner in values["spaces"].items()})
     if kind == "Box":
         shape, dtype = tuple(values["shape"]), np.dtype(values["dtype"])
-        low, high = (np.broadcast_to(values[name], shape).astype(dtype) for name in ("low", "high"))
+        low, high = (np.resize(values[name], shape).astype(dtype) for name in ("low", "high"))
         return gym.spaces.Box(low, high, dtype=dtype.type)
     if kind == "MultiDiscrete":
         return gym.spaces.MultiDiscrete(values["nvec"], start=values["start"])

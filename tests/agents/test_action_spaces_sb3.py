@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import stable_baselines3 as sb3
@@ -11,9 +12,9 @@ from stable_baselines3.common.distributions import make_proba_distribution
 from agents import saving
 from agents.a2c import A2C
 from agents.actions import make_distribution
-from agents.description import build_policy
+from agents.description import build_policy, describe_space, read_space
 from agents.ppo import PPO
-from tests.agents.test_sb3_equality import N, compare, theirs
+from tests.agents.test_sb3_equality import N, assert_equal_training, theirs
 from tests.agents.tools import make_representation
 from tests.envs.action_envs import SPACES, make_env
 
@@ -84,7 +85,7 @@ def test_ppo_is_sb3s(name, double, monkeypatch):
         gae_lambda=0.8, clip_range=0.1, ent_coef=0.02, max_grad_norm=0.4,
         policy_kwargs={"optimizer_kwargs": {"eps": 1e-5}},
     )  # fmt: skip
-    compare(ours, model, monkeypatch, n_steps=6, updates=3, double=double)
+    assert_equal_training(ours, model, monkeypatch, n_steps=6, updates=3, double=double)
 
 
 @every_case
@@ -94,7 +95,7 @@ def test_a2c_is_sb3s(name, double, monkeypatch):
     model = theirs(
         ours, their_env(name), double, sb3.A2C, learning_rate=7e-4, n_steps=5, gamma=0.9, gae_lambda=0.7, ent_coef=0.02,
     )  # fmt: skip
-    compare(ours, model, monkeypatch, n_steps=5, updates=4, double=double)
+    assert_equal_training(ours, model, monkeypatch, n_steps=5, updates=4, double=double)
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -109,6 +110,15 @@ def test_the_environment_and_predict_get_actions_of_the_space(name):
         assert all(space.contains(action) for action in actions)
     single, _ = agent.predict(observation[0], deterministic=True)
     np.testing.assert_allclose(single, actions[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [*SPACES.values(), gym.spaces.Box(-1, 1, ()), gym.spaces.Box(np.float32([-np.inf, 0]), np.float32([3, np.inf]))],
+    ids=str,
+)
+def test_a_space_is_described_and_read_back(space):
+    assert read_space(describe_space(space)) == space
 
 
 @pytest.mark.parametrize("name", SPACES)

@@ -86,7 +86,8 @@ def pairs(own, other):
     return found
 
 
-def compare(ours, model, monkeypatch, n_steps, updates, double):
+def assert_equal_training(ours, model, monkeypatch, n_steps, updates, double):
+    """Train both on the same draws; their weights must move, and end the same."""
     before = {name: own.detach().clone() for name, (own, _) in pairs(ours.policy, model.policy).items()}
     ours.streams["policy"].manual_seed(5)
     ours.learn(updates * n_steps * N)
@@ -134,7 +135,7 @@ def test_ppo_is_sb3s(monkeypatch, double, value_clip):
         gamma=0.9, gae_lambda=0.8, clip_range=0.1, clip_range_vf=value_clip, ent_coef=0.02, max_grad_norm=0.4,
         policy_kwargs={"optimizer_kwargs": {"eps": 1e-5}},
     )  # fmt: skip
-    compare(ours, model, monkeypatch, n_steps=6, updates=4, double=double)
+    assert_equal_training(ours, model, monkeypatch, n_steps=6, updates=4, double=double)
 
 
 @pytest.mark.parametrize("double", [True, False], ids=["float64", "float32"])
@@ -147,4 +148,4 @@ def test_a2c_is_sb3s(monkeypatch, double):
         ours, make_env(N, num_levels=3), double, sb3.A2C, learning_rate=7e-4, n_steps=5, gamma=0.9, gae_lambda=0.7,
         ent_coef=0.02,
     )  # fmt: skip
-    compare(ours, model, monkeypatch, n_steps=5, updates=8, double=double)
+    assert_equal_training(ours, model, monkeypatch, n_steps=5, updates=8, double=double)
