@@ -12,6 +12,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from agents.a2c import A2C
 from agents.finite import FiniteChecks
+from agents.parallel.distributed import Ranks
 from agents.ppo import PPO
 from envs.finite import NotFinite, all_finite, first_not_finite, require_finite_weights
 from envs.spaces import EnvSpec
@@ -158,6 +159,7 @@ def checks_of(agent):
 
 
 def test_environments_and_frames_are_counted_over_all_ranks():
+    assert build(ranks=Ranks(2, 4)).finite.first_env == 6
     agent = build()
     agent.learn(ROLLOUT)
     checks, steps = checks_of(agent), agent.collector.rollout()
