@@ -118,9 +118,11 @@ def as_json(config: RunConfig) -> dict[str, Any]:
 def from_json(values: Mapping[str, Any]) -> RunConfig:
     """The configuration that ``config.json`` holds. Options that are gone since are left out."""
     known = {field.name for field in dataclasses.fields(RunConfig)}
-    kept = {name: value for name, value in values.items() if name in known}
     # JSON has no tuples, and no field is a list
-    return RunConfig(**{name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()})
+    kept: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items() if name in known
+    }
+    return RunConfig(**kept)
 
 
 def read_config(run: Path) -> RunConfig:
