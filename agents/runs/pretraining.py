@@ -13,6 +13,7 @@ import torch
 from agents import checkpoint
 from agents.policy import Precision
 from agents.runs.build import RunParts, pretraining_worlds
+from agents.runs.config import parse_bonuses
 from agents.runs.context import RunContext
 from agents.runs.data_policy import DataPolicy, behaviours, num_behaviours, take_encoder
 from agents.runs.fit_cache import FitCache, Outcome, fit_key
@@ -146,7 +147,7 @@ def fit_facts(
     not.
     """
     config = parts.config
-    foreign = foreign_sources(config)
+    begins_later = {config.algo, *parse_bonuses(config.bonus.split())}
     return {
         "repr": config.repr,
         "settings": json.loads(json.dumps(config.repr_settings)),
@@ -161,7 +162,7 @@ def fit_facts(
         "device": device,
         "threads": torch.get_num_threads(),
         "code": code_hash(FITTED_BY),
-        "foreign": {name: foreign[name] for name in (config.repr, config.suite) if name in foreign},
+        "foreign": {name: file for name, file in foreign_sources(config).items() if name not in begins_later},
         "versions": package_versions(),
         "processor": processor(),
     }

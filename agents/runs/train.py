@@ -39,7 +39,7 @@ from agents.runs.fit_cache import FitCache, fit_key
 from agents.runs.kept_policies import save_policy
 from agents.runs.pretraining import TRAINED_BY, pretrain
 from agents.runs.run_dir import RunDir, open_experiment
-from agents.runs.source import code_hash, package_versions, processor
+from agents.runs.source import code_hash, foreign_sources, package_versions, processor
 from agents.runs.trackers import Tracker
 from envs.finite import require_finite_weights
 from envs.wrappers.sb3 import Sb3VecEnv
@@ -138,6 +138,7 @@ def policy_facts(wanted: RunConfig, device: str) -> dict[str, Any]:
         "precision": resolve_precision(wanted.precision, device),
         "threads": torch.get_num_threads(),
         "code": code_hash(TRAINED_BY),
+        "foreign": foreign_sources(wanted),
         "versions": package_versions(),
         "processor": processor(),
     }

@@ -10,6 +10,7 @@ from agents.runs import pretraining
 from agents.runs.build import build_parts
 from agents.runs.data_policy import DataPolicy
 from agents.runs.fit_cache import FitCache, fit_key
+from agents.runs.train import policy_facts
 from tests.agents.runs.tools import Interrupted, Killed, result, run_config, the_run, train_here
 
 VAE = run_config("vae", suite="breakout", window=16)
@@ -110,6 +111,30 @@ def test_precision_device_threads_and_code_name_a_fit(monkeypatch):
     monkeypatch.setattr(pretraining, "code_hash", lambda names: "other")
     names.add(key(VAE))
     assert len(names) == 5
+
+
+ROOM = """
+from gymnasium.spaces import Discrete
+from tests.envs.action_envs import Painted
+
+class Room(Painted):
+    def __init__(self):
+        super().__init__(Discrete(3), (64, 64))
+"""
+
+
+def test_the_file_of_an_own_environment_names_a_fit_and_a_data_policy(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / "own_rooms.py"
+    file.write_text(ROOM)
+    config = run_config("random", suite="env:own_rooms:Room", env="Room")
+    fits, policies = [], []
+    for text in (ROOM, ROOM + "# changed", ROOM):
+        file.write_text(text)
+        fits.append(key(config))
+        policies.append(fit_key(policy_facts(config, "cpu")))
+    assert fits[0] == fits[2] != fits[1]
+    assert policies[0] == policies[2] != policies[1]
 
 
 def test_the_code_of_a_fit_is_its_files_contents(tmp_path, monkeypatch):
