@@ -16,6 +16,7 @@ from gymnasium.vector.utils import batch_space
 from envs.registry import UsageError
 from envs.spaces import IMAGE, Array, Space, image_of, is_image, with_image
 from envs.wrappers.forwarding import Forwarding
+from envs.wrappers.observations import stacked_frames
 
 
 class StackedVectorEnv(Forwarding, VectorEnv[Any, Any, Any]):
@@ -34,7 +35,7 @@ class StackedVectorEnv(Forwarding, VectorEnv[Any, Any, Any]):
         if frames < 2:
             raise UsageError(f"a stack of frames={frames} shows no motion; give 2 or more")
         self.env: Any = env
-        self.stacked, self.frames = frames, frames * getattr(env, "frames", 1)
+        self.stacked, self.frames = frames, frames * (stacked_frames(env) or 1)
         self.metadata, self.num_envs, self.render_mode = env.metadata, env.num_envs, env.render_mode
         space = env.single_observation_space
         image: Space | None = space.spaces.get(IMAGE) if isinstance(space, gym.spaces.Dict) else space

@@ -96,9 +96,8 @@ class Conversion:
         self._joined = isinstance(space, gym.spaces.Dict | gym.spaces.Tuple) and self._has_no_input()
         kept = self._entries_by_key
         self.frames = kept[IMAGE].frames if IMAGE in kept else 1
-        bare = not isinstance(space, gym.spaces.Dict | gym.spaces.Tuple)
-        self._bare = bare
-        if bare:
+        self._bare = not isinstance(space, gym.spaces.Dict | gym.spaces.Tuple)
+        if self._bare:
             (entry,) = kept.values()
             self.space: Space = entry.space
         elif self._joined:
@@ -108,7 +107,7 @@ class Conversion:
         else:
             self.space = gym.spaces.Dict({key: entry.space for key, entry in kept.items()})
         self.changes = self._joined or any(
-            entry.convert is not None or (not bare and entry.path != (key,)) for key, entry in kept.items()
+            entry.convert is not None or (not self._bare and entry.path != (key,)) for key, entry in kept.items()
         )
         self.changes |= bool(self.left_out)
         self.about = self._described()
@@ -220,11 +219,17 @@ def one_hot_entry(name: str, path: tuple[Any, ...], sizes: Array, starts: Array)
     width = int(sizes.sum())
     if width > MOST_VALUES:
         raise UsageError(f"{name} has {width:,} values; at most {MOST_VALUES:,} are shown one-hot; {CURE}")
-    places = np.concatenate([[0], np.cumsum(sizes)[:-1]]) - starts
+    begins = np.concatenate([[0], np.cumsum(sizes)[:-1]])
 
     def convert(raw: Array) -> Array:
+        choices = raw.reshape(len(raw), len(sizes)).astype(np.int64) - starts
+        wrong = ((choices < 0) | (choices >= sizes)).any(1)
+        if wrong.any():  # it would be shown as another choice
+            raise UsageError(
+                f"{name} holds {raw[wrong][0].tolist()}, outside of its space: mend the space, or reset() and step()"
+            )
         rows = np.zeros((len(raw), width), np.float32)
-        np.put_along_axis(rows, raw.reshape(len(raw), len(sizes)).astype(np.int64) + places, 1, axis=1)
+        np.put_along_axis(rows, choices + begins, 1, axis=1)
         return rows
 
     choices = " + ".join(map(str, sizes.tolist())) if len(sizes) <= 8 else f"{len(sizes)} choices, {width}"
@@ -280,8 +285,7 @@ def byte_conversion(name: str, space: gym.spaces.Box) -> tuple[Convert | None, s
             "them in its Box, as Box(0, 1, ...), or take its numbers as a vector (--image-channels none)"
         )
     integers = np.issubdtype(space.dtype, np.integer) or space.dtype == np.bool_
-    if integers and low >= 0 and high <= 255:
-        return (lambda raw: raw.astype(np.uint8)), ""
+    as_they_are = integers and low >= 0 and high <= 255
     scale = 255 / (high - low)
 
     def convert(raw: Array) -> Array:
@@ -290,10 +294,10 @@ def byte_conversion(name: str, space: gym.spaces.Box) -> tuple[Convert | None, s
                 f"{name} holds numbers from {raw.min():g} to {raw.max():g}, outside of its space, [{low:g}, {high:g}]: "
                 "give it those bounds, or clip it"
             )
-        images: Array = np.rint((raw - low) * scale).astype(np.uint8)
+        images: Array = (raw if as_they_are else np.rint((raw - low) * scale)).astype(np.uint8)
         return images
 
-    return convert, f", [{low:g}, {high:g}] as 0 to 255"
+    return convert, "" if as_they_are else f", [{low:g}, {high:g}] as 0 to 255"
 
 
 def refuse_reserved(space: Space) -> None:
@@ -322,9 +326,14 @@ def stacked_frames(env: Any) -> int | None:
             own = env.stacked_obs.n_stack
         elif {"ale", "grayscale"} <= set(vars(env)):  # ale_py's AtariVectorEnv: (frames, H, W)
             own = env.single_observation_space.shape[0]
-        elif isinstance(vars(env).get("frames"), int):  # of this folder: what lies within is counted
+        elif "frames" in vars(env) and _is_of_this_folder(env):  # what lies within is counted
             return int(env.frames) * (count or 1)
         if own:
             count = own * (count or 1)
         env = vars(env).get("env", vars(env).get("venv"))
     return count
+
+
+def _is_of_this_folder(env: Any) -> bool:
+    """False for an environment of the user's, whose ``frames`` may mean anything: a counter, say."""
+    return any(cls.__module__.startswith(f"{__package__}.") for cls in type(env).__mro__)

@@ -63,7 +63,7 @@ class Sb3VecEnv(VecEnv):
         self._start = time.monotonic()
         self.newest_infos: dict[str, Any] = {}
         """Infos of the newest step, all envs at once."""
-        self.frames: int = getattr(vector_env, "frames", 1)
+        self.frames = stacked_frames(vector_env) or 1
         """Frames stacked in the channels of an image."""
         self.metric_infos: dict[str, tuple[str, str]] = getattr(vector_env, "metric_infos", {})
         """Infos worth a chart, as in ``BatchedEnv.metric_infos``."""

@@ -14,6 +14,7 @@ from envs.registry import UsageError
 from envs.spaces import EnvSpec
 from envs.wrappers.sb3 import Sb3VecEnv
 from representations.cnn import Cnn
+from tests.envs.clock import Clock
 
 CONFIG = PPOConfig(n_steps=8, minibatches=2, epochs=1)
 
@@ -105,7 +106,7 @@ def test_normalised_images_are_refused():
         agent(lambda: VecNormalize(counting()))
 
 
-class Compass(gym.Env):
+class Compass(Clock):
     """A picture, a direction and a goal; episodes of four steps."""
 
     observation_space = gym.spaces.Dict(
@@ -115,19 +116,11 @@ class Compass(gym.Env):
             "goal": gym.spaces.Box(-1, 1, (2,), np.float64),
         }
     )
-    action_space = gym.spaces.Discrete(5)
+    action_space, episode_length = gym.spaces.Discrete(5), 4
 
-    def _seen(self):
+    def seen(self):
         picture = np.full((40, 48, 3), self.time, np.uint8)
         return {"image": picture, "direction": self.time % 4, "goal": np.array([0.5, self.time / 10])}
-
-    def reset(self, *, seed=None, options=None):
-        self.time = 0
-        return self._seen(), {}
-
-    def step(self, action):
-        self.time += 1
-        return self._seen(), 1.0, self.time == 4, False, {}
 
 
 def test_terminal_observations_of_sb3s_envs_are_converted_like_all_others():

@@ -1,6 +1,5 @@
 """Observations from elsewhere: what each space becomes, value by value, and what is refused."""
 
-import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Dict, Discrete, Graph, MultiBinary, MultiDiscrete, Text
@@ -10,7 +9,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
 from envs.registry import UsageError
 from envs.spaces import EnvSpec
 from envs.tasks import World
+from envs.wrappers.faults import EnvFault
 from envs.wrappers.observations import Conversion, stacked_frames
+from tests.envs.clock import Clock
 
 H, W = 40, 48
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, H, W, 3), dtype=np.uint8)
@@ -133,24 +134,34 @@ def test_floats_outside_of_their_space_are_refused_not_wrapped_around():
         Conversion(RGB, frames=5)
 
 
-class Pixels(gym.Env):
-    """Frames that show the step in every pixel."""
+@pytest.mark.parametrize(
+    ("space", "wrong"),
+    [
+        (Discrete(4), np.array([0, 4])),
+        (Discrete(4, start=2), np.array([1, 2])),
+        (MultiDiscrete([2, 3]), np.array([[0, 0], [2, 0]])),  # would be shown as the first value of the second choice
+        (Box(0, 10, (H, W, 3), np.int64), np.full((2, H, W, 3), 256)),  # would be shown as 0
+        (Box(0, 10, (H, W, 3), np.int64), np.full((2, H, W, 3), -1)),
+    ],
+)
+def test_whole_numbers_outside_of_their_space_are_refused(space, wrong):
+    with pytest.raises(UsageError, match="outside of its space") as caught:
+        Conversion(space).batch(wrong)
+    assert "\n" not in str(caught.value)
 
-    action_space = Discrete(3)
+
+class Pixels(Clock):
+    """Frames that show the step in every pixel; ``frames`` counts them, and stacks none."""
+
+    action_space, episode_length = Discrete(3), 5
 
     def __init__(self, shape=(H, W, 1), render_mode=None):
-        self.observation_space, self.render_mode, self.time = Box(0, 255, shape, np.uint8), render_mode, 0
+        self.observation_space, self.render_mode = Box(0, 255, shape, np.uint8), render_mode
+        self.frames = 7
 
-    def _seen(self):
+    def seen(self):
+        self.frames += 1
         return np.full(self.observation_space.shape, 10 * self.time, np.uint8)
-
-    def reset(self, *, seed=None, options=None):
-        self.time = 0
-        return self._seen(), {}
-
-    def step(self, action):
-        self.time += 1
-        return self._seen(), 1.0, self.time == 5, False, {}
 
 
 def stacked_pixels(frames=4, **options):
@@ -177,3 +188,21 @@ def stacked_vector(num_envs, seed):
     assert infos["final_obs"][1][0, 0].tolist() == [20, 30, 40, 50]  # converted as all others
     assert seen[0, 0, 0].tolist() == [0, 0, 0, 0]
     return made
+
+
+class Astray(Clock):
+    """The time, whose last value its space lacks."""
+
+    observation_space, action_space, episode_length = Discrete(3), Discrete(2), 3
+
+    def seen(self):
+        return self.time
+
+
+def test_a_bad_last_observation_names_its_environment_and_step():
+    env = World("gymnasium", {"id": f"{__name__}:Astray"}).make(2, 0)
+    env.reset()
+    for _ in range(2):
+        env.step(np.zeros(2, int))
+    with pytest.raises(EnvFault, match=r"test_observations:Astray', step 3: observation holds 3, outside of its space"):
+        env.step(np.zeros(2, int))
