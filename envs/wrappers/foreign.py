@@ -6,6 +6,8 @@ vector envs give and others leave out.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -69,53 +71,50 @@ class ForeignVectorEnv(Forwarding, VectorWrapper[Any, Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin episodes."""
-        with self.alarm.limit("a reset"):
-            try:
-                observation, infos = self.env.reset(seed=seed, options=options)
-            except UsageError:
-                raise
-            except Exception as error:
-                raise self._fault(error, "a reset") from error
-        return self._convert(observation, "a reset"), infos
+        with self._named_faults("a reset"):
+            observation, infos = self.env.reset(seed=seed, options=options)
+            return self._convert(observation, "a reset"), infos
 
     def step(self, actions: Array) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
         """One step of all envs; rewards float32."""
         self.steps_taken += 1
         where = f"step {self.steps_taken:,}"
+        with self._named_faults(where):
+            observation, reward, terminated, truncated, infos = self.env.step(actions)
+            ended = np.asarray(terminated, bool) | np.asarray(truncated, bool)
+            if ended.any():
+                infos = {**infos, **self._finals(infos, ended, where)}
+            return self._convert(observation, where), np.asarray(reward, np.float32), terminated, truncated, infos
+
+    @contextmanager
+    def _named_faults(self, where: str) -> Iterator[None]:
+        """Say what the environment did where its own code, or the conversion of what it gave, fails or hangs."""
         with self.alarm.limit(where):
             try:
-                observation, reward, terminated, truncated, infos = self.env.step(actions)
+                yield
             except UsageError:
                 raise
             except Exception as error:
-                raise self._fault(error, where) from error
-        ended = np.asarray(terminated, bool) | np.asarray(truncated, bool)
-        if ended.any():
-            infos = {**infos, **self._finals(infos, ended)}
-        return self._convert(observation, where), np.asarray(reward, np.float32), terminated, truncated, infos
+                raise raised(self.name, error, where) from error
 
-    def _fault(self, error: Exception, where: str) -> EnvFault:
-        return raised(self.name, error, where)
-
-    def _convert(self, observation: Any, where: str) -> Any:
+    def _convert(self, observation: Any, where: str, single: bool = False) -> Any:
         if not self.conversion.changes:
             return observation
         try:
-            return self.conversion.batch(observation)
+            return (self.conversion.single if single else self.conversion.batch)(observation)
         except UsageError as error:
             raise EnvFault(f"{self.name}, {where}: {error}") from None
 
-    def _finals(self, infos: dict[str, Any], ended: Array) -> dict[str, Array]:
+    def _finals(self, infos: dict[str, Any], ended: Array, where: str) -> dict[str, Array]:
         """Last observations (N,) of ended episodes, converted, and their mask."""
         if "final_obs" not in infos:
             raise EnvFault(
-                f"{self.name}, step {self.steps_taken:,}: episodes ended without their last observation in "
-                "infos['final_obs'], which AutoresetMode.SAME_STEP asks for; add it to the environment's infos"
+                f"{self.name}, {where}: episodes ended without their last observation in infos['final_obs'], which "
+                "AutoresetMode.SAME_STEP asks for; add it to the environment's infos"
             )
         final_obs = np.full(self.num_envs, None, object)
         for i in np.flatnonzero(ended):
-            raw = self._row(infos["final_obs"], i)
-            final_obs[i] = self.conversion.single(raw) if self.conversion.changes else raw
+            final_obs[i] = self._convert(self._row(infos["final_obs"], i), where, single=True)
         return {"final_obs": final_obs, "_final_obs": ended}
 
     def _row(self, finals: Any, index: int) -> Any:

@@ -19,7 +19,7 @@ import gymnasium as gym
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from envs.named_levels import ResetRequest
-from envs.registry import UsageError, check_int
+from envs.registry import UsageError, check_int, did_you_mean
 from envs.wrappers.faults import TIMEOUT, Alarm, SingleEnvWatch, place_of
 from envs.wrappers.foreign import SAME_STEP_CURE, ForeignVectorEnv
 from envs.wrappers.observations import stacked_frames
@@ -78,10 +78,9 @@ class GymnasiumVectorEnv(ForeignVectorEnv):
             step_in = "vector" if maker.only_vector else "sync"
         alarm = Alarm(step_timeout, name)
         env, by_wrappers = make_vector_env(maker, count, name, step_in, alarm)
-        # Workers are waited for, not interrupted.
-        limit = 0.0 if step_in == "async" else step_timeout
-        super().__init__(env, name, image_channels, by_wrappers if stacked is None else stacked, limit)
-        self.alarm = alarm if step_in != "async" else self.alarm
+        super().__init__(env, name, image_channels, by_wrappers if stacked is None else stacked, timeout=0)
+        if step_in != "async":  # workers are waited for, not interrupted
+            self.alarm = alarm  # the one that its single envs restart
         self.id, self.seed = id, int(seed)
         self.num_actions = int(getattr(env.single_action_space, "n", 0))
         self.limit = episode_limit or maker.own_limit
@@ -164,10 +163,8 @@ class EnvMaker:
         try:
             return gym.spec(self.id.rpartition(":")[2])  # of a module that is imported by now
         except (gym.error.Error, ImportError) as error:
-            known = _nearest_ids(self.id)
-            raise UsageError(
-                f"env '{self.id}': {str(error).strip().splitlines()[0]}{known}; or name a class: package.module:Class"
-            ) from None
+            reason = str(error).strip().splitlines()[0] + did_you_mean(self.id, gym.registry)
+            raise UsageError(f"env '{self.id}': {reason}; or name a class: package.module:Class") from None
 
     @property
     def only_vector(self) -> bool:
@@ -221,9 +218,3 @@ class EnvMaker:
                 f"env '{self.id}': its vector env begins a new episode in the step after an end, and "
                 f"AutoresetMode.SAME_STEP is needed{cure}"
             ) from None
-
-
-def _nearest_ids(id: str) -> str:
-    from envs.registry import did_you_mean
-
-    return did_you_mean(id, gym.registry).rstrip("?") + "?" if did_you_mean(id, gym.registry) else ""
