@@ -34,7 +34,8 @@ class Args:
     against: str = ""
     """Group that the others are compared with, by the start of its label; else cnn, else each task's first."""
     metrics: tuple[str, ...] = ()
-    """Metrics of metrics.jsonl to draw over training, each in a panel of its own with a line for every run."""
+    """Metrics of metrics.jsonl, or kept/SPLIT (kept policies on a split), to draw over training, each in a panel of its
+    own with a line for every run; those of evaluations are tabulated, too."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,7 +49,7 @@ def curves(args: Args) -> str:
         UsageError: no finished run, a run without a curve, one that differs between directories, or an unknown
             --against.
     """
-    from benchmarks.reporting import layout, learning_curves
+    from benchmarks.reporting import layout, learning_curves, metric_curves
     from benchmarks.reporting.runs import distinct, load
     from benchmarks.reporting.summary import summarise
 
@@ -73,10 +74,11 @@ def curves(args: Args) -> str:
     cli.write_csv(out / "curves.csv", learning_curves.rows(groups, thresholds), learning_curves.COLUMNS)
     cli.write_file(out / "curves.png", learning_curves.picture(groups, thresholds))
     if args.metrics:
-        metrics = learning_curves.metric_rows(groups, args.metrics)
-        cli.write_csv(out / "metrics.csv", metrics, learning_curves.METRIC_COLUMNS)
-        cli.write_file(out / "metrics.png", learning_curves.metrics_picture(groups, args.metrics))
+        cli.write_csv(out / "metrics.csv", metric_curves.rows(groups, args.metrics), metric_curves.COLUMNS)
+        cli.write_file(out / "metrics.png", metric_curves.picture(groups, args.metrics))
     parts = [layout.aligned(learning_curves.table(groups, thresholds, args.against), WIDTH)]
+    evaluations = metric_curves.table(groups, args.metrics, args.against)
+    parts += [layout.aligned(evaluations, WIDTH)] * bool(evaluations[1])
     parts += [layout.wrapped(note) for note in learning_curves.notes(groups)]
     if summary.missing:
         parts.append("\n".join(["not in the table:", *(f"  {name}" for name in summary.missing)]))

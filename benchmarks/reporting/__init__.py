@@ -30,5 +30,6 @@ Read in this order:
 * ``read_outs``        ridge regressions from features to ground truth
 * ``rank_correlation`` correlation over methods and seeds, a third quantity held fixed
 
-Apart from these: ``learning_curves`` (areas under curves) and ``bonus_maps`` (a bonus over the cells of a level).
+Apart from these: ``learning_curves`` (areas under curves), ``metric_curves`` (any metric over training) and
+``bonus_maps`` (a bonus over the cells of a level).
 """

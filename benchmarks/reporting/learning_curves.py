@@ -32,9 +32,6 @@ from envs.registry import UsageError
 
 METRIC = "train/return"
 
-BINS = 100
-"""Points of a metric's line at most: those in a hundredth of training are averaged."""
-METRIC_COLUMNS = ("metric", "label", "seed", "frames", "value", "commit")
 COLUMNS = ("suite", "env", "repr", "mode", "settings", "seed", "steps", "auc", "reached", "final", "commit")
 Array = NDArray[np.float64]
 Task = tuple[str, int]
@@ -248,48 +245,3 @@ def picture(groups: Sequence[Group], thresholds: dict[Task, float]) -> bytes:
     labels = list(dict.fromkeys(group.label for group in groups))
     baselines = [group.label for group in groups if is_baseline(group.cell)]
     return figures.learning(panels, figures.styles(labels, baselines))
-
-
-def metrics_picture(groups: Sequence[Group], names: Sequence[str]) -> bytes:
-    """Chart (PNG) of metrics over training: a panel for each, a line for every run in the style of its group."""
-    from benchmarks.reporting import figures
-
-    labels = group_labels(groups)
-    baselines = [label for label, group in zip(labels, groups, strict=True) if is_baseline(group.cell)]
-    return figures.traces(metric_lines(groups, names), figures.styles(labels, baselines))
-
-
-def metric_lines(groups: Sequence[Group], names: Sequence[str]) -> dict[str, dict[str, list[Array]]]:
-    """Metric -> label of a group -> points (K, 2), frames and value, of each of its runs that recorded it."""
-    return {
-        name: {
-            label: [binned(points, group.steps) for run in group.cell.runs if len(points := run.series(name))]
-            for label, group in zip(group_labels(groups), groups, strict=True)
-        }
-        for name in names
-    }
-
-
-def metric_rows(groups: Sequence[Group], names: Sequence[str]) -> list[dict[str, Any]]:
-    """The points of ``metric_lines`` as rows, with the seed and the commit of each run."""
-    return [
-        {"metric": name, "label": label, "seed": run.config["seed"], "frames": round(frames), "value": value}
-        | {"commit": run.source.get("commit", "")}
-        for name in names
-        for label, group in zip(group_labels(groups), groups, strict=True)
-        for run in group.cell.runs
-        if len(points := run.series(name))
-        for frames, value in binned(points, group.steps)
-    ]
-
-
-def group_labels(groups: Sequence[Group]) -> list[str]:
-    """Labels of groups, with their task where there are several tasks."""
-    several = len({group.task for group in groups}) > 1
-    return [f"{group.label}, {group.task[0]}, {group.task[1]:,} levels" if several else group.label for group in groups]
-
-
-def binned(points: Array, steps: int, bins: int = BINS) -> Array:
-    """Means (K, 2) of points (P, 2), frames and values, in each of ``bins`` equal parts of training that has any."""
-    part = np.minimum((points[:, 0] * bins / steps).astype(int), bins - 1)
-    return np.array([points[part == index].mean(axis=0) for index in np.unique(part)])

@@ -37,6 +37,8 @@ COLUMNS = (
     *("best_validation", "final_validation", "pretrain_env_steps", "train_env_steps", "pretrain_seconds"),
     *("train_seconds", "frames_per_second", "commit", "continued"),
 )
+KEPT = "kept/"
+"""Beginning of the names of metrics of kept policies."""
 FALL = 0.2
 """Part of the task's range (normalised 0 to 1) that the last validation return may lie below the best one."""
 CHANCE = 2.5
@@ -151,10 +153,20 @@ class Run:
     @property
     def metric_names(self) -> set[str]:
         """Names of all metrics that were recorded, and ``global_step``."""
-        return {name for record in self.metrics for name in record}
+        kept = {f"{KEPT}{split}" for split, _ in self.matched}
+        return kept.union(name for record in self.metrics for name in record)
 
     def series(self, metric: str) -> np.ndarray:
-        """A metric over training (P, 2): global step and value of each record that has it."""
+        """A metric over training (P, 2): global step and value of each record that has it.
+
+        ``kept/SPLIT`` is the mean return of kept policies on a split, over the halves of episodes that were played.
+        """
+        if metric.startswith(KEPT):
+            halves = [kept for (split, _), kept in self.matched.items() if split == metric.removeprefix(KEPT)]
+            if not halves:
+                return np.zeros((0, 2))
+            steps = halves[0].fractions * self.config["steps"]
+            return np.stack([steps, np.mean([half.means for half in halves], axis=0)], 1)
         points = [(record["global_step"], record[metric]) for record in self.metrics if metric in record]
         return np.array(points, dtype=np.float64).reshape(-1, 2)
 

@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from benchmarks.curves import main
-from benchmarks.reporting.learning_curves import binned, make_groups, metric_lines
+from benchmarks.reporting.learning_curves import make_groups
+from benchmarks.reporting.metric_curves import at_frames, binned, lines_of, table
 from benchmarks.reporting.runs import load
 from benchmarks.reporting.summary import summarise
-from tests.benchmarks.tools import make_run
+from tests.benchmarks.tools import make_run, write_rows
 
 
 def test_a_row_for_each_run_and_a_comparison_with_the_baseline(tmp_path, capsys):
@@ -67,7 +68,7 @@ def test_every_run_has_a_line_of_its_own_values(tmp_path):
     for seed in (0, 1):
         make_run(tmp_path, "cnn", seed)
     make_run(tmp_path, "darla", 0, env="other")
-    lines = metric_lines(make_groups(summarise(load(tmp_path))), ["eval/gap", "train/return"])
+    lines = lines_of(make_groups(summarise(load(tmp_path))), ["eval/gap", "train/return"])
     assert list(lines) == ["eval/gap", "train/return"]
     assert sorted(lines["eval/gap"]) == ["cnn, coinrun-easy, 20 levels", "darla, other, 20 levels"]
     (gaps,) = lines["eval/gap"]["darla, other, 20 levels"]
@@ -123,3 +124,33 @@ def test_a_copy_of_a_run_counts_once_another_of_its_name_is_refused(tmp_path, ca
     message = capsys.readouterr().err
     assert f"run {path.name} in {folders[1]} is no copy of that in {folders[0]}" in message
     assert message.count("\n") == 1
+
+
+def test_evaluations_are_tabulated_with_the_difference_of_seeds(tmp_path):
+    for seed in (0, 1, 2):
+        make_run(tmp_path, "cnn", seed)
+        make_run(tmp_path, "darla", seed)
+    for path in (tmp_path / "runs").glob("*"):
+        height = 5.0 + int(path.name.split("-s")[1][0]) if "darla" in path.name else 4.0
+        rows = [(0.5, "heldout", "b", 7, i, height + i) for i in (0, 1)] + [(1.0, "heldout", "b", 7, 0, 2.0)]
+        rows += [(0.5, "train", half, 7, 0, value) for half, value in (("a", 1.0), ("b", 3.0))]
+        write_rows(path / "matched.csv", ("fraction", "split", "half", "level", "episode", "return"), rows)
+    groups = make_groups(summarise(load(tmp_path)))
+    cnn, darla = groups
+    assert at_frames(cnn, "kept/monochrome") == {}
+    assert at_frames(cnn, "kept/train")[500_000].tolist() == [2.0] * 3
+    assert {frames: values.tolist() for frames, values in at_frames(darla, "kept/heldout").items()} == {
+        500_000: [5.5, 6.5, 7.5],
+        1_000_000: [2.0, 2.0, 2.0],
+    }
+    header, lines = table(groups, ["kept/heldout", "eval/train/return"])
+    assert header[-1] == "minus the baseline [95%]"
+    # differences 1, 2, 3: mean 2, standard error 1 / sqrt 3, t of 2 degrees of freedom 4.303
+    assert lines[2] == ["kept/heldout", "500,000", "darla", "6.50 [4.02, 8.98]", "+2.00 [-0.48, +4.48]"]
+    assert [line[4] for line in lines[:2]] == ["–", "–"]
+    # cnn and darla have one curve: 6, 7, 8 and 0.2 a seed
+    assert [line[3].partition(" ")[0] for line in lines if line[0] == "eval/train/return"] == [
+        "6.20",
+        "7.20",
+        "8.20",
+    ] * 2
