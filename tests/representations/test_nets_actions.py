@@ -45,11 +45,11 @@ def test_a_hit_is_one_in_every_number_of_an_action():
 
 
 def test_the_distance_of_two_policies_is_the_sum_over_their_numbers():
-    # mean (1, 0, 0) and std (1, 2, 1) from mean 0 and std (2, 1, 1), in nats:
-    # log 2 + (1 + 1) / 8 - 1/2, then -log 2 + 4/2 - 1/2, then 0
-    first = torch.tensor([[1, 0, 0, 0, LOG_2, 0]])
+    # mean (1, 0, 0) and std (1, 3, 1) from mean 0 and std (2, 1, 1), in nats:
+    # log 2 + (1 + 1) / 8 - 1/2, then -log 3 + 9/2 - 1/2, then 0
+    first = torch.tensor([[1, 0, 0, 0, LOG_3, 0]])
     other = torch.tensor([[0, 0, 0, LOG_2, 0, 0]])
-    assert float(policy_kl(BOX, first, other)) == pytest.approx(0.25 - 0.5 + 1.5)
+    assert float(policy_kl(BOX, first, other)) == pytest.approx(LOG_2 - 0.25 - LOG_3 + 4)
     # 1/2 log(1/2 / (3/4)) + 1/2 log(1/2 / (1/4)) of the first bit, 0 of the others
     half, more = torch.zeros(1, 3), torch.tensor([[LOG_3, 0, 0]])
     of_a_bit = 0.5 * math.log(2 / 3) + 0.5 * LOG_2

@@ -10,7 +10,7 @@ import pytest
 from gymnasium.spaces import Box, Discrete
 
 from envs.tasks import World
-from envs.wrappers.faults import EnvFault
+from envs.wrappers.faults import Alarm, EnvFault
 
 
 class Faulty(gym.Env):
@@ -113,3 +113,11 @@ def test_a_limit_ends_episodes_that_never_end():
     env.reset()
     ends = [env.step(np.zeros(2, int))[3].tolist() for _ in range(5)]
     assert ends == [[False, False]] * 3 + [[True, True], [False, False]]
+
+
+def test_each_env_has_the_whole_limit_to_itself():
+    alarm = Alarm(2.0, "slow ones")
+    with alarm.limit("a step"):
+        for index in range(3):  # 3 s together
+            alarm.restart(f"env {index}")
+            time.sleep(1)

@@ -11,6 +11,7 @@ from envs.spaces import EnvSpec
 from envs.tasks import World
 from envs.wrappers.faults import EnvFault
 from envs.wrappers.observations import Conversion, stacked_frames
+from envs.wrappers.sb3 import Sb3VecEnv
 from tests.envs.clock import Clock
 
 H, W = 40, 48
@@ -90,6 +91,9 @@ def test_what_agents_read_already_stays_the_very_same():
     assert not conversion.changes
     assert all(conversion.batch(raw)[key] is value for key, value in raw.items())
     assert conversion.space == space
+    texts = Conversion(Dict({**space.spaces, "says": Text(5)}))
+    assert texts.changes
+    assert set(texts.batch({**raw, "says": ("a", "b")})) == set(space)
 
 
 def test_vectors_without_an_image_are_joined_and_scalars_are_vectors():
@@ -175,6 +179,7 @@ def test_frames_are_told_by_the_wrapper_that_stacks_them():
     assert world.make(2, 0).frames == 3
     assert world.stacked(2).make(2, 0).frames == 6  # two of three each
     assert EnvSpec.of(VecFrameStack(DummyVecEnv([Pixels] * 2), 5)).frames == 5
+    assert EnvSpec.of(VecFrameStack(Sb3VecEnv(world.make(2, 0)), 2)).frames == 6
     assert stacked_frames(Pixels()) is None
 
 
@@ -206,3 +211,25 @@ def test_a_bad_last_observation_names_its_environment_and_step():
         env.step(np.zeros(2, int))
     with pytest.raises(EnvFault, match=r"test_observations:Astray', step 3: observation holds 3, outside of its space"):
         env.step(np.zeros(2, int))
+
+
+def test_last_observations_of_truncated_episodes_are_converted_too():
+    env = World("gymnasium", {"id": f"{__name__}:Astray", "episode_limit": 2}).make(2, 0)
+    env.reset()
+    env.step(np.zeros(2, int))
+    seen, _, terminated, truncated, infos = env.step(np.zeros(2, int))
+    assert (terminated.any(), truncated.all()) == (False, True)
+    assert [last.tolist() for last in infos["final_obs"]] == [[0, 0, 1]] * 2
+    assert seen.tolist() == [[1, 0, 0]] * 2
+
+
+class Named(Clock):
+    """Vectors, one of them under a key that is the toolkit's own."""
+
+    observation_space = Dict({"state": Box(0, 1, (2,)), "features": Box(0, 1, (2,))})
+    action_space = Discrete(2)
+
+
+def test_keys_that_the_toolkit_adds_itself_are_refused():
+    with pytest.raises(UsageError, match="Named': observation 'features': the toolkit itself adds an entry"):
+        World("gymnasium", {"id": f"{__name__}:Named"}).make(2, 0)
