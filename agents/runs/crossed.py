@@ -21,6 +21,7 @@ from agents.runs.load import load_policy_of
 from agents.runs.run_dir import write_rows
 from agents.runs.source import commit
 from agents.runs.splits import play, require_finite_returns
+from envs.registry import UsageError
 from envs.tasks import levels_of
 
 FILE = "crossed.csv"
@@ -62,8 +63,11 @@ def play_other_sets(run: Path, config: RunConfig, others: Iterable[RunConfig]) -
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of an earlier file; of one that did not say, the commit is empty."""
+    """Rows of an earlier file; of one that did not say, the commit is empty. UsageError for one that is none."""
     if not path.exists():
         return []
-    with open(path, encoding="utf-8", newline="") as handle:
-        return [{name: row.get(name, "") for name in COLUMNS} for row in csv.DictReader(handle)]
+    try:
+        with open(path, encoding="utf-8", newline="") as handle:
+            return [{name: row.get(name, "") for name in COLUMNS} for row in csv.DictReader(handle)]
+    except (ValueError, csv.Error) as error:
+        raise UsageError(f"{path} is damaged ({error}); remove it, and the levels are played again") from None

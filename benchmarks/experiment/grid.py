@@ -149,7 +149,20 @@ def finish_run(
         train(store.take(config), run, tracker, Bar(title), args.device, ranks, args.cache)
     finally:
         tracker.finish()
+    ranks.on_rank_zero(lambda: require_whole(run))
     return True
+
+
+def require_whole(run: RunDir) -> None:
+    """UsageError for a run that is at its end and whose results cannot be read all the same.
+
+    An evaluation writes none of the records of training again.
+    """
+    from benchmarks.reporting.runs import read
+
+    kept = read(run.path)
+    if kept.state != "finished":
+        raise UsageError(f"run {run.path} is damaged ({kept.reason}); remove that folder")
 
 
 def finished_before(run: RunDir, config: RunConfig, title: str) -> bool:
@@ -158,6 +171,7 @@ def finished_before(run: RunDir, config: RunConfig, title: str) -> bool:
     Raises:
         UsageError: its results are damaged, and its checkpoint is gone.
     """
+    from agents.runs import crossed
     from agents.runs.changes import changed_code
     from benchmarks.reporting.runs import read
 
@@ -172,5 +186,6 @@ def finished_before(run: RunDir, config: RunConfig, title: str) -> bool:
     if not any((run.checkpoints / "train").glob("*.json")):
         raise UsageError(f"run {run.path} is damaged ({kept.reason}) and has no checkpoint; remove that folder")
     print(f"{title}: finished before, but damaged ({kept.reason}): evaluated again from its checkpoint", flush=True)
+    (run.path / crossed.FILE).unlink(missing_ok=True)  # played again when the runs are done
     run.unmark_done()
     return False

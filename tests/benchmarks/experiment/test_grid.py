@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import multiprocessing
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+from agents.parallel.distributed import Ranks
 from agents.runs import train as train_module
 from agents.runs.config import run_id
 from agents.runs.run_dir import RunDir, open_experiment
+from agents.runs.validate import PartsStore
 from benchmarks.experiment import grid
 from benchmarks.experiment.execute import execute
 from benchmarks.reporting.runs import read
@@ -19,6 +23,7 @@ from envs.registry import UsageError
 
 ARGV = ["--suite", "counting", "--repr", "random", "--no-baseline", "--preset", "smoke"]
 SEEDS = (0, 1, 2)
+ARGS = Args(repr=("random",), baseline=False, suite="counting", preset="smoke", seeds=SEEDS)
 
 
 @pytest.fixture
@@ -41,14 +46,13 @@ def stub(monkeypatch):
 
 def run(out, **changes):
     """Exit status of the command on three seeds."""
-    args = Args(repr=("random",), baseline=False, suite="counting", preset="smoke", seeds=SEEDS, out=out, **changes)
+    args = replace(ARGS, out=out, **changes)
     return execute(args, plan(args), ("random",), out, lambda path: f"summary of {path.name}", lambda out: "report")
 
 
 def folders(out):
     """Folders of the runs by seed."""
-    args = Args(repr=("random",), baseline=False, suite="counting", preset="smoke", seeds=SEEDS)
-    return [out / "runs" / run_id(config) for config in plan(args)]
+    return [out / "runs" / run_id(config) for config in plan(ARGS)]
 
 
 def test_a_run_that_fails_stops_no_other_and_its_folder_says_why(tmp_path, stub, capsys):
@@ -81,8 +85,7 @@ def test_a_damaged_run_is_told_and_the_others_are_trained(tmp_path, stub, capsys
 
 
 def test_a_busy_run_is_left_alone_and_told(tmp_path, stub, capsys):
-    args = Args(repr=("random",), baseline=False, suite="counting", preset="smoke", seeds=SEEDS)
-    held = RunDir(open_experiment(tmp_path), plan(args)[0])
+    held = RunDir(open_experiment(tmp_path), plan(ARGS)[0])
     assert run(tmp_path) == grid.BUSY == 3
     assert [(path / "done").exists() for path in folders(tmp_path)] == [False, True, True]
     assert capsys.readouterr().err == f"2 of 3 runs are finished\n  another process trains {held.id}\n"
@@ -90,8 +93,7 @@ def test_a_busy_run_is_left_alone_and_told(tmp_path, stub, capsys):
 
 
 def test_a_run_that_was_busy_is_tried_again_when_the_others_are_done(tmp_path, stub):
-    args = Args(repr=("random",), baseline=False, suite="counting", preset="smoke", seeds=SEEDS)
-    held = RunDir(open_experiment(tmp_path), plan(args)[0])
+    held = RunDir(open_experiment(tmp_path), plan(ARGS)[0])
     stub[2] = lambda run: held.close()
     assert run(tmp_path) == 0
     assert all((path / "done").exists() for path in folders(tmp_path))
@@ -155,6 +157,49 @@ def test_results_that_are_damaged_are_evaluated_again(tmp_path, capsys):
     assert main(argv) == 0
     assert "finished before, but damaged (eval.csv: a return of train is nan" in capsys.readouterr().out
     assert (path / "eval.csv").read_text() == whole
+
+
+@pytest.mark.parametrize("file", ["crossed.csv", "validation.csv"])
+def test_what_an_evaluation_does_not_write_again(tmp_path, capsys, file):
+    assert main([*ARGV, "--seeds", "0", "1", "--steps", "1000", "--out", str(tmp_path)]) == 0
+    path = sorted((tmp_path / "runs").iterdir())[0]
+    assert read(path).state == "finished"
+    header, first, *rows = (path / file).read_text().splitlines()
+    values = dict(zip(header.split(","), first.split(","), strict=True)) | {"return": "inf"}
+    (path / file).write_text("\n".join([header, ",".join(values.values()), *rows]))
+    assert read(path).reason.startswith(f"{file}: a return of ")
+    status = main([*ARGV, "--seeds", "0", "1", "--steps", "1000", "--out", str(tmp_path)])
+    # The other seed's levels are played again. Training wrote the others: the run says each time that it is damaged.
+    assert status == (0 if file == "crossed.csv" else 1)
+    assert (read(path).state == "finished") == (status == 0)
+    assert ("; remove that folder" in capsys.readouterr().err) == (status == 1)
+
+
+def test_a_damaged_run_without_a_checkpoint_fails(tmp_path, stub, capsys, monkeypatch):
+    assert run(tmp_path) == 0
+    kept = SimpleNamespace(state="damaged", reason="eval.csv is gone")
+    monkeypatch.setattr("benchmarks.reporting.runs.read", lambda path: kept)
+    assert run(tmp_path) == 1
+    assert capsys.readouterr().err.count("is damaged (eval.csv is gone) and has no checkpoint; remove that") == 6
+    assert all((path / "done").exists() for path in folders(tmp_path))
+
+
+def test_a_failure_outweighs_a_run_of_another_process():
+    tally = grid.Tally(finished=["a"], busy=["b"], failed={"c": "no memory"})
+    assert tally.status == grid.FAILED
+    assert tally.text() == "1 of 3 runs are finished\n  another process trains b\n  failed: c: no memory"
+
+
+def test_an_error_in_one_of_several_ranks_ends_them_all(tmp_path, stub, monkeypatch):
+    def fail(run):
+        raise ValueError("the maze fell in")
+
+    ranks, configs = Ranks(0, 2), plan(ARGS)
+    monkeypatch.setattr(ranks, "on_rank_zero", lambda function: function())
+    stub[0] = fail
+    with pytest.raises(ValueError, match="the maze fell in"):
+        grid.run_all(ARGS, open_experiment(tmp_path), configs, PartsStore(), ranks, str)
+    RunDir(tmp_path, configs[0]).close()  # it holds the run no more
 
 
 def test_a_full_disk_ends_the_command_in_one_line(tmp_path, stub, capsys):
