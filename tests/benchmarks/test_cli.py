@@ -126,6 +126,20 @@ def test_a_full_disk_is_one_line(capsys):
     assert capsys.readouterr().err == "error: no room left on the disk for metrics.jsonl; make room there\n"
 
 
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), True),
+        (OSError(errno.EFBIG, "File too large"), True),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), True),  # of code that is not Python's
+        (OSError(errno.EACCES, "Permission denied"), False),
+        (ValueError("a mistake"), False),
+    ],
+)
+def test_disks_that_are_full(error, full):
+    assert cli.is_disk_full(error) is full
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_a_terminal_of_any_encoding_is_printed_to(encoding):
     code = "from benchmarks import cli; cli.print_anywhere(); print('Schr\u00f6dinger \u2013 \u03bc')"

@@ -15,6 +15,7 @@ from envs.registry import UsageError
 from envs.suites import SUITES, build
 from representations.random import Random, RandomConfig
 from tests.agents.runs.tools import run_config
+from tests.benchmarks.tools import make_run
 
 
 def test_r_squared_by_hand():
@@ -186,6 +187,30 @@ def test_rows_of_other_settings_or_levels_keep_their_own_lines():
     down, _, values = probe.grid(rows)
     assert down[2:] == ["random drawn: age", "random published: age"]
     assert values[:, 0].tolist() == pytest.approx([0.1, 0.5, 0.9, 0.3])
+
+
+def test_random_features_with_a_bonus_are_no_control(tmp_path, monkeypatch):
+    controls = []
+    monkeypatch.setattr(probe, "probe_control", lambda run, frames, seed: controls.append(run.id) or [])
+    row = {"env": "maze", "train_levels": 20, "level_set": "", "seed": 0, "factor": "age", "split": "train", "r2": 0.5}
+    monkeypatch.setattr(probe, "probe_run", lambda run, frames, seed: [row])
+    make_run(tmp_path, "random", bonus="rnd:0.5")
+    assert "random + rnd:0.5: age" in probe.probe(probe.Args(tmp_path))
+    make_run(tmp_path, "random")
+    probe.probe(probe.Args(tmp_path))
+    assert len(controls) == 1  # the second directory has one of its own
+
+
+def test_each_row_is_compared_with_random_on_its_own_levels():
+    rows = [
+        {"env": "maze", "train_levels": 20, "level_set": levels, "factor": "age", "split": "train"}
+        | {"method": method, "seed": seed, "r2": r2 + 0.1 * seed}
+        for method, levels, r2 in (("vae", "0+20", 0.5), ("vae", "7+20", 0.9), ("random", "0+20", 0.4))
+        for seed in (0, 1)
+    ]
+    _, lines = probe.beyond_control(rows)
+    assert [line[0] for line in lines] == ["vae published: age"]  # none of the drawn levels
+    assert lines[0][1].startswith("+0.10")
 
 
 def test_several_seeds_are_averaged_and_compared_with_random_by_seed():

@@ -23,6 +23,15 @@ def test_each_run_is_followed_by_its_continuations():
         with_continuations(replace(args, equal_budget=True), plan(args))
 
 
+@pytest.mark.parametrize("options", [{"equal_budget": True}, {"pretrain_data": "mixed"}, {"pretrain_levels": "more"}])
+def test_rows_as_long_as_others_make_them_go_with_neither(options, tmp_path):
+    args = Args(repr=("cnn",), suite="counting", seeds=(0,), **options)
+    with pytest.raises(UsageError, match=f"--continue-to and --{next(iter(options)).replace('_', '-')}"):
+        with_continuations(replace(args, continue_to=(10**9,)), ())
+    with pytest.raises(UsageError, match="--init-from goes without --equal-budget"):
+        check_init_from(replace(args, init_from=str(tmp_path)), (0,))
+
+
 def test_named_rows_begin_with_other_weights_and_the_baseline_afresh(tmp_path):
     args = Args(repr=("vae", "cnn"), suite="counting", seeds=(0, 1), init_from=str(tmp_path))
     planned = {(config.repr, bool(config.init_from), config.pretrain_samples > 0) for config in plan(args)}

@@ -99,6 +99,14 @@ def test_a_method_that_is_solved_at_once_draws_each_stored_frame_once():
     assert [line.split(":")[0] for line in short_budgets([pca, vae])] == ["vae"]
 
 
+def test_a_continued_run_is_planned_from_where_it_goes_on(monkeypatch):
+    args = Args(repr=("vae",), suite="counting", steps=1000, seeds=(0,), baseline=False, continue_to=(4000,))
+    run, longer = (replace(config, eval_envs=0, periodic_evals=0, kept_policies=0) for config in plan(args))
+    per_frame = estimate.run_seconds(run, 0.0, 0.0) / 1000
+    assert estimate.run_seconds(longer, 0.0, 0.0) == pytest.approx(3000 * per_frame)
+    assert estimate.run_seconds(longer, 1.0, 0.0) == pytest.approx(3000 * per_frame)  # its parent was pre-trained
+
+
 @pytest.mark.parametrize("name", ["inverse", "cpc", "shuffle", "content_pose"])
 def test_methods_that_learn_from_windows_are_timed(name):
     model = build(name)

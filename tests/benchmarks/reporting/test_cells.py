@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from benchmarks.reporting.runs import load, score
+from benchmarks.reporting.cells import Cell, is_baseline
+from benchmarks.reporting.runs import load, read, score
 from benchmarks.reporting.summary import summarise
 from tests.benchmarks.tools import make_run, one_of_each, write_rows
 
@@ -254,3 +255,12 @@ def test_pairing_saves_what_levels_and_seeds_have_in_common(tmp_path):
     assert paired.estimate == unpaired.estimate == pytest.approx(1.0)
     assert paired.high - paired.low == pytest.approx(0.0, abs=1e-9)
     assert unpaired.high - unpaired.low > 1.0
+
+
+@pytest.mark.parametrize(
+    "changes", [{"init_from": "runs/other"}, {"start_from_policy": True}, {"bonus": "rnd:0.5"}, {"repr": "vae"}]
+)
+def test_the_baseline_begins_afresh_and_without_bonuses(tmp_path, changes):
+    plain, other = read(make_run(tmp_path, "cnn", 0)), read(make_run(tmp_path, "cnn", 0, **changes))
+    assert is_baseline(Cell("cnn", (plain,)))
+    assert not is_baseline(Cell("cnn", (other,)))

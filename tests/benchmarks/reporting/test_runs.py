@@ -8,7 +8,7 @@ from benchmarks.reporting.runs import load, results_csv, score
 from benchmarks.reporting.summary import summarise
 from benchmarks.reporting.tables import headline
 from envs.registry import UsageError
-from tests.benchmarks.tools import make_run
+from tests.benchmarks.tools import make_run, write_rows
 
 COLUMNS = [
     *("suite", "repr", "mode", "algo", "memory", "bonus", "trunk", "settings", "train_levels", "level_set"),
@@ -75,6 +75,40 @@ def test_unfinished_and_damaged_runs_are_named_with_their_reason(tmp_path):
     assert "cnn, coinrun-easy, 20 training levels: no run" not in text
     for name in ("report.md", "report.html"):
         assert partial.name in (tmp_path / name).read_text()
+
+
+VISITS = ("level", "episode", "return", "length")
+
+
+@pytest.mark.parametrize(
+    ("file", "header", "row", "reason"),
+    [
+        ("eval.csv", ("split", *VISITS), ("heldout", 7, 0, "nan", 3), "a return of heldout is nan (level 7"),
+        ("crossed.csv", ("seed", *VISITS), (4, 7, 0, "inf", 3), "a return of 4 is inf (level 7, repetition 0)"),
+        ("validation.csv", ("step", *VISITS), (64, 7, 1, "-inf", 3), "a return of 64 is -inf (level 7, repetition 1)"),
+        ("matched.csv", ("split", "half", "fraction", *VISITS), ("train", "a", 1, 7, 0, "nan", 3), "returns of train"),
+    ],
+)
+def test_a_run_with_a_return_that_is_no_number_is_damaged(tmp_path, file, header, row, reason):
+    path = make_run(tmp_path, "cnn", 0)
+    rows = [row, ("train", 7, 0, 1.0, 3)] if file == "eval.csv" else [row]
+    write_rows(path / file, header, rows)
+    (run,) = load(tmp_path)
+    assert run.state == "damaged"
+    assert run.reason.startswith(f"{file}: {reason}")
+
+
+def test_an_unfinished_run_says_why_it_failed(tmp_path):
+    path = make_run(tmp_path, "cnn", 0, finished=False)
+    (path / "failure.txt").write_text("MemoryError: none left\n")
+    (run,) = load(tmp_path)
+    assert run.reason == "stopped at 1,000,000 of 1,000,000 frames; failed: MemoryError: none left"
+
+
+def test_rows_that_went_on_after_evaluation_are_marked(tmp_path):
+    make_run(tmp_path, "cnn", 0, {"train": [1.0]}, source={"continued_after_evaluation": True})
+    make_run(tmp_path, "cnn", 1, {"train": [1.0]})
+    assert {row["seed"]: row["continued"] for row in score(load(tmp_path))} == {0: "after evaluation", 1: ""}
 
 
 def test_a_directory_without_runs_is_refused_in_one_line(tmp_path, capsys):
