@@ -22,7 +22,7 @@ from agents.runs.config import RunConfig
 from agents.runs.evaluate import Episodes
 from agents.runs.run_dir import write_rows
 from agents.runs.source import commit
-from agents.runs.splits import VALIDATION, play, played_levels, require_finite_returns
+from agents.runs.splits import play, played_levels, require_finite_returns, worlds_of
 from envs.level_sets import LevelRange
 from envs.registry import UsageError
 from envs.tasks import Task, World, levels_of
@@ -69,9 +69,7 @@ def evaluate(config: RunConfig, task: Task, policy: Policy, wanted: Wanted) -> E
 
 def world_of(task: Task, split: str) -> World:
     """Environment of a split, or of ``VALIDATION``; UsageError where the task has none of that name."""
-    worlds = task.splits()
-    if task.validation is not None:
-        worlds = {**worlds, VALIDATION: task.validation}
+    worlds = worlds_of(task)
     if split not in worlds:
         raise UsageError(f"{task.env} has no split '{split}'; it has: {', '.join(worlds)}")
     return worlds[split]

@@ -11,6 +11,7 @@ import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from agents import checkpoint
@@ -85,14 +86,28 @@ def initial_run(config: RunConfig) -> Path:
     Raises:
         UsageError: no finished run is there, or several are.
     """
-    path, words = Path(config.init_from), f"--init-from {config.init_from}"
+    return finished_run(
+        Path(config.init_from),
+        f"--init-from {config.init_from}",
+        lambda run: _is_like(run, config),
+        f"of {config.repr} with seed {config.seed}; name one run's folder, or a directory with one for each seed",
+    )
+
+
+def finished_run(path: Path, words: str, fits: Callable[[Path], bool], wanted: str) -> Path:
+    """The finished run whose folder ``path`` is, or the one that fits in an experiment directory.
+
+    Args:
+        words: the option that names it.
+        wanted: runs that fit, and what to do where there is not one, for the message.
+
+    Raises:
+        UsageError: no finished run is there, or several are.
+    """
     if (path / "runs").is_dir():
-        runs = [done.parent for done in sorted(path.glob("runs/*/done")) if _is_like(done.parent, config)]
+        runs = [done.parent for done in sorted(path.glob("runs/*/done")) if fits(done.parent)]
         if len(runs) != 1:
-            raise UsageError(
-                f"{words}: it holds {len(runs)} finished runs of {config.repr} with seed {config.seed}; name one run's "
-                "folder, or a directory with one for each seed"
-            )
+            raise UsageError(f"{words}: it holds {len(runs)} finished runs {wanted}")
         return runs[0]
     if not (path / "done").exists():
         raise UsageError(f"{words}: no finished run there; name a folder DIR/runs/<id>")

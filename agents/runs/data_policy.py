@@ -25,7 +25,7 @@ from agents.policy import Policy
 from agents.runner import PolicyRunner
 from agents.runs.build import EnvSpecs, find_task, policy_world
 from agents.runs.config import RunConfig, read_config, training_set
-from agents.runs.continued import initial_run
+from agents.runs.continued import finished_run, initial_run
 from agents.runs.load import load_policy_of
 from envs.level_sets import LevelRange
 from envs.registry import UsageError
@@ -149,19 +149,16 @@ def named_run(config: RunConfig) -> Path | None:
     if not config.pretrain_data.startswith(RUN_PREFIX):
         return None
     words, path = f"--pretrain-data {config.pretrain_data}", Path(config.pretrain_data.removeprefix(RUN_PREFIX))
-    if (path / "runs").is_dir():
-        runs = [done.parent for done in sorted(path.glob("runs/*/done")) if not _mismatch(done.parent, config)]
-        if len(runs) != 1:
-            raise UsageError(
-                f"{words}: it holds {len(runs)} finished runs of {config.env} with seed {config.seed} on its training "
-                "levels; name a directory with one, or one run's folder"
-            )
-        return runs[0]
-    if not (path / "done").exists():
-        raise UsageError(f"{words}: no finished run there; name a folder DIR/runs/<id>")
-    if mismatch := _mismatch(path, config):
+    run = finished_run(
+        path,
+        words,
+        lambda run: not _mismatch(run, config),
+        f"of {config.env} with seed {config.seed} on its training levels; name a directory with one, or one run's "
+        "folder",
+    )
+    if mismatch := _mismatch(run, config):
         raise UsageError(f"{words}: {mismatch}")
-    return path
+    return run
 
 
 def _mismatch(run: Path, config: RunConfig) -> str:

@@ -24,6 +24,7 @@ from agents.policy import Policy
 from agents.runs.build import RunParts, build_parts, policy_world
 from agents.runs.config import RunConfig, from_json, read_config
 from agents.runs.kept_policies import load_policy
+from agents.runs.splits import worlds_of
 from envs.registry import UsageError
 from envs.spaces import Array
 from envs.tasks import Task, World
@@ -95,8 +96,7 @@ def load_agent(path: Path | str, device: str = "cpu", representation: Representa
     task, policy = load_policy_of(run, config)
     if path.suffix == ".safetensors":
         load_kept(path, policy)
-    worlds = {**task.splits(), **({} if task.validation is None else {"validation": task.validation})}
-    seen = {split: policy_world(config, task, world) for split, world in worlds.items()}
+    seen = {split: policy_world(config, task, world) for split, world in worlds_of(task).items()}
     return TrainedAgent(run, policy.to(torch.device(device)), seen, config)
 
 

@@ -24,6 +24,11 @@ VALIDATION = "validation"
 ALL_LEVELS = 2**31 - 1
 
 
+def worlds_of(task: Task) -> dict[str, World]:
+    """Environment of each split, ``VALIDATION`` among them where the task has one."""
+    return task.splits() if task.validation is None else {**task.splits(), VALIDATION: task.validation}
+
+
 def evaluate_split(
     config: RunConfig,
     task: Task,
@@ -43,8 +48,7 @@ def evaluate_split(
         greedy: take the likeliest actions, and play each level once.
         watch: told how far it is, after every step.
     """
-    source = task.validation if split == VALIDATION else task.splits()[split]
-    assert source is not None
+    source = worlds_of(task)[split]
     levels = played_levels(config, source, episodes)
     count = len(levels) if greedy else episodes
     played = play(config, task, policy, source, levels, count, first_repeat, greedy, watch)
