@@ -67,12 +67,17 @@ class EnvState:
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from ``state_dict()`` of an equal stack."""
+        """Go on from ``state_dict()`` of an equal stack.
+
+        Raises:
+            ValueError: the other stack had another number of wrappers with a state.
+        """
         inner = dict(state)
         stored = inner.pop("wrappers", {})
+        if len(stored) != len(self.stateful):
+            raise ValueError(f"wrappers with a state: {len(stored)} there, {len(self.stateful)} here")
         for i, wrapper in enumerate(self.stateful):
-            if str(i) in stored:
-                _load(wrapper, stored[str(i)])
+            _load(wrapper, stored[str(i)])
         if not self.inexact:
             self.base.load_state_dict(inner)  # type: ignore[attr-defined]
 

@@ -12,7 +12,7 @@ from agents.ppo import PPO, PPOConfig
 from envs.counting import CountingVectorEnv
 from envs.registry import UsageError
 from envs.spaces import EnvSpec
-from envs.wrappers.sb3 import Sb3VecEnv
+from envs.wrappers.sb3 import Sb3VecEnv, as_agents_take
 from representations.cnn import Cnn
 from tests.envs.clock import Clock
 
@@ -76,6 +76,7 @@ def test_a_layer_that_cannot_save_itself_is_named(tmp_path, capsys):
     assert EnvState(VecNormalize(Clipped(counting()), norm_obs=False)).inexact == "Clipped"
     assert EnvState(Sb3VecEnv(Passing(CountingVectorEnv(2)))).inexact == "Passing"
     assert EnvState(DummyVecEnv([lambda: gym.make("CartPole-v1")])).inexact == "DummyVecEnv"
+    assert EnvState(as_agents_take(DummyVecEnv([Compass]))).inexact == "DummyVecEnv"
     mine = agent(lambda: Clipped(counting()))
     assert not mine.exact_env
     mine.learn(24)
@@ -99,6 +100,26 @@ def test_a_reward_scale_survives_where_the_env_itself_cannot_be_saved():
     np.testing.assert_array_equal(other.obs_rms.mean, env.obs_rms.mean)
     assert (other.ret_rms.var, other.ret_rms.count) == (env.ret_rms.var, env.ret_rms.count)
     assert env.ret_rms.count > 60
+
+
+def test_a_monitor_goes_on_within_an_episode():
+    env, other = VecMonitor(VecFrameStack(counting(), 2)), VecMonitor(VecFrameStack(counting(), 2))
+    env.reset()
+    for _ in range(4):
+        env.step(np.ones(3, np.int64))
+    other.reset()
+    EnvState(other).load_state_dict(EnvState(env).state_dict())
+    assert other.episode_lengths.tolist() == [4, 4, 4]
+    np.testing.assert_array_equal(other.episode_returns, env.episode_returns)
+
+
+@pytest.mark.parametrize(("saved", "built"), [("plain", "normalised"), ("normalised", "plain")])
+def test_a_wrapper_more_or_less_is_refused(saved, built, tmp_path):
+    first = agent(STACKS[saved])
+    first.learn(24)
+    first.save(tmp_path)
+    with pytest.raises(UsageError, match="env of .* does not fit this agent .wrappers with a state: . there, . here"):
+        agent(STACKS[built]).restore(tmp_path)
 
 
 def test_normalised_images_are_refused():
