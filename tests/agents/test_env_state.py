@@ -102,6 +102,7 @@ def test_a_reward_scale_survives_where_the_env_itself_cannot_be_saved():
     assert env.ret_rms.count > 60
 
 
+@pytest.mark.filterwarnings("ignore:The environment is already wrapped with a `Monitor`")
 def test_a_monitor_goes_on_within_an_episode():
     env, other = VecMonitor(VecFrameStack(counting(), 2)), VecMonitor(VecFrameStack(counting(), 2))
     env.reset()
@@ -118,7 +119,7 @@ def test_a_wrapper_more_or_less_is_refused(saved, built, tmp_path):
     first = agent(STACKS[saved])
     first.learn(24)
     first.save(tmp_path)
-    with pytest.raises(UsageError, match="env of .* does not fit this agent .wrappers with a state: . there, . here"):
+    with pytest.raises(UsageError, match=r"env of .* does not fit this agent .wrappers with a state: . there, . here"):
         agent(STACKS[built]).restore(tmp_path)
 
 

@@ -68,6 +68,17 @@ def test_distances_by_hand():
     assert multi.total_variation(p, q).tolist() == pytest.approx([0.25])
 
 
+def test_the_distance_over_many_actions_is_the_largest_over_single_numbers(monkeypatch):
+    monkeypatch.setattr("agents.joint_actions.MOST_JOINT", 1)
+    bits, multi = make_distribution(SPACES["MultiBinary"]), make_distribution(SPACES["MultiDiscrete from 1"])
+    # chances of a one (1/4, 3/4, 1/2) and (3/4, 1/2, 1/2)
+    p, q = torch.tensor([[-math.log(3), math.log(3), 0]]), torch.tensor([[math.log(3), 0, 0]])
+    assert bits.total_variation(p, q).tolist() == pytest.approx([0.5])
+    p = multi.parameters(torch.tensor([[0.5, 0.25, 0.25, 0.5, 0.5]]).log())
+    q = multi.parameters(torch.tensor([[0.25, 0.5, 0.25, 0.6, 0.4]]).log())
+    assert multi.total_variation(p, q).tolist() == pytest.approx([0.25])  # 1/4 and 1/10
+
+
 def test_the_distance_of_gaussians_is_that_of_drawn_histograms():
     box = make_distribution(SPACES["Box"])
     # means (3/2 sd, 2 sd, 0) apart: 5/2 sd; of two normals so far apart 2 Phi(5/4) - 1 = 0.7887
