@@ -68,7 +68,7 @@ def test_distances_by_hand():
     assert multi.total_variation(p, q).tolist() == pytest.approx([0.25])
 
 
-def test_the_distance_over_many_actions_is_the_largest_over_single_numbers(monkeypatch):
+def test_the_distance_over_many_actions_is_the_largest_of_each(monkeypatch):
     monkeypatch.setattr("agents.joint_actions.MOST_JOINT", 1)
     bits, multi = make_distribution(SPACES["MultiBinary"]), make_distribution(SPACES["MultiDiscrete from 1"])
     # chances of a one (1/4, 3/4, 1/2) and (3/4, 1/2, 1/2)
