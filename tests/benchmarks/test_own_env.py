@@ -47,6 +47,37 @@ class Maze(gym.Env):
     def render(self):
         return np.uint8(255 * self._seen()["camera"].transpose(1, 2, 0))
 '''
+REACH = '''
+"""A point that is pushed along a line; a file named "stop" asks for a signal at the 100th step."""
+
+import os
+import signal
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+
+
+class Reach(gym.Env):
+    action_space = gym.spaces.Box(np.float32([-1, 0]), np.float32([1, 3]))
+    observation_space = gym.spaces.Box(-8, 8, (3,), np.float32)
+    steps = 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place = self.np_random.uniform(-1, 1)
+        return np.float32([self.place, 0, 1]), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        Reach.steps += 1
+        stop = Path(__file__).with_name("stop")
+        if Reach.steps == 100 and stop.exists():
+            stop.unlink()
+            os.kill(os.getpid(), signal.SIGTERM)
+        self.place = float(np.clip(self.place + action[0] - action[1] / 3, -8, 8))
+        return np.float32([self.place, *action]), -abs(self.place), False, False, {}
+'''
 SIZES = ("--preset", "smoke", "--num-envs", "3", "--set", "ppo.n_steps=32", "ppo.minibatches=2", "cnn.trunk=symbols")
 
 
@@ -75,6 +106,31 @@ def test_an_own_env_trains_and_transfers_to_a_target_of_its_own(maze, encoder, t
     (tmp_path / "own_mazes.py").write_text(MAZE + "\n# changed\n")
     assert transfer.main([*maze, *more]) == 0
     assert "finished before, with other code: another version of own_mazes:Maze. --rerun" in capsys.readouterr().out
+
+
+def test_a_stopped_run_of_an_own_env_with_continuous_actions_goes_on(tmp_path, monkeypatch, capsys):
+    (tmp_path / "own_reach.py").write_text(REACH)
+    (tmp_path / "stop").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    sizes = ["--preset", "smoke", "--num-envs", "3", "--set", "a2c.n_steps=8", "--steps", "192", "--episode-limit", "12"]
+    command = ["--env", "own_reach:Reach", "--repr", "cnn", "--algo", "a2c", *sizes, "--out", str(tmp_path / "out")]
+    assert transfer.main(command) == 75
+    (run,) = (tmp_path / "out" / "runs").iterdir()
+    assert not (run / "done").exists()
+    capsys.readouterr()
+    assert transfer.main(command) == 0
+    assert "Reach cannot save its state: a resumed run begins new episodes" in capsys.readouterr().out
+    frames = [json.loads(line)["global_step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    training = [frame for frame in dict.fromkeys(frames) if frame]
+    assert training == list(range(24, 193, 24))  # nothing is missing after the signal at frame 100, nothing twice
+    with open(run / "eval.csv") as handle:
+        rows = list(csv.DictReader(handle))
+    assert {row["length"] for row in rows} == {"12"}
+    agent = load_agent(run)
+    env = agent.make_env(3, "train")
+    actions, _ = agent.predict(env.reset())
+    assert actions.shape == (3, 2)
+    assert np.abs(actions).sum() > 0
 
 
 @pytest.fixture
