@@ -266,7 +266,8 @@ def table(results: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 
 def picture(rows: Sequence[Row], results: Sequence[Row]) -> bytes:
     """Held-out return over each score, a dot for each run, coloured by method; PNG."""
-    from benchmarks.reporting import figures
+    from benchmarks.reporting import png_figures
+    from benchmarks.reporting.figure_styles import styles
 
     panels = {}
     for row in results:
@@ -278,7 +279,7 @@ def picture(rows: Sequence[Row], results: Sequence[Row]) -> bytes:
                     point = float(run[row["score"]]), float(run["held-out return"])
                     points.setdefault(str(run["method"]), []).append(point)
             panels[title] = points
-    return figures.dots(panels, figures.styles({str(row["method"]) for row in rows}), OUTCOMES[0])
+    return png_figures.dots(panels, styles({str(row["method"]) for row in rows}), OUTCOMES[0])
 
 
 if __name__ == "__main__":

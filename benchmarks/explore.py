@@ -282,11 +282,12 @@ def notes(cells: Sequence[Cell]) -> list[str]:
 
 def picture(cells: Sequence[Cell]) -> bytes:
     """explore.png: the charted metric over frames; a panel for each task."""
-    from benchmarks.reporting import figures
+    from benchmarks.reporting import png_figures
     from benchmarks.reporting.cells import is_baseline
+    from benchmarks.reporting.figure_styles import Curve, styles
 
     name, ylabel = charted_metric([run for cell in cells for run in cell.runs])
-    panels: dict[str, tuple[dict[str, figures.Curve], float]] = {}
+    panels: dict[str, tuple[dict[str, Curve], float]] = {}
     for cell in cells:
         curves = [
             np.array([(record["global_step"], record[name]) for record in run.metrics if name in record], dtype=float)
@@ -297,12 +298,12 @@ def picture(cells: Sequence[Cell]) -> bytes:
             steps = np.unique(np.concatenate([curve[:, 0] for curve in curves]))
             values = np.array([np.interp(steps, curve[:, 0], curve[:, 1]) for curve in curves])
             series, _ = panels.setdefault(cell.env, ({}, 0.5))
-            series[cell.label] = figures.Curve(steps, np.median(values, 0), values.min(0), values.max(0))
+            series[cell.label] = Curve(steps, np.median(values, 0), values.min(0), values.max(0))
     if not panels:
         return b""
     labels = list(dict.fromkeys(cell.label for cell in cells))
     baselines = [cell.label for cell in cells if is_baseline(cell)]
-    return figures.learning(panels, figures.styles(labels, baselines), ylabel=ylabel)
+    return png_figures.learning(panels, styles(labels, baselines), ylabel=ylabel)
 
 
 def charted_metric(runs: Sequence[Run]) -> tuple[str, str]:

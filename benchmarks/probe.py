@@ -89,10 +89,10 @@ def probe(args: Args) -> str:
     if not rows:
         reasons = "; ".join(f"{env}: {reason}" for env, reason in left_out.items())
         raise UsageError(f"{args.experiment} has nothing to read out ({reasons}); probe a suite with factors")
-    from benchmarks.reporting import figures
+    from benchmarks.reporting import png_figures
 
     cli.write_csv(args.experiment / "probe.csv", rows, COLUMNS)
-    cli.write_file(args.experiment / "probe.png", figures.heatmap(*grid(rows), "R2 of linear read-outs, by split"))
+    cli.write_file(args.experiment / "probe.png", png_figures.heatmap(*grid(rows), "R2 of linear read-outs, by split"))
     return table(rows)
 
 

@@ -112,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def toys(args: Args) -> str:
     """Fit what is missing, write CSV and picture; returns the table."""
     from agents.runs.progress import Bar
-    from benchmarks.reporting import figures, layout
+    from benchmarks.reporting import layout, png_figures
 
     for name in args.toys:
         if name not in TOYS:
@@ -136,7 +136,7 @@ def toys(args: Args) -> str:
         bar.update(number, f"{method} on {toy}: R2 {float(rows[-1]['r2']):.2f}")
     bar.close()
     names, scores = grid(rows, methods, args.toys)
-    picture = figures.heatmap(names, list(args.toys), scores, "R2 of few-label read-outs, mean over seeds")
+    picture = png_figures.heatmap(names, list(args.toys), scores, "R2 of few-label read-outs, mean over seeds")
     cli.write_file(args.out.with_suffix(".png"), picture)
     return layout.aligned(table(rows, methods, args.toys), width=200)
 

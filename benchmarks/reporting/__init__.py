@@ -22,7 +22,10 @@ Read in this order:
 * ``context_tables``   whole costs, reference policies, published rows
 * ``sections``         the tables in their order, with captions
 * ``notes``            how to read them
-* ``figures``          charts
+* ``figure_styles``    a colour, line and marker for each method
+* ``inline_svg``       charts as elements of the page
+* ``figures``          charts of the page
+* ``png_figures``      charts as files
 * ``page_figures``     the charts of the page
 * ``html``             the page
 * ``report``           the files of a directory

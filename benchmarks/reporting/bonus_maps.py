@@ -30,7 +30,7 @@ def draw(run: Run) -> None:
     Bonuses that depend on a skill are left out: their value is not one of the cell alone.
     """
     from agents.runs.load import load_trained_bonuses
-    from benchmarks.reporting import figures
+    from benchmarks.reporting import png_figures
 
     path = run.path / "pictures" / "bonus.png"
     if run.config.get("bonus", "none") == "none" or path.exists():
@@ -41,7 +41,7 @@ def draw(run: Run) -> None:
     if transitions is None or not bonuses:
         return
     maps = bonus_maps(transitions, bonuses, representation if run.config["mode"] == "frozen" else None)
-    write_file(path, figures.heat(transitions.picture, maps))
+    write_file(path, png_figures.heat(transitions.picture, maps))
 
 
 def transitions_of(world: World) -> LevelTransitions | None:

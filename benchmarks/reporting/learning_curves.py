@@ -233,15 +233,16 @@ def rows(groups: Iterable[Group], thresholds: dict[Task, float]) -> list[dict[st
 
 def picture(groups: Sequence[Group], thresholds: dict[Task, float]) -> bytes:
     """Chart (PNG): the mean over seeds of each group, a panel for each task."""
-    from benchmarks.reporting import figures
+    from benchmarks.reporting import png_figures
+    from benchmarks.reporting.figure_styles import Curve, styles
 
-    panels: dict[str, tuple[dict[str, figures.Curve], float]] = {}
+    panels: dict[str, tuple[dict[str, Curve], float]] = {}
     for group in groups:
         frames = np.unique(np.concatenate([steps for steps, _ in group.curves]))
         values = np.array([np.interp(frames, *curve) for curve in group.curves])
         title = f"{group.task[0]}, {group.task[1]:,} training levels"
         series, _ = panels.setdefault(title, ({}, thresholds[group.task]))
-        series[group.label] = figures.Curve(frames, values.mean(0), values.min(0), values.max(0))
+        series[group.label] = Curve(frames, values.mean(0), values.min(0), values.max(0))
     labels = list(dict.fromkeys(group.label for group in groups))
     baselines = [group.label for group in groups if is_baseline(group.cell)]
-    return figures.learning(panels, figures.styles(labels, baselines))
+    return png_figures.learning(panels, styles(labels, baselines))

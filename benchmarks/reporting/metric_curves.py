@@ -61,11 +61,12 @@ def group_labels(groups: Sequence[Group]) -> list[str]:
 
 def picture(groups: Sequence[Group], names: Sequence[str]) -> bytes:
     """Chart (PNG) of metrics over training: a panel for each, a line for every run in the style of its group."""
-    from benchmarks.reporting import figures
+    from benchmarks.reporting import png_figures
+    from benchmarks.reporting.figure_styles import styles
 
     labels = group_labels(groups)
     baselines = [label for label, group in zip(labels, groups, strict=True) if is_baseline(group.cell)]
-    return figures.traces(lines_of(groups, names), figures.styles(labels, baselines))
+    return png_figures.traces(lines_of(groups, names), styles(labels, baselines))
 
 
 def lines_of(groups: Sequence[Group], names: Sequence[str]) -> dict[str, dict[str, list[Array]]]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.reporting import figures
 from benchmarks.reporting.cells import Cell
-from benchmarks.reporting.figures import Curve, Style
+from benchmarks.reporting.figure_styles import Curve, Style
 from benchmarks.reporting.matching import SOURCE
 from benchmarks.reporting.several_tasks import performance_profile
 from benchmarks.reporting.summary import Summary
@@ -22,9 +22,9 @@ VALIDATION_NAMES = ("validation/return", "heldout/return")
 
 @dataclass(frozen=True)
 class Panel:
-    """One figure as a data URI, with its caption."""
+    """One figure as an SVG element, with its caption."""
 
-    address: str
+    svg: str
     caption: str
     wide: bool = False
 

@@ -15,8 +15,11 @@ def test_the_page_loads_nothing_and_has_all_sections(tmp_path):
     one_of_each(tmp_path)
     write_report(tmp_path)
     page = (tmp_path / "report.html").read_text()
-    assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page)
-    assert "<script" not in page
+    assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", page)
+    assert not re.findall(r"url\((?!#)", page)
+    assert "http://" not in page
+    assert "https://" not in page
+    assert """http-equiv="Content-Security-Policy" content="default-src &#39;none&#39;;""" in page
     assert "@import" not in page
     panels = ("Return on training levels", "Gap during training", "Gap to heldout", "diagonal", "Pictures")
     for words in (*panels, "Return on validation levels", "Mean return on each level of heldout", "Primary outcome"):
@@ -34,6 +37,13 @@ def test_names_are_escaped(tmp_path):
     write_report(tmp_path)
     assert "mine:<b>" not in (tmp_path / "report.html").read_text()
     assert "mine:&lt;b&gt;Mine" in (tmp_path / "report.html").read_text()
+
+
+def test_ids_of_the_page_are_there_once(tmp_path):
+    one_of_each(tmp_path)
+    write_report(tmp_path)
+    ids = re.findall(r'\bid="([^"]+)"', (tmp_path / "report.html").read_text())
+    assert len(ids) == len(set(ids)) > 10
 
 
 def test_several_numbers_of_levels_get_their_own_figures(tmp_path):

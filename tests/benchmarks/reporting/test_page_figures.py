@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.reporting import figures, page_figures
+from benchmarks.reporting.figure_styles import styles
 from benchmarks.reporting.runs import load
 from benchmarks.reporting.summary import summarise
 from tests.benchmarks.tools import make_run
@@ -19,7 +20,7 @@ def drawn_curves(monkeypatch, experiment):
 
     monkeypatch.setattr(figures, "curves", keep)
     cells = summarise(load(experiment)).cells
-    page_figures.curve_panels(cells, figures.styles([cell.label for cell in cells]))
+    page_figures.curve_panels(cells, styles([cell.label for cell in cells]))
     return titles
 
 
@@ -39,7 +40,7 @@ def test_the_gap_chart_is_training_minus_target(tmp_path, monkeypatch):
     bars = {}
     monkeypatch.setattr(figures, "bars", lambda entries, looks, title, xlabel: bars.update(dict(entries)) or "")
     cells = summarise(load(tmp_path)).cells
-    page_figures.task_panels(cells, figures.styles(["cnn"]))
+    page_figures.task_panels(cells, styles(["cnn"]))
     assert bars["cnn"].estimate == 5.0
 
 
@@ -75,7 +76,7 @@ def test_profiles_fall_from_one_to_zero(tmp_path, monkeypatch):
     series = {}
     monkeypatch.setattr(figures, "profiles", lambda content, looks, title: series.update(content) or "")
     summary = summarise(load(tmp_path))
-    assert len(page_figures.profile_panels(summary, figures.styles(["cnn"]))) == 1
+    assert len(page_figures.profile_panels(summary, styles(["cnn"]))) == 1
     scores, fractions = series["cnn"]  # normalised 0.2 and 0.8
     assert fractions[np.searchsorted(scores, 0.1)] == 1.0
     assert fractions[np.searchsorted(scores, 0.5)] == 0.5
