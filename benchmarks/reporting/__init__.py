@@ -13,6 +13,7 @@ Read in this order:
 * ``labels``           names of methods
 * ``origins``          commit, versions and machine that runs in one figure share
 * ``cells``            runs that differ in their seed alone
+* ``merging``          runs of several directories, and what refuses to be merged
 * ``summary``          all cells of a directory, the baseline of each, what is left out
 * ``comparisons``      differences from the baseline, corrected and marked
 * ``published``        what papers report
@@ -29,6 +30,7 @@ Read in this order:
 * ``page_figures``     the charts of the page
 * ``html``             the page
 * ``report``           the files of a directory
+* ``frame``            results.csv in pandas
 
 * ``read_outs``        ridge regressions from features to ground truth
 * ``rank_correlation`` correlation over methods and seeds, a third quantity held fixed

@@ -191,7 +191,10 @@ def studies(summary: Summary) -> dict[str, str]:
 
 
 def origin(summary: Summary) -> list[tuple[str, str]]:
-    """Commit, versions, machine, precision and commands of the finished runs, each distinct value once."""
+    """Commit, versions, machine, precision and commands of the finished runs, each distinct value once.
+
+    Runs of several directories also name these.
+    """
     sources = [run.source for run in summary.runs if run.state == "finished"]
     facts = []
     for name in ("commit", "machine", "precision", "command"):
@@ -202,4 +205,6 @@ def origin(summary: Summary) -> list[tuple[str, str]]:
         for package, version in source.get("versions", {}).items():
             packages.setdefault(package, set()).add(str(version))
     versions = ", ".join(f"{package} {' and '.join(sorted(packages[package]))}" for package in sorted(packages))
-    return [*facts, ("versions", versions or "unknown")]
+    facts.append(("versions", versions or "unknown"))
+    folders = sorted({str(run.path.parent.parent) for run in summary.runs})
+    return [*facts, ("directories", "; ".join(f"`{folder}`" for folder in folders))] if len(folders) > 1 else facts

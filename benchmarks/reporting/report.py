@@ -1,15 +1,18 @@
-"""An experiment directory's results.csv, report.md and report.html, rebuilt from all of its runs."""
+"""Results.csv, report.md and report.html, rebuilt from all runs of an experiment directory, or of several."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.cli import write_file
 from benchmarks.reporting import context_tables, html, published
 from benchmarks.reporting.cells import Cell
 from benchmarks.reporting.layout import Section, aligned, narrowed, pipes, wrapped
+from benchmarks.reporting.merging import merge
 from benchmarks.reporting.notes import notes, one_line, origin, published_note, size, studies, title
-from benchmarks.reporting.runs import load, read, results_csv, score
+from benchmarks.reporting.runs import Run, load, read, results_csv, score
 from benchmarks.reporting.sections import sections
 from benchmarks.reporting.summary import Summary, summarise
 
@@ -27,12 +30,30 @@ def describe_run(path: Path) -> str:
 
 def write_report(experiment: Path) -> str:
     """Rebuild results.csv, report.md and report.html in DIR; returns text to print."""
-    experiment = Path(experiment)
-    runs = load(experiment)
+    return write_files(load(Path(experiment)), Path(experiment))
+
+
+def write_merged(experiments: Sequence[Path], out: Path, mixed: bool = False) -> str:
+    """Write the files of the runs of several experiment directories into ``out``; returns text to print.
+
+    Raises:
+        UsageError: the directories cannot be compared, or hold different runs of one id: see ``merging.merge``.
+    """
+    merged = merge(experiments, mixed)
+    return write_files(merged.runs, out, merged.copies)
+
+
+def write_files(runs: Sequence[Run], out: Path, left_out: Sequence[str] = ()) -> str:
+    """Write results.csv, report.md and report.html of runs into ``out``; returns text to print.
+
+    Args:
+        left_out: sentences about runs that are left out beforehand.
+    """
     summary = summarise(runs)
-    write_file(experiment / "results.csv", results_csv(score(runs)).encode())
-    write_file(experiment / "report.md", markdown(summary).encode())
-    write_file(experiment / "report.html", html.html(summary).encode())
+    summary = dataclasses.replace(summary, missing=(*left_out, *summary.missing))
+    write_file(out / "results.csv", results_csv(score(runs)).encode())
+    write_file(out / "report.md", markdown(summary).encode())
+    write_file(out / "report.html", html.html(summary).encode())
     return terminal_text(summary)
 
 

@@ -35,7 +35,7 @@ COLUMNS = (
     *("steps", "split", "env", "levels", "episodes", "return_mean", "return_std", "normalised"),
     *("greedy_episodes", "greedy_mean"),
     *("best_validation", "final_validation", "pretrain_env_steps", "train_env_steps", "pretrain_seconds"),
-    *("train_seconds", "frames_per_second", "commit", "continued"),
+    *("train_seconds", "frames_per_second", "commit", "continued", "run"),
 )
 KEPT = "kept/"
 """Beginning of the names of metrics of kept policies."""
@@ -286,7 +286,7 @@ def score(runs: Iterable[Run]) -> list[Row]:
     those of the whole run: ``steps`` are frames of RL asked for, ``train_env_steps`` those trained, in whole rollouts.
     ``settings`` are the ones beyond these columns that distinguish the run's row from others of its method (JSON);
     ``greedy_mean`` is with the likeliest actions. ``continued`` marks a run that was trained on after its held-out
-    levels had been read.
+    levels had been read. ``run`` is the name of its folder.
     """
     from benchmarks.reporting.labels import agent_of, distinguishing_settings
 
@@ -302,7 +302,7 @@ def score(runs: Iterable[Run]) -> list[Row]:
             row |= {name: run.source.get(name, "") for name in ("precision", "threads", "frames_per_second")}
             beyond = {name: json.loads(value) for name, value in settings[run.id].items() if name not in COLUMNS}
             row |= {"memory": agent_of(run.config)[1], "settings": json.dumps(beyond), "commit": run.commits}
-            row["continued"] = run.continued
+            row |= {"continued": run.continued, "run": run.id}
             row |= {f"{stage}_env_steps": run.env_steps.get(stage, "") for stage in ("pretrain", "train")}
             row |= {f"{stage}_seconds": run.seconds.get(stage, "") for stage in ("pretrain", "train")}
             row["levels"] = len(returns.level_means()[0]) if returns.named_levels else ""

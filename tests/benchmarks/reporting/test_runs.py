@@ -16,7 +16,7 @@ COLUMNS = [
     *("steps", "split", "env", "levels", "episodes", "return_mean", "return_std", "normalised"),
     *("greedy_episodes", "greedy_mean"),
     *("best_validation", "final_validation", "pretrain_env_steps", "train_env_steps", "pretrain_seconds"),
-    *("train_seconds", "frames_per_second", "commit", "continued"),
+    *("train_seconds", "frames_per_second", "commit", "continued", "run"),
 ]
 
 
@@ -43,10 +43,10 @@ def test_results_have_one_row_per_run_and_split_with_exact_numbers(tmp_path):
 
 
 def test_results_without_constants_leave_normalised_empty(tmp_path):
-    make_run(tmp_path, "darla", normalise=None, returns={"train": [1.0]})
+    path = make_run(tmp_path, "darla", normalise=None, returns={"train": [1.0]})
     (row,) = score(load(tmp_path))
     assert (row["normalised"], row["return_std"]) == ("", "")
-    assert results_csv([row]).splitlines()[1].endswith(",1,1,1.0,,,,,,,,,,,1000.0,abc1234,")
+    assert results_csv([row]).splitlines()[1].endswith(f",1,1,1.0,,,,,,,,,,,1000.0,abc1234,,{path.name}")
 
 
 def test_unfinished_and_damaged_runs_are_named_with_their_reason(tmp_path):
