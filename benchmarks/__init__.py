@@ -22,9 +22,9 @@ Commands, each run as ``python -m benchmarks.NAME``, in reading order:
 * ``faults``        the fault matrix: kills, full disks, signals, hostile files, and what must hold after them
 
 Libraries: ``cli`` (one entry point, one error path, one CSV writer for all commands), ``experiment`` (what is trained,
-at which size), ``reporting`` (runs read back, compared, drawn), ``baselines`` (other people's loops, timed),
-``fault_injection`` (rows of the fault matrix); figures and the commands behind them lie in ``results``. No command
-imports another.
+at which size), ``reporting`` (runs read back, compared, drawn), ``recording`` (episodes of agents, step by step),
+``baselines`` (other people's loops, timed), ``fault_injection`` (rows of the fault matrix); figures and the commands
+behind them lie in ``results``. No command imports another.
 
 Importing this package refuses foreign packages that bear the names of this checkout's folders, and sets how threads
 wait for each other.

@@ -39,14 +39,64 @@ class Agreement:
     """States compared on each level."""
 
 
+class Lockstep:
+    """Variants of an environment that are stepped with the actions taken in it, so that each shows its very states.
+
+    The policy acts under the same context in each, whatever it carries.
+
+    Args:
+        run: the environment that the actions are taken in; it has begun nothing yet.
+        variants: what makes each variant, by name.
+    """
+
+    def __init__(self, run: EvaluationEnv, variants: Mapping[str, MakeEnv]):
+        self.distribution, self.effects = run.policy.distribution, action_effects(run.env, run.policy)
+        self.envs: dict[str, EvaluationEnv] = {}
+        with ExitStack() as stack:  # closes those that were made where another cannot be
+            for name, make in variants.items():
+                self.envs[name] = EvaluationEnv(run.policy, make(run.env.num_envs))
+                stack.callback(self.envs[name].close)
+            stack.pop_all()
+
+    def begin(self, rows: Array, levels: Array, repeats: Array) -> None:
+        """Begin visits (K,) in the envs ``rows`` (K,) of every variant."""
+        for env in self.envs.values():
+            env.begin(rows, levels, repeats)
+
+    def compare(self, parameters: torch.Tensor, active: Array) -> dict[str, tuple[Array, Array]]:
+        """Variant -> whether the likeliest effect is the same (A,), and the total variation (A,); once per step.
+
+        Args:
+            parameters: (A, P) of the distributions that actions were drawn from in the environments ``active`` (A,).
+        """
+        merged, comparisons = self.distribution.merged(parameters, self.effects), {}
+        for name, env in self.envs.items():
+            other = self.distribution.merged(env.action_parameters(active), self.effects)
+            same = self.distribution.same_mode(merged, other).cpu().numpy()
+            comparisons[name] = same, self.distribution.total_variation(other, merged).cpu().numpy()
+        return comparisons
+
+    def step(self, actions: Array, active: Array, outcome: tuple[Array, Array]) -> None:
+        """Step every variant with the actions (N, ...) that had ``outcome``, rewards and ends (N,).
+
+        Raises:
+            UsageError: a variant whose rewards or ends differ in ``active``: it changes more than pixels.
+        """
+        for name, env in self.envs.items():
+            theirs = env.step(actions)
+            if not all(np.array_equal(own[active], other[active]) for own, other in zip(outcome, theirs, strict=True)):
+                raise UsageError(f"'{name}' rewards or ends otherwise than the source: it is no visual variant")
+
+    def close(self) -> None:
+        for env in self.envs.values():
+            env.close()
+
+
 @torch.no_grad()
 def compare_actions(
     policy: Policy, source: MakeEnv, variants: Mapping[str, MakeEnv], visits: Visits, steps: int
 ) -> dict[str, Agreement]:
     """Act in ``source`` with sampled actions from every visit, and show the states in every variant.
-
-    Every variant is stepped with the same actions, so each step shows the same state under each of them, under the same
-    context, whatever the policy carries.
 
     Raises:
         UsageError: a variant whose rewards or ends differ: it changes more than pixels.
@@ -54,23 +104,15 @@ def compare_actions(
     count = len(visits)
     everyone = np.arange(count)
     same, distance = ({name: np.zeros(count) for name in variants} for _ in range(2))
-    with ExitStack() as stack:
-        run, *others = (
-            stack.enter_context(closing(EvaluationEnv(policy, make(count)))) for make in (source, *variants.values())
-        )
-        for env in (run, *others):
-            env.begin(everyone, visits.levels, visits.repeats)
-        distribution, effects = policy.distribution, action_effects(run.env, policy)
+    with closing(EvaluationEnv(policy, source(count))) as run, closing(Lockstep(run, variants)) as lockstep:
+        run.begin(everyone, visits.levels, visits.repeats)
+        lockstep.begin(everyone, visits.levels, visits.repeats)
         for _ in range(steps):
-            parameters = distribution.merged(run.act(everyone).parameters, effects)
-            outcome = run.step(run.actions)
-            for name, other in zip(variants, others, strict=True):
-                variant_parameters = distribution.merged(other.action_parameters(everyone), effects)
-                same_mode = distribution.same_mode(parameters, variant_parameters)
-                same[name] += same_mode.float().cpu().numpy()
-                distance[name] += distribution.total_variation(variant_parameters, parameters).cpu().numpy()
-                if not all(map(np.array_equal, outcome, other.step(run.actions))):
-                    raise UsageError(f"'{name}' rewards or ends otherwise than the source: it is no visual variant")
+            compared = lockstep.compare(run.act(everyone).parameters, everyone)
+            for name, (same_effect, total_variation) in compared.items():
+                same[name] += same_effect
+                distance[name] += total_variation
+            lockstep.step(run.actions, everyone, run.step(run.actions))
     return {name: Agreement(visits.levels, same[name] / steps, distance[name] / steps, steps) for name in variants}
 
 

@@ -31,6 +31,7 @@ from envs.tasks import Task, World
 from envs.wrappers.sb3 import Sb3VecEnv
 from intrinsic import BONUSES
 from intrinsic.base import IntrinsicBonus
+from intrinsic.normalise import DiscountedReturnStd
 from representations import REPRESENTATIONS
 from representations.base import Representation, check_mode
 from representations.wrappers import FeatureStack, RepresentationWrapper
@@ -147,10 +148,33 @@ def load_trained_bonuses(run: Path, config: Mapping[str, Any]) -> tuple[Represen
     Raises:
         UsageError: no whole checkpoint is there, or this version builds other networks.
     """
+    parts, _ = _restored_bonuses(run, config)
+    return parts.representation.eval(), policy_world(parts.config, parts.task), list(parts.bonuses)
+
+
+def load_bonuses(run: Path, config: Mapping[str, Any]) -> list[tuple[IntrinsicBonus, float]]:
+    """The bonuses in a run's newest checkpoint, each with the factor that scaled it there.
+
+    The factor is the coefficient over the running std of the discounted bonus (``agents.rewards``).
+
+    Raises:
+        UsageError: no whole checkpoint is there, or this version builds other networks.
+    """
+    parts, state = _restored_bonuses(run, config)
+    scaled = []
+    for bonus in parts.bonuses:
+        scale = DiscountedReturnStd(parts.config.num_envs, prior=False)
+        checkpoint.restore(scale, state[f"bonus_scale/{bonus.name}"])
+        scaled.append((bonus, bonus.coefficient / scale.std))
+    return scaled
+
+
+def _restored_bonuses(run: Path, config: Mapping[str, Any]) -> tuple[RunParts, dict[str, Any]]:
+    """A run's parts with trained bonuses, and everything in its newest checkpoint."""
     parts, state = _read_back(run, config)
     for bonus in parts.bonuses:
         checkpoint.restore(bonus, state[f"bonus/{bonus.name}"])
-    return parts.representation.eval(), policy_world(parts.config, parts.task), list(parts.bonuses)
+    return parts, state
 
 
 def load_policy_of(run: Path, config: RunConfig) -> tuple[Task, Policy]:

@@ -177,6 +177,11 @@ class MiniGridVectorEnv(BatchedEnv):
         self._offsets = cells.view_offsets(self.height)
         self._layouts: dict[int, Layout] = {}
 
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """Name of each action."""
+        return tuple(cells.ACTIONS[action] for action in self.action_set)
+
     # episodes -----------------------------------------------------------------------------------------------------
 
     def layout(self, level: int) -> Layout:

@@ -35,6 +35,10 @@ from envs.spaces import Array
 
 ACTIONS = {"all": 15, "arrows": 9}
 """9 arrow combinations {left, none, right} x {down, none, up} (4 = none, 7 = right), then D A W S Q E."""
+ACTION_NAMES = (
+    *(f"{across}{down}".strip() or "none" for across in ("left ", "", "right ") for down in ("down", "", "up")),
+    *"DAWSQE",
+)
 COINRUN_EFFECTS = (0, 0, 1, 2, 2, 3, 4, 4, 5, 2, 2, 2, 2, 2, 2)
 """Number of the effect of each action in CoinRun: down does nothing there, and the letters are no key (by test)."""
 RIGHT_AND_JUMP = 8
@@ -212,6 +216,11 @@ class ProcgenVectorEnv(VectorEnv):
     def _opened(self, rows: Array, frames: Array) -> Array:
         """All frames, after changes by a subclass to the levels that ``rows`` just began."""
         return frames
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """Keys of each action."""
+        return ACTION_NAMES[: self.num_actions]
 
     @property
     def action_effects(self) -> tuple[int, ...] | None:

@@ -1,0 +1,184 @@
+"""Episodes of a trained agent played once more, each step kept: what is seen, valued, chosen and rewarded.
+
+They are the episodes of the evaluation, to the step: the same levels, the same noise of sampled actions. Visual
+variants that show the same states are stepped alongside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from agents.policy import Policy
+from agents.runs.agreement import Lockstep
+from agents.runs.evaluate import SEED, EvaluationEnv, Visits, names_levels
+from benchmarks.recording.bonus import BonusInputs, EpisodeBonus
+from benchmarks.recording.screen import Screen, make_visible
+from envs.spaces import Array, keyed
+from envs.tasks import EPISODE_LIMIT, World
+
+KEPT_STEPS = 1000
+"""Steps of an episode that are kept; it is played to its end all the same."""
+SIDE_BY_SIDE = 16
+"""Episodes played at once, which bounds the memory that their frames take."""
+Watch = Callable[[int], None]
+"""Told of steps under way: how many since the last time."""
+
+
+@dataclass
+class Episode:
+    """One recorded episode; its first T steps, at most ``KEPT_STEPS``, are kept."""
+
+    level: int
+    repeat: int
+    greedy: bool
+    action_names: list[str] | None = None
+    """Names of the Discrete actions, where the environment has any."""
+    effects: list[int] | None = None
+    """Number of the effect of each Discrete action; None where all differ, or nothing is known."""
+    total: float = 0.0
+    """Undiscounted return of all its steps."""
+    length: int = 0
+    """Steps in all."""
+    frames: list[Array] = field(default_factory=list)
+    """T frames (H, W, 3) uint8, each before its action."""
+    actions: list[Array] = field(default_factory=list)
+    """T actions as agents store them, () or (K,)."""
+    parameters: list[torch.Tensor] = field(default_factory=list)
+    """T rows (P,) of the action distribution's parameters."""
+    values: list[float] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+    bonus: list[float] | None = None
+    """Scaled as in training; the last step's is 0, as nothing is known to follow it."""
+    variants: dict[str, tuple[list[Array], list[bool]]] = field(default_factory=dict)
+    """Visual variant -> T frames of the same states, and whether the likeliest effect differs there."""
+
+    @property
+    def cut(self) -> bool:
+        """Steps are missing at its end."""
+        return self.length > len(self.actions)
+
+
+@torch.no_grad()
+def play_episodes(
+    policy: Policy,
+    world: World,
+    visits: Visits,
+    *,
+    variants: Mapping[str, World] | None = None,
+    bonus: EpisodeBonus | None = None,
+    greedy: bool = False,
+    window: int = 0,
+    watch: Watch | None = None,
+) -> list[Episode]:
+    """Play every visit of ``world``, as the policy sees it, to the end of its episode.
+
+    Args:
+        variants: environments that show the same states.
+        bonus: scores the steps.
+        greedy: take the likeliest actions; else sampled ones.
+        window: play so many steps through the ends of episodes instead; 0: episodes.
+        watch: told of every step.
+
+    Raises:
+        UsageError: nothing can be seen of it, or a variant changes more than pixels.
+    """
+    episodes: list[Episode] = []
+    for start in range(0, len(visits), SIDE_BY_SIDE):
+        chunk = Visits(*(column[start : start + SIDE_BY_SIDE] for column in (visits.levels, visits.repeats)))
+        episodes += _play(policy, world, chunk, variants or {}, bonus, greedy, window, watch)
+    return episodes
+
+
+def _play(
+    policy: Policy,
+    world: World,
+    visits: Visits,
+    variants: Mapping[str, World],
+    bonus: EpisodeBonus | None,
+    greedy: bool,
+    window: int,
+    watch: Watch | None,
+) -> list[Episode]:
+    """Play a few visits side by side."""
+    env = make_visible(world, len(visits), SEED)
+    rows = np.arange(len(visits))
+    if not names_levels(env):  # its levels are the numbers of envs of one seed
+        env.close()
+        rows, env = visits.levels, make_visible(world, int(visits.levels.max()) + 1, SEED)
+    makers = {name: lambda count, other=other: make_visible(other, count, SEED) for name, other in variants.items()}
+    names, effects = (getattr(env, name, None) for name in ("action_names", "action_effects"))
+    facts = greedy, names and list(names), effects and list(effects)
+    episodes = {
+        row: Episode(level, repeat, *facts, variants={name: ([], []) for name in variants})
+        for row, level, repeat in zip(rows.tolist(), visits.levels.tolist(), visits.repeats.tolist(), strict=True)
+    }
+    with closing(EvaluationEnv(policy, env, greedy)) as run, closing(Lockstep(run, makers)) as lockstep:
+        recorder = _Recorder(run, lockstep, bonus, episodes)
+        run.begin(rows, visits.levels, visits.repeats)
+        lockstep.begin(rows, visits.levels, visits.repeats)
+        active, limit = rows, window or EPISODE_LIMIT
+        for step in range(limit):
+            done = recorder.step(active, keep=step < KEPT_STEPS)
+            if watch is not None:
+                watch(len(active))
+            active = active if window else active[~done[active]]
+            if not len(active):
+                break
+        recorder.score()
+    return list(episodes.values())
+
+
+class _Recorder:
+    """Writes the steps of episodes down, by the env they are played in."""
+
+    def __init__(
+        self, run: EvaluationEnv, lockstep: Lockstep, bonus: EpisodeBonus | None, episodes: Mapping[int, Episode]
+    ):
+        self.run, self.lockstep, self.bonus, self.episodes = run, lockstep, bonus, episodes
+        self.screen = Screen(run.env)
+        self.screens = {name: Screen(other.env) for name, other in lockstep.envs.items()}
+        self.inputs: dict[int, list[BonusInputs]] = {row: [] for row in episodes}
+
+    def step(self, active: Array, keep: bool) -> Array:
+        """Step the envs ``active`` (A,) and write it down, the pictures and choices if ``keep``; ends (N,)."""
+        run, lockstep = self.run, self.lockstep
+        frames = self.screen.frames(run.observation, active) if keep else None
+        variants = {
+            name: screen.frames(lockstep.envs[name].observation, active)
+            for name, screen in self.screens.items()
+            if keep
+        }
+        seen = keyed(run.observation, run.policy.observation_space) if self.bonus and keep else {}
+        action = run.act(active)
+        same = {name: same for name, (same, _) in lockstep.compare(action.parameters, active).items()}
+        outcome = run.step(run.actions)
+        lockstep.step(run.actions, active, outcome)
+        for place, row in enumerate(active.tolist()):
+            episode, reward, ended = self.episodes[row], float(outcome[0][row]), bool(outcome[1][row])
+            episode.total += reward
+            episode.length += 1
+            if frames is None:
+                continue
+            episode.frames.append(frames[place])
+            episode.actions.append(action.action[place].cpu().numpy())
+            episode.parameters.append(action.parameters[place].float().cpu())
+            episode.values.append(float(action.output.value[place]))
+            episode.rewards.append(reward)
+            for name, pictures in variants.items():
+                episode.variants[name][0].append(pictures[place])
+                episode.variants[name][1].append(not same[name][place])
+            if self.bonus:
+                obs = {key: seen[key][row] for key in self.bonus.observed_keys}
+                self.inputs[row].append(BonusInputs(obs, action.output.features[place].cpu(), ended))
+        return outcome[1]
+
+    def score(self) -> None:
+        """Give the finished episodes their bonuses."""
+        for row, episode in self.episodes.items():
+            if self.bonus:
+                episode.bonus = self.bonus.score(self.inputs[row], np.stack(episode.actions))
