@@ -6,6 +6,7 @@ Commands, each run as ``python -m benchmarks.NAME``, in reading order:
 * ``explore``       bonuses compared where reward is rare: success, coverage, maps of the bonus
 * ``evaluate``      finished runs played again: more episodes, other levels, likeliest actions
 * ``report``        results.csv, report.md and report.html of an experiment directory, rebuilt
+* ``dashboard``     the project's page on Weights & Biases as code, and offline runs sent there
 * ``curves``        areas under the learning curves of finished runs, frames to a return
 * ``probe``         linear read-outs of ground truth from each run's representation
 * ``toys``          every method on four toys of known factors, beside random features
@@ -23,8 +24,9 @@ Commands, each run as ``python -m benchmarks.NAME``, in reading order:
 
 Libraries: ``cli`` (one entry point, one error path, one CSV writer for all commands), ``experiment`` (what is trained,
 at which size), ``reporting`` (runs read back, compared, drawn), ``recording`` (episodes of agents, step by step),
-``baselines`` (other people's loops, timed), ``fault_injection`` (rows of the fault matrix); figures and the commands
-behind them lie in ``results``. No command imports another.
+``tracking`` (what a project page of a tracker shows), ``baselines`` (other people's loops, timed),
+``fault_injection`` (rows of the fault matrix); figures and the commands behind them lie in ``results``. No command
+imports another.
 
 Importing this package refuses foreign packages that bear the names of this checkout's folders, and sets how threads
 wait for each other.

@@ -18,6 +18,8 @@ EMPTY_NAMES = {"found", "told", "judged", "paid", "sight", "undecided", "stuff",
 LONGEST_TEST_NAME = 70
 INHERITED = {"_stats_window_size"}
 """Private names that stable-baselines3 gives its subclasses."""
+WITHOUT_PUBLIC_NAME = {"_to_model"}
+"""Private names of other packages where nothing public does the same."""
 
 
 def relative(path: Path) -> str:
@@ -95,7 +97,7 @@ def private_across_files(source: str) -> list[str]:
         if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
             holder = ast.unparse(node.value)
             own = holder.split(".")[0] in ("self", "cls", "torch", "nn", "super()")
-            if not own and node.attr not in defined | INHERITED:
+            if not own and node.attr not in defined | INHERITED | WITHOUT_PUBLIC_NAME:
                 wrong.append(f"{holder}.{node.attr}")
     return wrong
 

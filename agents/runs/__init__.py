@@ -25,6 +25,6 @@ In reading order:
 * ``source``         commit, versions, machine, and classes from outside the toolkit
 * ``load``           a trained agent read back, for use
 * ``added``          evaluations added to a finished run
-* ``trackers``       Weights & Biases and TensorBoard, which may fail
+* ``trackers``       Weights & Biases, TensorBoard and trackio, which may fail
 * ``progress``       a progress bar, or lines
 """

@@ -141,6 +141,12 @@ def run_id(config: RunConfig) -> str:
     return "-".join((*words, f"{config.train_levels}levels", f"s{config.seed}", digest))
 
 
+def row_of(config: RunConfig) -> str:
+    """Everything that names a run but its seed and the levels that follow from it, as text."""
+    values = {name: value for name, value in named_values(config).items() if name not in ("seed", "level_set")}
+    return json.dumps(values, sort_keys=True)
+
+
 def named_values(config: RunConfig) -> dict[str, Any]:
     """Values that name a run: those of fields without a default, and those that differ from it."""
     values = changed_fields(RunConfig, as_json(config))
@@ -169,12 +175,8 @@ def differences(stored: Mapping[str, Any], values: Mapping[str, Any]) -> dict[st
 
     An option that only one side has is newer, or gone, and was at its default: the two have the same name.
     """
-    flat_stored, flat_values = _flat(stored), _flat(values)
-    return {
-        name: (flat_stored[name], flat_values[name])
-        for name in flat_stored
-        if name in flat_values and flat_stored[name] != flat_values[name]
-    }
+    then, now = flat_values(stored), flat_values(values)
+    return {name: (then[name], now[name]) for name in then if name in now and then[name] != now[name]}
 
 
 def short_name(name: str) -> str:
@@ -206,10 +208,11 @@ def parse_bonuses(words: Iterable[str]) -> dict[str, float | None]:
     return coefficients
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_values(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Leaves of nested mappings by dotted names."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+        flat |= flat_values(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return flat
 
 

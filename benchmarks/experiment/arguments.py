@@ -107,7 +107,7 @@ class ExperimentArgs:
     in --out."""
     rerun: bool = False
     """Run again what was finished with other code; what there was moves to replaced/ in --out."""
-    log: Literal["none", "wandb", "tensorboard"] = "none"
+    log: Literal["none", "wandb", "tensorboard", "trackio"] = "none"
     """Also send the records to a tracker."""
     dry_run: bool = False
     """Say what would be done, and stop."""

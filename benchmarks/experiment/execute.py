@@ -100,7 +100,7 @@ def cross(configs: Sequence[RunConfig], out: Path) -> None:
 
     An agent that cannot be read back is left out by a line.
     """
-    from agents.runs.config import run_id
+    from agents.runs.config import row_of, run_id
     from agents.runs.crossed import play_other_sets
     from agents.runs.progress import Bar
 
@@ -121,14 +121,6 @@ def cross(configs: Sequence[RunConfig], out: Path) -> None:
             print(f"not on other seeds' training levels: {run_id(config)} ({error})")
         progress.update(number)
     progress.close()
-
-
-def row_of(config: RunConfig) -> str:
-    """Everything that names a run but its seed and the levels that follow from it, as text."""
-    from agents.runs.config import named_values
-
-    values = {name: value for name, value in named_values(config).items() if name not in ("seed", "level_set")}
-    return json.dumps(values, sort_keys=True)
 
 
 def finished_configs(out: Path) -> list[RunConfig]:

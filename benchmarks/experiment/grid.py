@@ -140,13 +140,18 @@ def finish_run(
     from agents.runs.progress import Bar
     from agents.runs.trackers import open_tracker
     from agents.runs.train import train
+    from benchmarks.reporting.runs import read
+    from benchmarks.tracking.figures import final_figures, run_facts
 
     if ranks.on_rank_zero(lambda: finished_before(run, config, title)):
         store.drop(config)
         return False
-    tracker = open_tracker(args.log if run.writes else "none", run.config, run.id, run.path)
+    facts = {**run.config, **run_facts(config)}
+    tracker = open_tracker(args.log if run.writes else "none", facts, run.id, run.path)
     try:
         train(store.take(config), run, tracker, Bar(title), args.device, ranks, args.cache)
+        if tracker.sink is not None:
+            tracker.summary(final_figures(read(run.path)))
     finally:
         tracker.finish()
     ranks.on_rank_zero(lambda: require_whole(run))

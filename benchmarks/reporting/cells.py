@@ -19,7 +19,7 @@ from benchmarks.experiment.presets import BASELINE, CONTROL
 from benchmarks.reporting import intervals, origins
 from benchmarks.reporting.episodes import Returns
 from benchmarks.reporting.intervals import Scores
-from benchmarks.reporting.labels import frames_of, level_set_kind, training_set
+from benchmarks.reporting.labels import frames_of, level_set_kind, target_split, training_set
 from benchmarks.reporting.matching import SOURCE, match
 from benchmarks.reporting.runs import Run
 from benchmarks.reporting.stats import Interval
@@ -85,7 +85,7 @@ class Cell:
     @property
     def target(self) -> str:
         """The split of the primary outcome: unseen levels where there are any."""
-        return "heldout" if "heldout" in self.splits else self.splits[min(1, len(self.splits) - 1)]
+        return target_split(self.splits)
 
     @property
     def normalise(self) -> tuple[float, float] | None:

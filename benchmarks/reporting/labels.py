@@ -30,6 +30,11 @@ def labels_of(runs: Sequence[Run]) -> dict[str, str]:
     return labels
 
 
+def target_split(splits: Sequence[str]) -> str:
+    """The split of the primary outcome: unseen levels where there are any."""
+    return "heldout" if "heldout" in splits else splits[min(1, len(splits) - 1)]
+
+
 def method_of(run: Run) -> str:
     """The representation, and the bonuses added to its reward."""
     bonus = run.config.get("bonus", "none")

@@ -21,6 +21,7 @@ READMES = sorted([ROOT / "README.md", *(path for folder in FOLDERS for path in (
 OTHERS = {
     *("help", "short", "porcelain", "untracked-files", "nproc-per-node", "nnodes", "standalone"),  # git, torchrun
     *("no-deps", "index-url", "extra-index-url", "user", "upgrade", "force-reinstall"),  # pip
+    *("id", "yes"),  # wandb sync
 }
 """Options of other programs."""
 FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9]*(?:-[a-z0-9]+)*)(?![\w-])")
