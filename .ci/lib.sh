@@ -11,7 +11,7 @@ fresh_environment() {
     step "install"
     "${PYTHON:-python3.11}" -m venv "$scratch/env"
     . "$scratch/env/bin/activate"
-    pip install -q -c .ci/constraints.txt -e '.[test,atari,tensorboard,stats,dashboard,trackio]'
+    pip install -q -c .ci/constraints.txt -e '.[test,atari,tensorboard,stats,dashboard,trackio,video]'
 }
 
 # smoke NAME ARGUMENTS...: one run of the main command at its smallest size
