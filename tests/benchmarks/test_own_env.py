@@ -112,7 +112,18 @@ def test_a_stopped_run_of_an_own_env_with_continuous_actions_goes_on(tmp_path, m
     (tmp_path / "own_reach.py").write_text(REACH)
     (tmp_path / "stop").touch()
     monkeypatch.syspath_prepend(tmp_path)
-    sizes = ["--preset", "smoke", "--num-envs", "3", "--set", "a2c.n_steps=8", "--steps", "192", "--episode-limit", "12"]
+    sizes = [
+        "--preset",
+        "smoke",
+        "--num-envs",
+        "3",
+        "--set",
+        "a2c.n_steps=8",
+        "--steps",
+        "192",
+        "--episode-limit",
+        "12",
+    ]
     command = ["--env", "own_reach:Reach", "--repr", "cnn", "--algo", "a2c", *sizes, "--out", str(tmp_path / "out")]
     assert transfer.main(command) == 75
     (run,) = (tmp_path / "out" / "runs").iterdir()
