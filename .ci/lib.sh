@@ -11,7 +11,17 @@ fresh_environment() {
     step "install"
     "${PYTHON:-python3.11}" -m venv "$scratch/env"
     . "$scratch/env/bin/activate"
-    pip install -q -c .ci/constraints.txt -e '.[test,atari,tensorboard,stats,dashboard,trackio,video]'
+    pip install -q -c .ci/constraints.txt -e '.[test,atari,tensorboard,stats,dashboard,trackio,browser]'
+}
+
+# The browser that the player of report.html is tested in; its tests skip without one.
+chromium() {
+    [ -x /usr/bin/chromium ] && return
+    step "chromium"
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null
+    fi
+    [ -x /usr/bin/chromium ] || echo "no /usr/bin/chromium: the player's tests skip; as root, apt-get install chromium"
 }
 
 # smoke NAME ARGUMENTS...: one run of the main command at its smallest size

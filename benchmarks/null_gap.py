@@ -269,7 +269,7 @@ def reported(experiment: Path) -> Iterator[tuple[str, Interval]]:
     from benchmarks.reporting.runs import load
     from benchmarks.reporting.summary import summarise
 
-    write_report(experiment)
+    write_report(experiment, with_player=False)
     cells = {str(cell.config["repr"]): cell for cell in summarise(load(experiment)).cells}
     fixed, noisy = cells[FIXED], cells[NOISY]
     yield "gap of fixed", fixed.gaps["heldout"]

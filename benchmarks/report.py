@@ -1,10 +1,12 @@
 """Results.csv, report.md and report.html of an experiment directory, or of several in one, rebuilt.
 
     python -m benchmarks.report DIR
+    python -m benchmarks.report DIR --no-player
     python -m benchmarks.report DIR DIR --out runs/both
 
 The files are rebuilt from every run; the same runs give the same bytes. The files of several directories go to a
 folder of their own, and those of each directory stay as they are. A run that is in two directories is counted once.
+Episodes that report.html shows, of the first seed of each row, are recorded where they are missing: runs/ID/recordings.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ class Args:
     mixed: bool = False
     """Put directories into one report that have other budgets, commits, code, threads or training levels, which is
     refused without."""
+    player: bool = True
+    """Show episodes in report.html, and record those that are missing."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,7 +49,7 @@ def report(args: Args) -> str:
     from benchmarks.reporting.report import write_merged
 
     out = folder_of_files(args)
-    text = write_merged(args.experiments, out, args.mixed)
+    text = write_merged(args.experiments, out, args.mixed, args.player)
     return (
         text if out in args.experiments else f"{text}\n\nreport: {out / 'report.html'}   table: {out / 'results.csv'}"
     )

@@ -28,6 +28,7 @@ Read in this order:
 * ``figures``          charts of the page
 * ``png_figures``      charts as files
 * ``page_figures``     the charts of the page
+* ``player``           recorded episodes and levels, as the page holds them
 * ``html``             the page
 * ``report``           the files of a directory
 * ``frame``            results.csv in pandas

@@ -6,6 +6,8 @@ forbids it to load or to run anything that was not written into it here.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,8 +25,10 @@ from benchmarks.reporting.sections import sections
 from benchmarks.reporting.summary import Summary
 
 TEMPLATES = Path(__file__).parent / "templates"
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-"""Content-Security-Policy: nothing from elsewhere, and no script."""
+SCRIPTS = ("lines.js", "levels.js", "player.js")
+STYLES = ("page.css", "player.css")
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {}"
+"""Content-Security-Policy: nothing from elsewhere, and no script but the player's, by its hash."""
 TEXT_COLUMNS = {"method", "mode", "task", "split", "study", "outcome", "against", "paired by", "resamples", "command"}
 TEXT_COLUMNS |= {"fell by", "seeds", "on levels", "training levels", "data"}
 
@@ -37,11 +41,18 @@ class Task:
     panels: list[Panel]
 
 
-def html(summary: Summary) -> str:
-    """The whole page."""
+def html(summary: Summary, player: Mapping[str, Any] | None = None) -> str:
+    """The whole page.
+
+    Args:
+        player: of ``reporting.player``; None leaves it out.
+    """
+    script = template_text(SCRIPTS) if player and player["data"] else ""
     page = {
-        "policy": POLICY,
-        "css": Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
+        "policy": POLICY.format(f"'{script_hash(script)}'" if script else "'none'"),
+        "css": template_text(STYLES),
+        "script": script,
+        "player": player,
         "title": notes.title(summary),
         "size": notes.size(summary),
         "missing": summary.missing,
@@ -63,6 +74,16 @@ def environment() -> jinja2.Environment:
     made = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, **settings)
     made.filters["column_class"] = lambda name: "" if name in TEXT_COLUMNS else Markup(' class="number"')
     return made
+
+
+def template_text(files: Sequence[str]) -> Markup:
+    """Styles or scripts, as they stand in the page."""
+    return Markup("\n".join((TEMPLATES / file).read_text(encoding="utf-8") for file in files))
+
+
+def script_hash(script: str) -> str:
+    """The name by which the page's policy lets a script run."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def drawn(summary: Summary) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.cli import write_file
-from benchmarks.reporting import context_tables, html, published
+from benchmarks.reporting import context_tables, html, player, published
 from benchmarks.reporting.cells import Cell
 from benchmarks.reporting.layout import Section, aligned, narrowed, pipes, wrapped
 from benchmarks.reporting.merging import merge
@@ -28,32 +28,38 @@ def describe_run(path: Path) -> str:
     return f"{run.id}: {one_line(Cell(run.id, (run,)))}"
 
 
-def write_report(experiment: Path) -> str:
-    """Rebuild results.csv, report.md and report.html in DIR; returns text to print."""
-    return write_files(load(Path(experiment)), Path(experiment))
+def write_report(experiment: Path, with_player: bool = True) -> str:
+    """Rebuild results.csv, report.md and report.html in DIR; returns text to print.
+
+    Args:
+        with_player: show recorded episodes, made where they are missing.
+    """
+    return write_files(load(Path(experiment)), Path(experiment), with_player=with_player)
 
 
-def write_merged(experiments: Sequence[Path], out: Path, mixed: bool = False) -> str:
+def write_merged(experiments: Sequence[Path], out: Path, mixed: bool = False, with_player: bool = True) -> str:
     """Write the files of the runs of several experiment directories into ``out``; returns text to print.
 
     Raises:
         UsageError: the directories cannot be compared, or hold different runs of one id: see ``merging.merge``.
     """
     merged = merge(experiments, mixed)
-    return write_files(merged.runs, out, merged.copies)
+    return write_files(merged.runs, out, merged.copies, with_player)
 
 
-def write_files(runs: Sequence[Run], out: Path, left_out: Sequence[str] = ()) -> str:
+def write_files(runs: Sequence[Run], out: Path, left_out: Sequence[str] = (), with_player: bool = True) -> str:
     """Write results.csv, report.md and report.html of runs into ``out``; returns text to print.
 
     Args:
         left_out: sentences about runs that are left out beforehand.
+        with_player: show recorded episodes, made where they are missing.
     """
     summary = summarise(runs)
     summary = dataclasses.replace(summary, missing=(*left_out, *summary.missing))
     write_file(out / "results.csv", results_csv(score(runs)).encode())
     write_file(out / "report.md", markdown(summary).encode())
-    write_file(out / "report.html", html.html(summary).encode())
+    episodes = player.player(summary.cells, player.record(summary.cells)) if with_player else None
+    write_file(out / "report.html", html.html(summary, episodes).encode())
     return terminal_text(summary)
 
 
