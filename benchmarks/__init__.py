@@ -5,6 +5,7 @@ Commands, each run as ``python -m benchmarks.NAME``, in reading order:
 * ``transfer``      representations compared by how they generalise: training levels, unseen levels, visual variants
 * ``explore``       bonuses compared where reward is rare: success, coverage, maps of the bonus
 * ``evaluate``      finished runs played again: more episodes, other levels, likeliest actions
+* ``watch``         a trained agent at work, as a page, an animation or a film
 * ``report``        results.csv, report.md and report.html of an experiment directory, rebuilt
 * ``dashboard``     the project's page on Weights & Biases as code, and offline runs sent there
 * ``curves``        areas under the learning curves of finished runs, frames to a return

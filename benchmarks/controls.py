@@ -6,8 +6,8 @@
 From them follows what a task can decide at its size, which ``benchmarks.experiment.outcomes`` then declares:
 
     held-out return   the CNN's return on validation levels is above the blind policy's, beyond the interval of the
-                      difference; its interval lies above any script that looks at nothing, and below a return of
-                      ``CEILING`` (normalised)
+                      difference; its interval lies above any script that looks at nothing, below any script that
+                      solves the task, and below a return of ``CEILING`` (normalised)
     gap               the interval of the CNN's gap is above 0: crossed, which plays training levels alone, else its
                       return on training levels minus that on validation levels
     looks             on training levels the CNN is above the blind policy, beyond the interval, so that there is a
@@ -157,7 +157,7 @@ def decided(task: Controls) -> tuple[Outcome, ...]:
 
 
 def _decides_return(task: Controls) -> bool:
-    """True where validation levels tell the CNN from a blind policy, a script that sees nothing, and the ceiling."""
+    """True where validation levels tell the CNN from a blind policy, from scripts, and from the ceiling."""
     from benchmarks.reporting.cells import over_seeds, seed_difference
 
     cnn, blind = task.cnn, task.trained[BLIND]
@@ -168,10 +168,11 @@ def _decides_return(task: Controls) -> bool:
     high = cnn.normalised(interval.high)
     if high is not None and high >= CEILING:
         return False
-    if not cnn.env.startswith(UNSEEING_SCRIPTS):
-        return True
     scripted = task.reference("scripted", cnn.target)
-    return scripted is not None and interval.low > scripted
+    if cnn.env.startswith(UNSEEING_SCRIPTS):
+        return scripted is not None and interval.low > scripted
+    # Where time costs reward, 1 is out of reach, and the script's return is the ceiling.
+    return scripted is None or interval.high < scripted
 
 
 def _gap(cnn: Cell) -> Interval | None:

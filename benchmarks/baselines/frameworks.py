@@ -144,19 +144,19 @@ def sb3(
     """stable-baselines3's PPO on the usual network; ``keep_memory`` keeps freed memory, as ours does."""
     if keep_memory:
         keep_freed_memory()
-    agent = sb3_ppo(Sb3VecEnv(world.make(num_envs, 0)), n_steps, trunk, device)
+    settings = PPOConfig(n_steps=n_steps, minibatches=_minibatches(num_envs, n_steps))
+    agent = sb3_ppo(Sb3VecEnv(world.make(num_envs, 0)), settings, trunk, device)
     return repeated(_iteration(agent, n_steps * num_envs), n_steps * num_envs, seconds, device)
 
 
-def sb3_ppo(env: VecEnv, n_steps: int, trunk: str, device: str = "cpu", seed: int = 0) -> stable_baselines3.PPO:
-    """stable-baselines3's own PPO with train-procgen's settings, rewards scaled by its VecNormalize."""
-    settings = PPOConfig()
+def sb3_ppo(env: VecEnv, settings: PPOConfig, trunk: str, device: str = "cpu", seed: int = 0) -> stable_baselines3.PPO:
+    """stable-baselines3's own PPO with our settings, train-procgen's by default; its VecNormalize scales rewards."""
     return stable_baselines3.PPO(
         "CnnPolicy",
         VecNormalize(env, norm_obs=False, gamma=0.99),
         learning_rate=settings.learning_rate,
-        n_steps=n_steps,
-        batch_size=n_steps * env.num_envs // _minibatches(env.num_envs, n_steps),
+        n_steps=settings.n_steps,
+        batch_size=settings.n_steps * env.num_envs // settings.minibatches,
         n_epochs=settings.epochs,
         gamma=settings.gamma,
         gae_lambda=settings.gae_lambda,

@@ -10,6 +10,8 @@ Read in this order:
 * ``store``      the files, their format, and when they count
 * ``documents``  what the files say of an episode and of levels
 * ``record``     a run's recordings: made where missing, and read back
+* ``films``      animations, films and contact sheets
+* ``page``       a page that plays episodes
 
     from benchmarks.recording.record import read, record_run
     record_run(run)                # RUN/recordings/*.json and *.webp

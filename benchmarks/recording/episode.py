@@ -25,8 +25,8 @@ KEPT_STEPS = 1000
 """Steps of an episode that are kept; it is played to its end all the same."""
 SIDE_BY_SIDE = 16
 """Episodes played at once, which bounds the memory that their frames take."""
-Watch = Callable[[int], None]
-"""Told of steps under way: how many since the last time."""
+Watch = Callable[[int, int], None]
+"""Told of steps under way: how many since the last time, and how many episodes have ended."""
 
 
 @dataclass
@@ -90,7 +90,7 @@ def play_episodes(
     episodes: list[Episode] = []
     for start in range(0, len(visits), SIDE_BY_SIDE):
         chunk = Visits(*(column[start : start + SIDE_BY_SIDE] for column in (visits.levels, visits.repeats)))
-        episodes += _play(policy, world, chunk, variants or {}, bonus, greedy, window, watch)
+        episodes += _play(policy, world, chunk, variants or {}, bonus, greedy, window, watch, len(episodes))
     return episodes
 
 
@@ -103,8 +103,9 @@ def _play(
     greedy: bool,
     window: int,
     watch: Watch | None,
+    before: int,
 ) -> list[Episode]:
-    """Play a few visits side by side."""
+    """Play a few visits side by side, after ``before`` others."""
     env = make_visible(world, len(visits), SEED)
     rows = np.arange(len(visits))
     if not names_levels(env):  # its levels are the numbers of envs of one seed
@@ -124,9 +125,10 @@ def _play(
         active, limit = rows, window or EPISODE_LIMIT
         for step in range(limit):
             done = recorder.step(active, keep=step < KEPT_STEPS)
-            if watch is not None:
-                watch(len(active))
+            count = len(active)
             active = active if window else active[~done[active]]
+            if watch is not None:
+                watch(count, before + len(rows) - len(active))
             if not len(active):
                 break
         recorder.score()

@@ -47,14 +47,21 @@ def test_each_outcome_needs_its_own_difference(cnn, blind, outcomes, tmp_path):
     assert decided(task) == outcomes
 
 
-@pytest.mark.parametrize(("scripted", "outcomes"), [(5.0, ("held-out return",)), (6.0, ()), (None, ())])
-def test_a_cnn_below_a_script_that_sees_nothing_decides_no_return(scripted, outcomes, tmp_path):
-    make_controls(tmp_path, cnn=(6, 6, 6), blind=(2, 2, 2), env="coinrun-easy")
+@pytest.mark.parametrize(
+    ("env", "scripted", "outcomes"),
+    [
+        ("coinrun-easy", 5.0, ("held-out return",)),  # sees nothing: the CNN, 5.85 to 6.35, must be above it
+        ("coinrun-easy", 6.0, ()),
+        ("coinrun-easy", None, ()),
+        ("rooms", 6.2, ()),  # solves the task: the CNN must be below it
+        ("rooms", 6.5, ("held-out return",)),
+        ("rooms", None, ("held-out return",)),
+    ],
+)
+def test_a_cnn_is_told_from_the_script_of_its_task(env, scripted, outcomes, tmp_path):
+    make_controls(tmp_path, cnn=(6, 6, 6), blind=(2, 2, 2), env=env)
     if scripted is not None:
-        command = "python -m envs"
-        save(
-            [Reference("coinrun-easy", "heldout", "scripted", scripted, 1.0, 4, command, "2000000+4")], tmp_path / FILE
-        )
+        save([Reference(env, "heldout", "scripted", scripted, 1.0, 4, "python -m envs", "2000000+4")], tmp_path / FILE)
     (task,) = read(tmp_path)
     assert decided(task) == outcomes
 

@@ -11,11 +11,11 @@ from envs.registry import UsageError
 
 
 def test_a_row_for_each_rollout_and_evaluations_at_sixths(tmp_path, monkeypatch):
-    monkeypatch.setattr(sb3_curve, "N_STEPS", 40)
+    monkeypatch.setattr(sb3_curve, "algorithm_settings", lambda *names: {"n_steps": 40, "minibatches": 1})
     monkeypatch.setattr(sb3_curve, "NUM_ENVS", 2)
     monkeypatch.setattr(sb3_curve, "EPISODES", 3)
     out = tmp_path / "curve.csv"
-    sb3_curve.sb3_curve(Args(out=out, suite="counting", levels=3, published=False, steps=240, seed=4))
+    sb3_curve.sb3_curve(Args(out=out, suite="counting", levels=3, drawn=True, steps=240, seed=4))
     with open(out, newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["frames"] for row in rows] == ["80", "160", "240"]
@@ -29,5 +29,22 @@ def test_a_row_for_each_rollout_and_evaluations_at_sixths(tmp_path, monkeypatch)
 def test_bad_values_are_named(tmp_path):
     with pytest.raises(UsageError, match="--steps 5"):
         sb3_curve.sb3_curve(Args(out=tmp_path / "x.csv", steps=5))
-    with pytest.raises(UsageError, match="procgen16 has several tasks"):
-        sb3_curve.sb3_curve(Args(out=tmp_path / "x.csv", suite="procgen16"))
+    with pytest.raises(UsageError, match="name one task with --task, of suite minigrid: minigrid-empty, "):
+        sb3_curve.sb3_curve(Args(out=tmp_path / "x.csv", suite="minigrid"))
+    with pytest.raises(UsageError, match="--task doorkey is not in suite minigrid: minigrid-empty, "):
+        sb3_curve.sb3_curve(Args(out=tmp_path / "x.csv", suite="minigrid", task="doorkey"))
+
+
+def test_the_task_and_its_own_settings_reach_the_agent(tmp_path, monkeypatch):
+    seen = []
+
+    def stop(env, settings, trunk, seed):
+        seen.append((env.num_envs, settings, trunk, seed))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("benchmarks.baselines.frameworks.sb3_ppo", stop)
+    args = Args(out=tmp_path / "x.csv", suite="minigrid", task="minigrid-doorkey", levels=20, drawn=True, seed=3)
+    with pytest.raises(KeyboardInterrupt):
+        sb3_curve.sb3_curve(args)
+    ((envs, settings, trunk, seed),) = seen
+    assert (envs, settings.gamma, settings.n_steps, trunk, seed) == (64, 0.99, 128, "nature", 3)

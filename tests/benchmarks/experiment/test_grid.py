@@ -144,7 +144,7 @@ def test_other_code_is_told_and_run_again_when_asked(tmp_path, stub, capsys):
     assert capsys.readouterr().out.count("finished before") == 3
 
 
-def test_results_that_are_damaged_are_evaluated_again(tmp_path, capsys):
+def test_results_that_are_damaged_are_evaluated_again(tmp_path, capsys, monkeypatch):
     argv = [*ARGV, "--steps", "1500", "--out", str(tmp_path)]
     assert main(argv) == 0
     assert "2,048 frames of PPO (1,500 asked, in whole rollouts)" in capsys.readouterr().out
@@ -154,7 +154,15 @@ def test_results_that_are_damaged_are_evaluated_again(tmp_path, capsys):
     (path / "eval.csv").write_text("\n".join([rows[0], rows[1].replace(rows[1].split(",")[5], "nan"), *rows[2:]]))
     kept = read(path)
     assert (kept.state, kept.reason.partition(" (")[0]) == ("damaged", "eval.csv: a return of train is nan")
+    train, marks = train_module.train, []
+
+    def watched(*arguments):
+        marks.append((path / "done").exists())
+        train(*arguments)
+
+    monkeypatch.setattr(train_module, "train", watched)
     assert main(argv) == 0
+    assert marks == [False]  # killed now, it would not count as finished
     assert "finished before, but damaged (eval.csv: a return of train is nan" in capsys.readouterr().out
     assert (path / "eval.csv").read_text() == whole
 
