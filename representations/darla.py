@@ -112,6 +112,7 @@ class Darla(Latent):
         super().__init__(spec, config)
         self.denoiser = Denoiser(self.config.trunk, spec.image_shape, self.config.bottleneck)
         self.denoiser_only = self.config.features == "denoiser"
+        self.traversable = not self.denoiser_only
         if self.denoiser_only:
             self.features_dim = self.config.bottleneck
 

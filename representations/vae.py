@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -73,6 +73,8 @@ class Latent(Representation):
 
     Config = LatentConfig
     pretrain_steps = 30_000
+    traversable = True
+    """``traverse`` shows latents that were fitted."""
 
     def __init__(self, spec: EnvSpec, config: Any = None):
         super().__init__(spec, config)
@@ -132,15 +134,23 @@ class Latent(Representation):
         image = obs["image"]
         mean, log_variance = self.encoder(image)
         order = kl_to_prior(mean, log_variance).mean(0).argsort(descending=True)[:8]
-        values = torch.linspace(-3, 3, 7, device=mean.device)
-        z = mean[0].repeat(len(order), len(values), 1)
-        z[torch.arange(len(order)), :, order] = values
-        moved = self.show(self.decoder(z.flatten(0, 1)))[-1]
+        moved = self.traverse(mean[0], order, torch.linspace(-3, 3, 7, device=mean.device))
         rows = [pixels(image), *self.show(self.decoder(mean))]
         return {
             "reconstructions": tile(rows, self.spec.channels),
-            "traversals": tile(list(moved.unflatten(0, (len(order), -1))), self.spec.channels),
+            "traversals": tile(list(moved), self.spec.channels),
         }
+
+    @torch.no_grad()
+    def traverse(self, z: Float[Tensor, " Z"], latents: Int[Tensor, " L"], values: Float[Tensor, " V"]) -> Tensor:
+        """Images (L, V, C, H, W) in [0, 1] decoded from ``z`` with one of ``latents`` at one of ``values``.
+
+        Values are in standard deviations of N(0, 1).
+        """
+        moved = z.repeat(len(latents), len(values), 1)
+        moved[torch.arange(len(latents)), :, latents] = values
+        images: Tensor = self.show(self.decoder(moved.flatten(0, 1)))[-1]
+        return images.view(len(latents), len(values), *images.shape[1:])
 
 
 class Vae(Latent):

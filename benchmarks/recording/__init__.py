@@ -9,6 +9,7 @@ Read in this order:
 * ``sheets``     frames as contact sheets in WebP
 * ``store``      the files, their format, and when they count
 * ``documents``  what the files say of an episode and of levels
+* ``explanations``  saliency, masks of slots, latents moved
 * ``record``     a run's recordings: made where missing, and read back
 * ``films``      animations, films and contact sheets
 * ``page``       a page that plays episodes

@@ -19,13 +19,17 @@ if TYPE_CHECKING:
     from agents.runs.config import RunConfig
 
 
-class BonusInputs(NamedTuple):
-    """One step as bonuses read it."""
+class StepInputs(NamedTuple):
+    """One step as the policy and bonuses read it."""
 
     obs: Mapping[str, Array]
     """Observations by key, images (H, W, C)."""
     features: torch.Tensor
     """(D,) of the representation."""
+    state: tuple[torch.Tensor, ...]
+    """Carried by the policy into the step, each (...)."""
+    first: bool
+    """It opens an episode."""
     ended: bool
     """The episode ended with it."""
 
@@ -48,7 +52,7 @@ class EpisodeBonus:
         return tuple(sorted(keys - {FEATURES}))
 
     @torch.no_grad()
-    def score(self, inputs: Sequence[BonusInputs], actions: Array) -> list[float]:
+    def score(self, inputs: Sequence[StepInputs], actions: Array) -> list[float]:
         """Scaled bonus of T steps with actions (T, ...); 0 where nothing is known to follow."""
         steps = self._steps(inputs, actions)
         total = torch.zeros(len(inputs))
@@ -58,7 +62,7 @@ class EpisodeBonus:
         values: list[float] = total.tolist()
         return values
 
-    def _steps(self, inputs: Sequence[BonusInputs], actions: Array) -> Steps:
+    def _steps(self, inputs: Sequence[StepInputs], actions: Array) -> Steps:
         """The steps as a rollout (T, 1)."""
         obs: Obs = {FEATURES: torch.stack([step.features for step in inputs])[:, None]}
         for key in self.observed_keys:

@@ -29,6 +29,11 @@ class Choice:
     """Shown beside the same states in every visual variant."""
 
     @property
+    def explained(self) -> bool:
+        """Explanations are made of it, too: of medians."""
+        return self.rule.startswith("median")
+
+    @property
     def name(self) -> str:
         """Name of its files, without ending."""
         return f"{file_word(self.split)}-{self.level}-{self.repeat}"

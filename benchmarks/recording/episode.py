@@ -16,7 +16,7 @@ import torch
 from agents.policy import Policy
 from agents.runs.agreement import Lockstep
 from agents.runs.evaluate import SEED, EvaluationEnv, Visits, names_levels
-from benchmarks.recording.bonus import BonusInputs, EpisodeBonus
+from benchmarks.recording.bonus import EpisodeBonus, StepInputs
 from benchmarks.recording.screen import Screen, make_visible
 from envs.spaces import Array, keyed
 from envs.tasks import EPISODE_LIMIT, World
@@ -56,6 +56,8 @@ class Episode:
     """Scaled as in training; the last step's is 0, as nothing is known to follow it."""
     variants: dict[str, tuple[list[Array], list[bool]]] = field(default_factory=dict)
     """Visual variant -> T frames of the same states, and whether the likeliest effect differs there."""
+    inputs: list[StepInputs] = field(default_factory=list)
+    """T inputs of the policy, where they are kept."""
 
     @property
     def cut(self) -> bool:
@@ -73,6 +75,7 @@ def play_episodes(
     bonus: EpisodeBonus | None = None,
     greedy: bool = False,
     window: int = 0,
+    keep_inputs: bool = False,
     watch: Watch | None = None,
 ) -> list[Episode]:
     """Play every visit of ``world``, as the policy sees it, to the end of its episode.
@@ -82,6 +85,7 @@ def play_episodes(
         bonus: scores the steps.
         greedy: take the likeliest actions; else sampled ones.
         window: play so many steps through the ends of episodes instead; 0: episodes.
+        keep_inputs: keep what the policy read at each step, too.
         watch: told of every step.
 
     Raises:
@@ -90,7 +94,9 @@ def play_episodes(
     episodes: list[Episode] = []
     for start in range(0, len(visits), SIDE_BY_SIDE):
         chunk = Visits(*(column[start : start + SIDE_BY_SIDE] for column in (visits.levels, visits.repeats)))
-        episodes += _play(policy, world, chunk, variants or {}, bonus, greedy, window, watch, len(episodes))
+        episodes += _play(
+            policy, world, chunk, variants or {}, bonus, greedy, window, keep_inputs, watch, len(episodes)
+        )
     return episodes
 
 
@@ -102,6 +108,7 @@ def _play(
     bonus: EpisodeBonus | None,
     greedy: bool,
     window: int,
+    keep_inputs: bool,
     watch: Watch | None,
     before: int,
 ) -> list[Episode]:
@@ -119,7 +126,7 @@ def _play(
         for row, level, repeat in zip(rows.tolist(), visits.levels.tolist(), visits.repeats.tolist(), strict=True)
     }
     with closing(EvaluationEnv(policy, env, greedy)) as run, closing(Lockstep(run, makers)) as lockstep:
-        recorder = _Recorder(run, lockstep, bonus, episodes)
+        recorder = _Recorder(run, lockstep, episodes, keep_inputs or bonus is not None)
         run.begin(rows, visits.levels, visits.repeats)
         lockstep.begin(rows, visits.levels, visits.repeats)
         active, limit = rows, window or EPISODE_LIMIT
@@ -131,20 +138,20 @@ def _play(
                 watch(count, before + len(rows) - len(active))
             if not len(active):
                 break
-        recorder.score()
+    if bonus is not None:
+        recorder.score(bonus)
+    for episode in episodes.values() if not keep_inputs else ():
+        episode.inputs.clear()
     return list(episodes.values())
 
 
 class _Recorder:
     """Writes the steps of episodes down, by the env they are played in."""
 
-    def __init__(
-        self, run: EvaluationEnv, lockstep: Lockstep, bonus: EpisodeBonus | None, episodes: Mapping[int, Episode]
-    ):
-        self.run, self.lockstep, self.bonus, self.episodes = run, lockstep, bonus, episodes
+    def __init__(self, run: EvaluationEnv, lockstep: Lockstep, episodes: Mapping[int, Episode], keep_inputs: bool):
+        self.run, self.lockstep, self.episodes, self.keep_inputs = run, lockstep, episodes, keep_inputs
         self.screen = Screen(run.env)
         self.screens = {name: Screen(other.env) for name, other in lockstep.envs.items()}
-        self.inputs: dict[int, list[BonusInputs]] = {row: [] for row in episodes}
 
     def step(self, active: Array, keep: bool) -> Array:
         """Step the envs ``active`` (A,) and write it down, the pictures and choices if ``keep``; ends (N,)."""
@@ -155,7 +162,8 @@ class _Recorder:
             for name, screen in self.screens.items()
             if keep
         }
-        seen = keyed(run.observation, run.policy.observation_space) if self.bonus and keep else {}
+        seen = keyed(run.observation, run.policy.observation_space) if self.keep_inputs and keep else {}
+        state, first = tuple(tensor.clone() for tensor in run.runner.state), run.runner.episode_start.clone()
         action = run.act(active)
         same = {name: same for name, (same, _) in lockstep.compare(action.parameters, active).items()}
         outcome = run.step(run.actions)
@@ -174,13 +182,19 @@ class _Recorder:
             for name, pictures in variants.items():
                 episode.variants[name][0].append(pictures[place])
                 episode.variants[name][1].append(not same[name][place])
-            if self.bonus:
-                obs = {key: seen[key][row] for key in self.bonus.observed_keys}
-                self.inputs[row].append(BonusInputs(obs, action.output.features[place].cpu(), ended))
+            if seen:
+                episode.inputs.append(
+                    StepInputs(
+                        {key: values[row].copy() for key, values in seen.items()},
+                        action.output.features[place].cpu(),
+                        tuple(tensor[row] for tensor in state),
+                        bool(first[row]),
+                        ended,
+                    )
+                )
         return outcome[1]
 
-    def score(self) -> None:
+    def score(self, bonus: EpisodeBonus) -> None:
         """Give the finished episodes their bonuses."""
-        for row, episode in self.episodes.items():
-            if self.bonus:
-                episode.bonus = self.bonus.score(self.inputs[row], np.stack(episode.actions))
+        for episode in self.episodes.values():
+            episode.bonus = bonus.score(episode.inputs, np.stack(episode.actions))

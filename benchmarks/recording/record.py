@@ -37,6 +37,8 @@ class Recordings:
     """Name -> recording."""
     levels: store.Json | None = None
     """The level browser."""
+    explanations: dict[str, dict[str, store.Json]] = field(default_factory=dict)
+    """Name of a recording -> kind -> explanation of it (``explanations``)."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +64,18 @@ def read(run: Path) -> Recordings:
     folder, made_from = run / store.FOLDER, store.origin(run)
     names = sorted(path.stem for path in folder.glob("*.json"))
     episodes: dict[str, store.Json] = {}
-    levels = None
+    levels, explained = None, dict[str, dict[str, store.Json]]()
     for name in names:
         document = _matching(folder, name, made_from)
-        if document is not None and name == store.LEVELS:
+        if document is None:
+            continue
+        if name == store.LEVELS:
             levels = document
-        elif document is not None:
+        elif "kind" in document:
+            explained.setdefault(document["of"], {})[document["kind"]] = document
+        else:
             episodes[name] = document
-    return Recordings(folder, episodes, levels)
+    return Recordings(folder, episodes, levels, explained)
 
 
 def _matching(folder: Path, name: str, made_from: Mapping[str, Any]) -> store.Json | None:
@@ -151,6 +157,8 @@ class Recorder:
         for (split, with_variants), group in groups.items():
             note(f"{self.run.name}: {len(group)} episodes of {split}")
             for choice, episode in zip(group, self._play(split, group, with_variants), strict=True):
+                if choice.explained:
+                    self._explain(choice, episode, quality)
                 self._save(choice, episode, quality)
         return [self.folder / f"{choice.name}.json" for choice in choices]
 
@@ -175,7 +183,16 @@ class Recorder:
             variants={name: worlds[name] for name in names if name in worlds},
             bonus=load_bonus(self.run, self.config),
             window=self.config.window,
+            keep_inputs=any(choice.explained for choice in choices),
         )
+
+    def _explain(self, choice: Choice, episode: Episode, quality: int | None) -> None:
+        """Write the explanations of an episode; before the recording itself, without which they count as missing."""
+        from benchmarks.recording.explanations import explanations
+
+        for kind, (document, images) in explanations(choice.name, episode, self.agent.policy).items():
+            whole = {"kind": kind, "of": choice.name, **document, "made_from": self._made_from(choice, quality)}
+            store.save(self.folder, f"{choice.name}-{kind}", whole, images)
 
     def _save(self, choice: Choice, episode: Episode, quality: int | None) -> None:
         from benchmarks.recording.documents import episode_document

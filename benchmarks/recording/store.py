@@ -24,6 +24,8 @@ point.
 The sheet of a split shows the first frame of each of its levels, in their order. ``success`` is the part of episodes
 with a return above 0, null in a run that has returns below 0. ``recording`` is an episode on the level.
 
+Explanations of an episode, NAME-KIND.json, are described in ``explanations``.
+
 ``made_from`` holds the hashes of the checkpoint and of eval.csv. A file whose ``made_from`` is not that of the run as
 it stands counts as missing.
 """
@@ -41,7 +43,7 @@ from benchmarks.cli import write_file
 FOLDER = "recordings"
 LEVELS = "levels"
 FORMAT = 1
-VERSION = 1
+VERSION = 2
 """Rises with what is recorded, so that what an earlier version wrote is made anew."""
 Json = dict[str, Any]
 

@@ -52,6 +52,10 @@ def test_recorded_episodes_are_those_of_the_evaluation(run):
     paths = record_run(run, Quality(playable=2))
     recordings = assert_as_evaluated(run)
     assert {path.stem for path in paths} == {*recordings, "levels"}
+    medians = {name for name, recording in recordings.items() if recording["rule"].startswith("median")}
+    assert {name: set(kinds) for name, kinds in read(run).explanations.items()} == {
+        name: {"saliency"} for name in medians
+    }
     assert {recording["split"] for recording in recordings.values()} == {"train", "heldout"}
     after = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.parent.name != "recordings"}
     assert after == before
