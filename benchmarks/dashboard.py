@@ -6,7 +6,7 @@
     python -m benchmarks.dashboard --sync runs/coinrun-quick          # send its runs, continued ones as one
 
 The page groups runs by their row: those that differ in nothing but the seed. --sync first writes what came after
-training (probe scores, maps of the bonus), and runs that were trained without --log wandb whole.
+training (probe scores, maps of the bonus, recordings), and runs that were trained without --log wandb whole.
 """
 
 from __future__ import annotations

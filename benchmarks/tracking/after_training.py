@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 from agents.runs.trackers.wandb import Wandb, Written, digest
 from benchmarks.reporting.labels import labels_of, target_split, training_set
 from benchmarks.reporting.runs import Run
+from benchmarks.tracking.episodes import Video, videos_of
 from benchmarks.tracking.figures import final_figures, run_facts
 
 PROBE = "probe.csv"
@@ -34,12 +36,13 @@ class Additions:
     """It has no part at all: its records are written, too."""
     figures: Mapping[str, float]
     pictures: Mapping[str, Path]
+    videos: Mapping[str, Video]
 
     @property
     def names(self) -> list[str]:
         """Names as the project page calls them."""
-        pictures = [f"pictures/{name}" for name in self.pictures]
-        return ["records of metrics.jsonl"] * self.records + [*self.figures, *pictures]
+        media = [*(f"pictures/{name}" for name in self.pictures), *(f"videos/{name}" for name in self.videos)]
+        return ["records of metrics.jsonl"] * self.records + [*self.figures, *media]
 
 
 def parts_of(run: Path) -> list[Path]:
@@ -57,6 +60,7 @@ def additions(run: Run, probes: Mapping[str, float]) -> Additions:
         not tracked and run.state == "finished",
         {name: value for name, value in figures.items() if written.get(name) != digest(repr(value).encode())},
         {n: path for n, path in pictures.items() if written.get(f"pictures/{n}") != digest(path.read_bytes())},
+        {n: video for n, video in videos_of(run).items() if written.get(f"videos/{n}") != digest(video.identity)},
     )
 
 
@@ -71,6 +75,10 @@ def write_additions(run: Run, missing: Additions) -> None:
             sink.log(record)
         for name, path in missing.pictures.items():
             sink.picture(name, path)
+        with tempfile.TemporaryDirectory() as scratch:
+            for name, video in missing.videos.items():
+                video.write(path := Path(scratch) / f"{name}.gif")
+                sink.video(name, path, video.identity)
         sink.summary(missing.figures)
         sink.finish()
 

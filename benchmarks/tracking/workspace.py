@@ -132,9 +132,11 @@ def _looks() -> Iterator[tuple[str, list[Any]]]:
         ],
     )
     yield "Bonus maps", [wr.MediaBrowser(title="Bonus over the cells of a level", media_keys=["pictures/bonus"])]
+    videos = ["videos/train", "videos/held_out"]
     yield (
         "Episodes",
         [
+            wr.MediaBrowser(title="Median episode by return: training, held-out levels", media_keys=videos),
             wr.MediaBrowser(title="First frames of the splits", media_keys=["pictures/splits"]),
         ],
     )

@@ -82,12 +82,12 @@ class Wandb:
         self.run.log({f"pictures/{name}": self.wandb.Image(str(path)), "global_step": self.step})
         self.written.add({f"pictures/{name}": digest(path.read_bytes())})
 
-    def video(self, name: str, path: Path) -> None:
-        """A GIF, an MP4 or a WebM file."""
+    def video(self, name: str, path: Path, identity: bytes) -> None:
+        """A GIF, an MP4 or a WebM file; ``identity`` is what it was made from."""
         self._tell_axes(["videos/"])
         format = path.suffix.removeprefix(".")
         self.run.log({f"videos/{name}": self.wandb.Video(str(path), format=format), "global_step": self.step})  # type: ignore[arg-type]
-        self.written.add({f"videos/{name}": digest(path.read_bytes())})
+        self.written.add({f"videos/{name}": digest(identity)})
 
     def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         data = [list(row.values()) for row in rows]

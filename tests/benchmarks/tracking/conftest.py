@@ -28,12 +28,14 @@ def no_key(tmp_path_factory):
 def experiment(tmp_path_factory, no_key):
     """A directory with one run, pre-trained and trained by the command's own path, probed and with a map of a bonus."""
     from benchmarks.probe import Args, probe
+    from benchmarks.recording.record import Quality, record_run
 
     out = tmp_path_factory.mktemp("experiment")
     train(out, run_config("vae", steps=256, periodic_evals=2, kept_policies=0, splits=("train", "heldout")), "wandb")
     probe(Args(out, frames=64))
     (run,) = (out / "runs").iterdir()
     Image.new("RGB", (7, 5)).save(run / "pictures" / "bonus.png")
+    record_run(run, Quality(playable=1))
     return out
 
 

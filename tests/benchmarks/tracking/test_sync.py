@@ -2,12 +2,15 @@
 
 import stat
 
+import numpy as np
 import pytest
+from PIL import Image, ImageSequence
 
 from agents.runs.trackers import open_tracker
 from benchmarks import dashboard
 from benchmarks.reporting.runs import load
 from benchmarks.tracking.after_training import additions, parts_of, probe_scores
+from benchmarks.tracking.episodes import videos_of
 from tests.agents.runs.tools import run_config
 from tests.benchmarks.tools import make_run
 from tests.benchmarks.tracking.conftest import inspected, train
@@ -60,6 +63,23 @@ def test_what_was_written_is_written_once(experiment, calls, capsys):
     assert additions(run, {**scores, "probe/train": 0.125}).names == ["probe/train"]
     assert calls()[0] == calls()[1] == ["sync", "--yes", "--id", run.id, *map(str, parts_of(run.path))]
     assert capsys.readouterr().out == "1 runs sent\n" * 2
+
+
+def test_recorded_episodes_are_sent_frame_by_frame_as_videos(experiment, tmp_path):
+    (run,) = load(experiment)
+    videos = videos_of(run)
+    assert set(videos) == {"train", "held_out"}
+    assert videos["held_out"].recording["split"] == "heldout"
+    assert "median" in videos["train"].recording["rule"]
+    videos["train"].write(tmp_path / "train.gif")
+    recording = videos["train"].recording
+    source = videos["train"].folder / recording["sheets"][0]
+    with Image.open(tmp_path / "train.gif") as film, Image.open(source) as tiles:
+        scale = film.size[0] // recording["width"]  # small frames are enlarged
+        first, sheet = (np.asarray(image.convert("RGB")) for image in (film, tiles))
+        np.testing.assert_array_equal(first[::scale, ::scale], sheet[: recording["height"], : recording["width"]])
+        shown = sum(frame.info["duration"] for frame in ImageSequence.Iterator(film))
+    assert shown >= recording["frames"] * 60  # ms, 15 frames a second
 
 
 def test_parts_of_a_stopped_run_are_sent_together_in_order(calls, tmp_path):
