@@ -100,19 +100,28 @@ def save(directory: Path, step: int, components: Mapping[str, Any], ranks: Ranks
 
 def _write(directory: Path, step: int, states: Mapping[str, Any]) -> None:
     directory.mkdir(parents=True, exist_ok=True)
-    tensors: dict[str, Tensor] = {}
-    tree = {name: encode(state, name, tensors) for name, state in states.items()}
-    tensor_file = directory / f"{step:012d}.safetensors"
-    write_aside(tensor_file, lambda path: save_file(tensors, path))
-    body = json.dumps({"format": FORMAT, "step": step, "sha256": sha256(tensor_file), "state": tree})
-    document = json.dumps({"sha256": hashlib.sha256(body.encode()).hexdigest(), "body": body})
-    write_aside(directory / f"{step:012d}.json", lambda path: path.write_text(document, encoding="utf-8"))
+    write_document(directory / f"{step:012d}.json", step, states)
     documents = sorted(directory.glob("*.json"))
     newest = documents.index(directory / f"{step:012d}.json")
     # Those of later steps are of a training that was given up; read would take them for the newest.
     for old in (*documents[newest + 1 :], *documents[: max(0, newest + 1 - KEEP)]):
         old.unlink()
         old.with_suffix(".safetensors").unlink(missing_ok=True)
+
+
+def write_document(document: Path, step: int, states: Mapping[str, Any]) -> None:
+    """Write one checkpoint: the JSON file ``document``, and its tensors beside it.
+
+    Args:
+        states: by component, as ``state_of`` gives them.
+    """
+    tensors: dict[str, Tensor] = {}
+    tree = {name: encode(state, name, tensors) for name, state in states.items()}
+    tensor_file = document.with_suffix(".safetensors")
+    write_aside(tensor_file, lambda path: save_file(tensors, path))
+    body = json.dumps({"format": FORMAT, "step": step, "sha256": sha256(tensor_file), "state": tree})
+    text = json.dumps({"sha256": hashlib.sha256(body.encode()).hexdigest(), "body": body})
+    write_aside(document, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def load(directory: Path, components: Mapping[str, Any]) -> int | None:

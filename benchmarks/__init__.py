@@ -7,6 +7,7 @@ Commands, each run as ``python -m benchmarks.NAME``, in reading order:
 * ``evaluate``      finished runs played again: more episodes, other levels, likeliest actions
 * ``watch``         a trained agent at work, as a page, an animation or a film
 * ``report``        results.csv, report.md and report.html of an experiment directory, rebuilt
+* ``share``         finished runs as a bundle to give away, with a card
 * ``dashboard``     the project's page on Weights & Biases as code, and offline runs sent there
 * ``curves``        areas under the learning curves of finished runs, frames to a return
 * ``probe``         linear read-outs of ground truth from each run's representation

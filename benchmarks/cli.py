@@ -9,6 +9,7 @@ A command is a function of its parsed arguments. It returns the text to print, o
 from __future__ import annotations
 
 import csv
+import dataclasses
 import errno
 import io
 import itertools
@@ -80,7 +81,7 @@ def main(
             if settings_text:
                 print(settings_text)
             return int(stop.code or 0)
-        result = command(parsed)
+        result = command(with_unpacked_bundles(parsed))
         status = result if isinstance(result, int) else 0
         if not isinstance(result, int):
             print(result, flush=True)
@@ -98,6 +99,34 @@ def main(
             raise
         return report_error(UsageError(disk_full(error)))
     return status
+
+
+def with_unpacked_bundles(parsed: Any) -> Any:
+    """Arguments of a command whose positional directories are no bundles: their unpacked copies stand for these.
+
+    Raises:
+        UsageError: a bundle cannot be read.
+    """
+    from agents.runs.bundles.address import is_bundle
+
+    changes: dict[str, Any] = {}
+    for name, hint in typing.get_type_hints(type(parsed), include_extras=True).items():
+        value = getattr(parsed, name)
+        paths = value if isinstance(value, tuple) else (value,)
+        if tyro.conf.Positional not in getattr(hint, "__metadata__", ()) or not any(map(is_bundle, paths)):
+            continue
+        unpacked = tuple(_unpacked(path) if is_bundle(path) else path for path in paths)
+        changes[name] = unpacked if isinstance(value, tuple) else unpacked[0]
+    return dataclasses.replace(parsed, **changes) if changes else parsed
+
+
+def _unpacked(bundle: Path) -> Path:
+    """Folder that a bundle is unpacked in, after a line that says so."""
+    from agents.runs.bundles.opening import opened
+
+    folder = opened(bundle)
+    print(f"{bundle} is unpacked in {folder}", file=sys.stderr)
+    return folder
 
 
 def report_error(error: Exception) -> int:

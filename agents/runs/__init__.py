@@ -24,6 +24,7 @@ In reading order:
 * ``locks``          files that one process holds at a time
 * ``source``         commit, versions, machine, and classes from outside the toolkit
 * ``load``           a trained agent read back, for use
+* ``bundles``        finished runs as files to give away, local or on the hub
 * ``added``          evaluations added to a finished run
 * ``trackers``       Weights & Biases, TensorBoard and trackio, which may fail
 * ``progress``       a progress bar, or lines

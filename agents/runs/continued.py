@@ -16,6 +16,7 @@ from pathlib import Path
 
 from agents import checkpoint
 from agents.runs.build import EnvSpecs, RunParts, find_task, policy_world
+from agents.runs.bundles.opening import opened
 from agents.runs.config import RunConfig, read_config, run_id
 from agents.runs.kept_policies import policy_file
 from agents.runs.run_dir import RunDir
@@ -95,7 +96,7 @@ def initial_run(config: RunConfig) -> Path:
 
 
 def finished_run(path: Path, words: str, fits: Callable[[Path], bool], wanted: str) -> Path:
-    """The finished run whose folder ``path`` is, or the one that fits in an experiment directory.
+    """The finished run whose folder ``path`` is, or the one that fits in an experiment directory or a bundle.
 
     Args:
         words: the option that names it.
@@ -104,6 +105,7 @@ def finished_run(path: Path, words: str, fits: Callable[[Path], bool], wanted: s
     Raises:
         UsageError: no finished run is there, or several are.
     """
+    path = opened(path)
     if (path / "runs").is_dir():
         runs = [done.parent for done in sorted(path.glob("runs/*/done")) if fits(done.parent)]
         if len(runs) != 1:

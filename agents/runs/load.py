@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from agents.config import find_context_source
 from agents.description import build_policy, world_of
 from agents.policy import Policy
 from agents.runs.build import RunParts, build_parts, policy_world
+from agents.runs.bundles.opening import opened
 from agents.runs.config import RunConfig, from_json, read_config
 from agents.runs.kept_policies import load_policy
 from agents.runs.splits import worlds_of
@@ -76,18 +77,24 @@ class TrainedAgent:
         return self.policy.predict(observation, state, episode_start, deterministic)
 
 
-def load_agent(path: Path | str, device: str = "cpu", representation: Representation | None = None) -> TrainedAgent:
+def load_agent(
+    path: Path | str,
+    device: str = "cpu",
+    representation: Representation | None = None,
+    classes: Collection[type] = (),
+) -> TrainedAgent:
     """The agent that training left in ``path``.
 
     Args:
-        path: a run's folder, an experiment directory with one run, a kept policy (a file in the run's policies), or
-            what ``save`` wrote.
+        path: a run's folder, an experiment directory with one run, a kept policy (a file in the run's policies), what
+            ``save`` wrote, or a bundle, local or as hf://USER/REPO[@REVISION].
         representation: built by the caller, where ``save`` met a class that cannot be built from its settings.
+        classes: from outside of the toolkit, which a bundle may name; others in it are not imported.
 
     Raises:
         UsageError: no whole checkpoint is there, several runs are, or this version builds other networks.
     """
-    path = Path(path)
+    path = opened(path, classes)
     run = path.parent.parent if path.suffix == ".safetensors" and path.parent.name == "policies" else find_run(path)
     if run is None:
         state = saving.read(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.experiment.arguments import ExperimentArgs
@@ -43,7 +42,9 @@ def check_init_from(args: ExperimentArgs, seeds: Sequence[int]) -> None:
     """UsageError where runs could not begin with the weights of ``--init-from``."""
     if not args.init_from:
         return
-    if len(set(seeds)) > 1 and (Path(args.init_from) / "config.json").exists():
+    from agents.runs.bundles.opening import opened
+
+    if len(set(seeds)) > 1 and (opened(args.init_from) / "config.json").exists():
         raise UsageError(
             f"--init-from {args.init_from}: {len(set(seeds))} seeds would begin with one agent and not be independent; "
             "name a directory with a run for each seed, or give one of --seeds"

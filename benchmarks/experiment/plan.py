@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.cli import check_seeds
@@ -160,10 +159,11 @@ def named_policy(args: ExperimentArgs) -> RunConfig | None:
 
     Of a directory with a run for each seed that of the first, as they differ in their seed alone.
     """
+    from agents.runs.bundles.opening import opened
     from agents.runs.config import read_config
     from agents.runs.data_policy import RUN_PREFIX
 
-    path = Path(args.pretrain_data.removeprefix(RUN_PREFIX))
+    path = opened(args.pretrain_data.removeprefix(RUN_PREFIX))
     folders = [path, *(done.parent for done in sorted(path.glob("runs/*/done")))]
     runs = [folder for folder in folders if (folder / "config.json").exists()]
     return read_config(runs[0]) if runs and args.pretrain_data.startswith(RUN_PREFIX) else None

@@ -31,6 +31,7 @@ Read in this order:
 * ``player``           recorded episodes and levels, as the page holds them
 * ``html``             the page
 * ``report``           the files of a directory
+* ``model_card``       the card of agents that are shared
 * ``frame``            results.csv in pandas
 
 * ``read_outs``        ridge regressions from features to ground truth
