@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -21,8 +21,15 @@ from envs.contact_sheet import LEAST_SIDE
 from envs.registry import UsageError
 from envs.spaces import Array
 
+if TYPE_CHECKING:
+    from benchmarks.recording.episode import Episode
+
 FRAMES_PER_SECOND = 15
 """Procgen's own."""
+GAP, BORDER = 2, 2
+"""Pixels between episodes, and of the frame around a variant."""
+DIFFERS = np.array([209, 26, 42], np.uint8)
+"""Red of that frame."""
 PAUSE = 8
 """Times that the last frame of an episode is shown."""
 
@@ -80,6 +87,35 @@ def _pyav(path: Path) -> Any:
     return av
 
 
+def with_variants(episode: Episode) -> list[Array]:
+    """Frames of an episode, the same states in its variants right of them, framed red where the effect differs."""
+    frames = [episode.frames]
+    for pictures, differs in episode.variants.values():
+        frames.append([framed(picture) if other else picture for picture, other in zip(pictures, differs, strict=True)])
+    return side_by_side(frames)
+
+
+def framed(picture: Array) -> Array:
+    """The picture with a red border."""
+    bordered = np.full_like(picture, DIFFERS)
+    bordered[BORDER:-BORDER, BORDER:-BORDER] = picture[BORDER:-BORDER, BORDER:-BORDER]
+    return bordered
+
+
+def side_by_side(episodes: Sequence[Sequence[Array]]) -> list[Array]:
+    """Episodes left to right with a white gap between them; one that has ended stays at its last frame.
+
+    Lower pictures are filled up with white below.
+    """
+    height = max(frames[0].shape[0] for frames in episodes)
+    shown = []
+    for step in range(max(map(len, episodes))):
+        row = [frames[min(step, len(frames) - 1)] for frames in episodes]
+        row = [np.pad(frame, ((0, height - len(frame)), (0, GAP), (0, 0)), constant_values=255) for frame in row]
+        shown.append(np.concatenate(row, 1)[:, :-GAP])
+    return shown
+
+
 WRITERS: dict[str, Callable[[Sequence[Sequence[Array]], Path], bytes]] = {
     ".webp": animated_webp,
     ".gif": gif,
@@ -103,7 +139,6 @@ def _animation(episodes: Sequence[Sequence[Array]], kind: str, **options: Any) -
 
 def _sequence(episodes: Sequence[Sequence[Array]]) -> list[Array]:
     """All frames, enlarged by a whole factor to at least ``LEAST_SIDE`` pixels, with a pause after each episode."""
-    height, width = episodes[0][0].shape[:2]
-    factor = -(-LEAST_SIDE // max(height, width))
+    factor = -(-LEAST_SIDE // max(1, min(episodes[0][0].shape[:2])))
     frames = [frame for frames in episodes for frame in (*frames, *(frames[-1],) * PAUSE)]
     return [frame.repeat(factor, 0).repeat(factor, 1) for frame in frames]

@@ -19,7 +19,7 @@ from agents.runs.load import load_agent
 from agents.runs.locks import try_lock
 from benchmarks import watch
 from benchmarks.recording import films, sheets
-from benchmarks.recording.episode import play_episodes
+from benchmarks.recording.episode import Episode, play_episodes
 from tests.agents.runs.tools import run_config, the_run, train_here
 
 LEVEL = ["--level", "1"]
@@ -113,6 +113,40 @@ def test_a_contact_sheet_begins_each_episode_in_a_row_of_its_own(out, frames, tm
     assert sheet.shape[0] == 2 * size
 
 
+def test_several_splits_play_side_by_side(out, frames, tmp_path, capsys):
+    lines = watched([out, "--split", "train", "heldout", "--episodes", 2, "--out", tmp_path / "a.webp"], capsys)
+    assert [line.split(",")[0] for line in lines[:-1]] == ["train", "train", "heldout", "heldout"]
+    with Image.open(tmp_path / "a.webp") as film:
+        assert film.size == (2 * (64 + 64 + films.GAP), 2 * 64)
+
+
+def test_one_that_has_ended_stays_at_its_last_frame():
+    short, long = ([np.full((3, 2, 3), shade, np.uint8) for shade in shades] for shades in ((1, 2), (5, 6, 7)))
+    shown = films.side_by_side([short, long])
+    assert [(frame[0, 0, 0], frame[0, -1, 0]) for frame in shown] == [(1, 5), (2, 6), (2, 7)]
+    assert all((frame[:, 2 : 2 + films.GAP] == 255).all() and frame.shape == (3, 4 + films.GAP, 3) for frame in shown)
+
+
+def test_variants_are_framed_where_the_effect_differs():
+    dark, bright = np.zeros((8, 9, 3), np.uint8), np.full((8, 9, 3), 200, np.uint8)
+    episode = Episode(0, 0, False, frames=[dark, dark], variants={"bright": ([bright, bright], [False, True])})
+    same, other = (frame[:, 9 + films.GAP :] for frame in films.with_variants(episode))
+    assert (same == 200).all()
+    assert (other[2:-2, 2:-2] == 200).all()
+    assert (other[0] == films.DIFFERS).all()
+    assert (other[:, -1] == films.DIFFERS).all()
+    assert all((frame[:, :9] == 0).all() for frame in films.with_variants(episode))
+
+
+def test_a_page_shows_the_variants(out, tmp_path, capsys):
+    watched([out, *LEVEL, "--variants", "--out", tmp_path / "a.html"], capsys)
+    text = (tmp_path / "a.html").read_text()
+    (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    ((variant,),) = (episode["variants"] for episode in json.loads(data))
+    assert variant["name"] == "swapped"
+    assert len(variant["differs"]) == json.loads(data)[0]["frames"]
+
+
 def test_long_episodes_are_thinned_evenly_on_a_sheet(tmp_path):
     count = 3 * sheets.FRAMES_PER_SHEET
     shades = [np.full((1, 2, 3), place // 4, np.uint8) for place in range(count)]
@@ -156,6 +190,11 @@ def test_what_cannot_be_watched_is_refused_in_a_line(out, tmp_path, capsys, monk
     assert "--episodes 0" in error_of([out, "--episodes", 0], capsys)
     assert "no such split; it has: train, heldout, swapped, validation" in error_of([out, "--split", "no"], capsys)
     assert "--level 7: levels of split 'train' go from 0 to 2" in error_of([out, "--level", 7], capsys)
+    assert "no such split" in error_of([out, "--split", "train", "no"], capsys)
+    assert "name it there" in error_of([out, "--split", "heldout", "--variants"], capsys)
+    assert "--level 1: levels of split 'heldout' go from 2000000" in error_of(
+        [out, "--split", "heldout", *LEVEL], capsys
+    )
     assert str(tmp_path) in error_of([tmp_path], capsys)
     monkeypatch.setitem(sys.modules, "av", None)
     assert "pip install -e '.[video]'" in error_of([out, "--out", "a.mp4"], capsys)

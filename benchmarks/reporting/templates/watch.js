@@ -14,7 +14,7 @@ const svg = (tag, attributes) => {
   return element;
 };
 const fixed = (number) => Number(number.toFixed(3));
-let episode = null, images = [], cursors = [], step = 0, timer = null;
+let episode = null, screens = [], cursors = [], step = 0, timer = null;
 
 const nameOf = (action) => episode.action_names ? episode.action_names[action] : String(action);
 
@@ -28,15 +28,24 @@ function line(title, values) {
   return make("div", {}, make("p", { className: "soft", textContent: `${title}, ${fixed(low)} to ${fixed(high)}` }), chart);
 }
 
+// A canvas for the episode, and one for each visual variant of the same states.
+function screenOf(source, caption) {
+  const images = source.sheets.map((address) => Object.assign(new Image(), { src: address }));
+  const canvas = make("canvas", { width: source.width, height: source.height, role: "img", ariaLabel: caption });
+  const words = make("figcaption", { textContent: caption });
+  return { images, canvas, words, caption, differs: source.differs, figure: make("figure", {}, canvas, words) };
+}
+
 async function choose(index) {
   pause();
-  episode = episodes[index];
+  const chosen = episodes[index];
+  const made = [screenOf(chosen, ""), ...chosen.variants.map((variant) => screenOf(variant, variant.name))];
+  await Promise.all(made.flatMap((screen) => screen.images.map((image) => image.decode())));
+  if (index !== at("episode").selectedIndex) return;
+  episode = chosen;
+  screens = made;
   cursors = [];
-  const sources = episode.sheets.map((source) => Object.assign(new Image(), { src: source }));
-  images = sources;
-  await Promise.all(sources.map((image) => image.decode()));
-  if (images !== sources) return;
-  Object.assign(at("screen"), { width: episode.width, height: episode.height });
+  at("screens").replaceChildren(...screens.map((screen) => screen.figure));
   at("slider").max = episode.frames - 1;
   const lines = [line("value", episode.values)];
   if (episode.bonus) lines.push(line("bonus", episode.bonus));
@@ -46,10 +55,15 @@ async function choose(index) {
 
 function show(next) {
   step = Math.max(0, Math.min(next, episode.frames - 1));
-  const place = step % episode.frames_per_sheet, { width, height, columns } = episode;
-  const image = images[Math.floor(step / episode.frames_per_sheet)];
-  const x = (place % columns) * width, y = Math.floor(place / columns) * height;
-  at("screen").getContext("2d").drawImage(image, x, y, width, height, 0, 0, width, height);
+  const place = step % episode.frames_per_sheet, number = Math.floor(step / episode.frames_per_sheet);
+  for (const { images, canvas, words, caption, differs, figure } of screens) {
+    const { width, height } = canvas, other = Boolean(differs && differs[step]);
+    const x = (place % episode.columns) * width, y = Math.floor(place / episode.columns) * height;
+    canvas.getContext("2d").drawImage(images[number], x, y, width, height, 0, 0, width, height);
+    canvas.dataset.frame = step;
+    figure.classList.toggle("differs", other);
+    words.textContent = other ? `${caption}: differs` : caption;
+  }
   at("slider").value = step;
   const action = episode.actions[step], taken = Array.isArray(action) ? action.join(", ") : nameOf(action);
   at("now").textContent = `step ${step + 1} of ${episode.frames}: ${taken}, value ${fixed(episode.values[step])}, ` +
@@ -81,7 +95,7 @@ function toggle() {
 const KEYS = { ArrowLeft: () => show(step - 1), ArrowRight: () => show(step + 1), Home: () => show(0),
   End: () => show(episode.frames - 1), " ": toggle };
 document.addEventListener("keydown", (event) => {
-  if (!(event.key in KEYS) || event.target.tagName === "SELECT") return;
+  if (!episode || !(event.key in KEYS) || event.target.tagName === "SELECT") return;
   event.preventDefault();
   if (event.key !== " ") pause();
   KEYS[event.key]();
