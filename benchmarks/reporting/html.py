@@ -25,7 +25,7 @@ from benchmarks.reporting.sections import sections
 from benchmarks.reporting.summary import Summary
 
 TEMPLATES = Path(__file__).parent / "templates"
-SCRIPTS = ("lines.js", "levels.js", "player.js")
+SCRIPTS = ("lines.js", "levels.js", "explain.js", "player.js")
 STYLES = ("page.css", "player.css")
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {}"
 """Content-Security-Policy: nothing from elsewhere, and no script but the player's, by its hash."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,11 @@ _EPISODE = (
     *("split", "level", "rule", "greedy", "return", "length", "cut", "width", "height", "columns", "frames_per_sheet"),
     *("frames", "actions", "action_names", "effects", "values", "probabilities", "means", "rewards", "bonus"),
 )
+_EXPLANATIONS = {
+    "saliency": ("rows", "columns", "steps", "value", "action"),
+    "traversal": ("step", "latents", "kl", "values", "width", "height", "sheets"),
+}
+_VARIANT = ("name", "width", "height", "differs", "sheets")
 _LEVELS = ("columns", "width", "height")
 
 
@@ -176,20 +181,22 @@ def forget_absent(run: Json) -> None:
 
 def run_data(shown: Shown, images: Images) -> Json:
     """One run as the page holds it."""
-    folder, levels = shown.recordings.folder, shown.recordings.levels
-
-    def addresses(files: Iterable[str]) -> list[str]:
-        return [images.address(folder / Path(file).name) for file in files]
-
+    recordings = shown.recordings
+    addresses = partial(_addresses, recordings.folder, images)
     episodes = []
-    for name, document in shown.recordings.episodes.items():
-        variants = [
-            {key: variant[key] for key in ("name", "width", "height", "differs")}
-            | {"sheets": addresses(variant["sheets"])}
-            for variant in document["variants"]
-        ]
-        own = {key: document[key] for key in _EPISODE}
-        episodes.append(own | {"name": name, "sheets": addresses(document["sheets"]), "variants": variants})
+    for name, document in recordings.episodes.items():
+        explained = recordings.explanations.get(name, {})
+        kinds = {kind: keys for kind, keys in _EXPLANATIONS.items() if kind in explained}
+        screens = list(document["variants"])
+        if "slots" in explained:  # one more picture of each state, in step with the others
+            screens.append({**explained["slots"], "name": "masks of slots", "differs": []})
+        episodes.append(
+            {key: document[key] for key in _EPISODE}
+            | {"name": name, "sheets": addresses(document["sheets"])}
+            | {"variants": [_placed(screen, _VARIANT, addresses) for screen in screens]}
+            | {"explanations": {kind: _placed(explained[kind], keys, addresses) for kind, keys in kinds.items()}}
+        )
+    levels = recordings.levels
     browser = levels and {key: levels[key] for key in _LEVELS} | {
         "splits": [
             {"split": part["split"], "sheet": addresses([part["sheet"]])[0], "levels": list(map(dict, part["levels"]))}
@@ -199,6 +206,16 @@ def run_data(shown: Shown, images: Images) -> Json:
     run = {"name": shown.name, "splits": shown.splits, "episodes": episodes, "levels": browser}
     forget_absent(run)
     return run
+
+
+def _addresses(folder: Path, images: Images, files: Iterable[str]) -> list[str]:
+    """Images of a folder as data URIs; of no other folder, whatever a file says."""
+    return [images.address(folder / Path(file).name) for file in files]
+
+
+def _placed(document: Json, keys: Iterable[str], addresses: Callable[[Iterable[str]], list[str]]) -> Json:
+    """These entries of a document, its sheets as images of the page."""
+    return {key: addresses(document[key]) if key == "sheets" else document[key] for key in keys}
 
 
 def smaller(image: bytes, quality: int) -> bytes:

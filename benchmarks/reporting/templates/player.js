@@ -75,7 +75,7 @@ function update(pane) {
     draw(variant.screen, frame);
     variant.figure.classList.toggle("differs", differs);
     const name = variant.name.replaceAll("+", "+\u200b"); // may be broken there
-    variant.caption.textContent = differs ? `${name}: differs` : name;
+    variant.caption.textContent = differs ? `≠ ${name}` : name;
   }
   pane.now.textContent = nowText(episode, frame, frame === episode.frames - 1);
   for (const strip of pane.strips) moveCursor(strip, frame, total);
@@ -105,7 +105,8 @@ function begin(episodes) {
   panes.forEach((pane) => fill(pane, episodes.get(pane.split)));
   total = Math.max(...panes.map((pane) => pane.episode.frames));
   slider.max = total - 1;
-  for (const pane of panes) pane.root.append(...pane.strips.map((strip) => drawStrip(strip, total, show)));
+  for (const pane of panes) pane.root.append(
+    ...pane.strips.map((strip) => drawStrip(strip, total, show)), ...explanationViews(pane.episode, show));
   at("panes").replaceChildren(...panes.map((pane) => pane.root));
   mark();
   return show(0);
@@ -171,7 +172,8 @@ function choose(index) {
 const KEYS = { ArrowLeft: () => show(step - 1), ArrowRight: () => show(step + 1), Home: () => show(0),
   End: () => show(total - 1), " ": toggle };
 root.addEventListener("keydown", (event) => {
-  const native = event.target.tagName === "SELECT" || (event.key === " " && event.target.tagName === "BUTTON");
+  const { target } = event, tag = target.tagName;
+  const native = tag === "SELECT" || (tag === "INPUT" && target !== slider) || (tag === "BUTTON" && event.key === " ");
   if (native || !(event.key in KEYS) || event.ctrlKey || event.altKey || event.metaKey) return;
   event.preventDefault();
   if (event.key !== " ") pause();

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from benchmarks.recording import sheets, store
 from envs.spaces import Array
@@ -65,6 +67,25 @@ def write_levels(run: Path, splits: dict[str, list[tuple[int, float | None, str 
     store.save(run / store.FOLDER, store.LEVELS, whole | {"made_from": store.origin(run)}, images)
 
 
+def write_explanations(run: Path, name: str, level: int, count: int) -> None:
+    """Saliency at two steps (2 x 3 patches), masks of two slots, and two latents at three values."""
+    fixed = {"of": name, "made_from": store.origin(run)}
+    folder = run / store.FOLDER
+    grids = {"value": [[0, 0, 0, 0, 0, 1.0], [0] * 6], "action": [[2.0, -1, 1, 0, 0, 0], [0] * 6]}
+    saliency = {"kind": "saliency", "rows": 2, "columns": 3, "steps": [0, 200], **grids}
+    store.save(folder, f"{name}-saliency", saliency | fixed, {})
+    files, data = _sheets(f"{name}-slots", frames(level, count, 2 * VARIANT // 3))
+    shape = {"width": WIDTH, "height": HEIGHT, "columns": sheets.COLUMNS, "frames": count}
+    slots = {"kind": "slots", "sheets": files, "frames_per_sheet": sheets.FRAMES_PER_SHEET, "slots": 2}
+    store.save(folder, f"{name}-slots", {**slots, **shape, **fixed}, dict(zip(files, data, strict=True)))
+    picture = sheets.arrange(frames(level, 6), 3)
+    traversal = {"kind": "traversal", "step": 150, "latents": [4, 1], "kl": [2.5, 0.5], "values": [-3.0, 0.0, 3.0]}
+    traversal |= {"sheets": [f"{name}-traversal.webp"], "width": WIDTH, "height": HEIGHT, "columns": 3}
+    with io.BytesIO() as memory:
+        Image.fromarray(picture).save(memory, "WEBP", lossless=True)
+        store.save(folder, f"{name}-traversal", traversal | fixed, {f"{name}-traversal.webp": memory.getvalue()})
+
+
 def write_recordings(run: Path) -> None:
     """Median, best and worst of training and unseen levels, a level more, and a browser of 18 levels."""
     train = [
@@ -80,6 +101,7 @@ def write_recordings(run: Path) -> None:
             },
         )
     ]
+    write_explanations(run, train[0], 7, 300)
     train.append(write_episode(run, "train", 9, "worst of 4 episodes by return", 20, bonus=[0.5] * 20))
     unseen = [write_episode(run, "heldout", 40, "median of 4 episodes by return", 140)]
     unseen.append(write_episode(run, "heldout", 41, "best of 4 episodes by return", 30))

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.reporting import player
@@ -103,7 +104,7 @@ def test_a_variant_stays_in_step_and_is_red_where_it_differs(page):
         assert colours(page, TRAIN, 1) == words((red_part + VARIANT, green, blue))
         figure = page.locator(f"{TRAIN} figure").first
         assert ("differs" in (figure.get_attribute("class") or "")) == red
-        assert ("differs" in figure.inner_text()) == red
+        assert ("≠" in figure.inner_text()) == red
         outline = figure.locator("canvas").evaluate("canvas => getComputedStyle(canvas).outlineColor")
         assert (outline == "rgb(209, 26, 42)") == red
         assert "differs" not in (page.locator(f"{TRAIN} figure").nth(1).get_attribute("class") or "")
@@ -130,9 +131,11 @@ def test_playing_keeps_both_in_step_to_the_end(page):
     slide(page, 270)
     page.locator("[data-play]").click()
     past_step(page, 275)
-    frames = page.evaluate("[...document.querySelectorAll('.pane canvas')].map(canvas => Number(canvas.dataset.frame))")
+    frames = page.evaluate(
+        "[...document.querySelectorAll('.pane .screens canvas')].map(canvas => Number(canvas.dataset.frame))"
+    )
     train, *variants, unseen = frames
-    assert variants == [train, train]
+    assert variants[:3] == [train, train, train]  # two visual variants, and the masks of slots
     assert unseen == min(train, 139)
     at_step(page, 299)
     assert page.locator("[data-play]").get_attribute("aria-label") == "play"
@@ -184,6 +187,32 @@ def test_a_level_plays_where_it_was_recorded(page):
     bars = page.locator('.levels button[data-split="heldout"] .bar')
     ends = [bars.nth(n).evaluate("bar => getComputedStyle(bar).backgroundColor") for n in (0, 3)]
     assert ends == ["rgb(0, 32, 77)", "rgb(255, 234, 70)"]
+
+
+def test_patches_are_marked_by_what_hiding_them_lowers(page):
+    tiles = page.locator(f"{TRAIN} .saliency canvas")
+    corners = """(canvas, place) => [...canvas.getContext('2d').getImageData(...place, 1, 1).data].slice(0, 3)"""
+    page.wait_for_timeout(100)
+    # 2 x 3 patches of 4 x 4 pixels on a frame of (0, 0, 7): the first by 0.8 of orange, the third by half of that
+    for place, colour in (([1, 1], (192, 88, 1)), ([5, 1], (0, 0, 7)), ([9, 1], (96, 44, 4)), ([9, 6], (0, 0, 7))):
+        np.testing.assert_allclose(tiles.first.evaluate(corners, place), colour, atol=1)
+    page.locator(f"{TRAIN} .saliency select").select_option("value")
+    np.testing.assert_allclose(tiles.first.evaluate(corners, [9, 6]), (192, 88, 1), atol=1)
+    assert tiles.first.evaluate(corners, [1, 1]) == [0, 0, 7]
+    tiles.nth(1).click()
+    at_step(page, 200)
+
+
+def test_a_slider_moves_every_latent(page):
+    page.locator(f"{TRAIN} .traversal summary").click()
+    tiles = page.locator(f"{TRAIN} .traversal canvas")
+    assert page.locator(f"{TRAIN} .traversal figcaption").all_inner_texts() == ["z4: 2.5", "z1: 0.5"]
+    slider = page.locator(f"{TRAIN} .traversal input")
+    for key, column in (("End", 2), ("ArrowLeft", 1), ("Home", 0)):
+        slider.press(key)
+        for row in (0, 1):
+            assert tiles.nth(row).evaluate(PIXELS) == words(shade(7, 3 * row + column))
+    assert page.locator("#player").get_attribute("data-step") == "0"  # keys were this slider's own
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
