@@ -21,11 +21,12 @@ def test_a_card_says_what_it_is_with_intervals_and_how_to_load_it(tmp_path):
     three = cell(tmp_path)
     card = model_card(three, "hf://me/darla", "picture.png")
     # (7 + 7.5 + 8) / 3, and (3 + 10 / 3 + 11 / 3) / 3
-    rows = {
-        line.split("|")[1].strip(): line.split("|")[2].strip() for line in card.splitlines() if line.startswith("| ")
-    }
+    table = [line.split("|") for line in card.splitlines() if line.startswith("| ")]
+    rows = {row[1].strip(): row[2].strip() for row in table}
     assert rows["train"].startswith("7.50 [")
     assert rows["heldout"].startswith("3.33 [")
+    (gap,) = (row[3].strip() for row in table if row[1].strip() == "heldout")
+    assert gap.startswith("4.17 [")
     assert "Intervals speak of new seeds on new levels" in card
     assert "3 agents, one a seed, trained by `ppo` with the representation `darla` (frozen) on 20 drawn levels" in card
     (name,) = (run.id for run in three.runs if run.config["seed"] == 0)
