@@ -70,7 +70,9 @@ class Screen:
         if pictures is None or pictures[0] is None:
             return None
         chosen = _three_channels(np.stack([pictures[row] for row in rows]))
-        return np.stack([_within(picture) for picture in chosen * np.uint8(self.brightness)])
+        if chosen.max() < CODES:  # it renders the symbols themselves
+            chosen = chosen * np.uint8(self.brightness)
+        return np.stack([_within(picture) for picture in chosen])
 
 
 def make_visible(world: World, count: int, seed: int) -> gym.vector.VectorEnv:

@@ -23,7 +23,7 @@ def encode(frames: Sequence[Array], quality: int | None = None) -> list[bytes]:
     """WebP images of frames (H, W, 3) uint8, ``FRAMES_PER_SHEET`` in each.
 
     Args:
-        quality: 0 to 100; None: lossless.
+        quality: 0 to 100, taken where it is smaller than lossless; None: lossless.
     """
     return [
         _encode_one(frames[start : start + FRAMES_PER_SHEET], quality)
@@ -32,13 +32,16 @@ def encode(frames: Sequence[Array], quality: int | None = None) -> list[bytes]:
 
 
 def _encode_one(frames: Sequence[Array], quality: int | None) -> bytes:
-    sheet, memory = arrange(frames), io.BytesIO()
+    sheet = arrange(frames)
     if max(sheet.shape[:2]) > LARGEST_IMAGE:
         height, width = frames[0].shape[:2]
         raise UsageError(f"frames of {width} x {height} pixels are too large for a sheet; shrink them")
-    lossy = {} if quality is None else {"quality": quality}
-    Image.fromarray(sheet).save(memory, "WEBP", lossless=quality is None, method=EFFORT, **lossy)
-    return memory.getvalue()
+    image, versions = Image.fromarray(sheet), []
+    for options in ({"lossless": True}, *(({"quality": quality},) if quality is not None else ())):
+        with io.BytesIO() as memory:
+            image.save(memory, "WEBP", method=EFFORT, **options)
+            versions.append(memory.getvalue())
+    return min(versions, key=len)
 
 
 def arrange(frames: Sequence[Array], columns: int = COLUMNS) -> Array:

@@ -32,6 +32,8 @@ from envs.registry import UsageError, check_int, did_you_mean
 from envs.spaces import Array
 from envs.vector_env import BatchedEnv, SingleEnv
 
+RENDERED = 160
+"""Pixels of the longer side, at most, of a level that ``render`` paints."""
 LAYOUTS_KEPT = 4096
 """Layouts kept in memory, 4 kB each at most: drawing one takes 0.2 to 2 ms."""
 
@@ -262,17 +264,29 @@ class MiniGridVectorEnv(BatchedEnv):
         if self.view == "symbolic":
             return self._symbols(rows)
         if self.full_view:
-            numbers = self._unpadded(self.grid[rows]) & 255
-            agents = (np.arange(len(rows)), self.cell[rows] % self._span - PAD, self.cell[rows] // self._span - PAD)
-            numbers[agents] += AGENT * (1 + self.direction[rows])
-            if self.highlight:
-                numbers += LIT * self._lit(rows)
+            numbers = self._level(rows)
         else:
             numbers = self._partial(rows)
             if self.highlight:
                 numbers += LIT * (numbers != 0)
             numbers[:, -1, VIEW // 2] += AGENT * 4  # it faces up
         return paint(tile_table(self.tile, self.palette), numbers)
+
+    def _level(self, rows: Array) -> Array:
+        """Tiles (n, H, W) of the whole level, the agent in it."""
+        numbers = self._unpadded(self.grid[rows]) & 255
+        agents = (np.arange(len(rows)), self.cell[rows] % self._span - PAD, self.cell[rows] // self._span - PAD)
+        numbers[agents] += AGENT * (1 + self.direction[rows])
+        if self.highlight:
+            numbers += LIT * self._lit(rows)
+        return numbers
+
+    def render(self) -> tuple[Array, ...] | None:
+        """The current frames, where ``render_mode`` is "rgb_array"; of symbols the whole level, painted."""
+        if self.view != "symbolic" or self.render_mode != "rgb_array":
+            return super().render()
+        tile = max(2, min(RENDERED // max(self.width, self.height), RENDERED // VIEW))
+        return tuple(paint(tile_table(tile, self.palette), self._level(self.rows)))
 
     def _symbols(self, rows: Array) -> Array:
         if not self.full_view:
