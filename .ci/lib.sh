@@ -11,7 +11,7 @@ fresh_environment() {
     step "install"
     "${PYTHON:-python3.11}" -m venv "$scratch/env"
     . "$scratch/env/bin/activate"
-    pip install -q -c .ci/constraints.txt -e '.[test,atari,tensorboard,stats,dashboard,trackio,video,browser,hub]'
+    pip install -q -c .ci/constraints.txt -e '.[test,atari,tensorboard,stats,dashboard,trackio,video,browser,hub,slurm,search]'
 }
 
 # The browser that the player of report.html is tested in; its tests skip without one.

@@ -4,6 +4,7 @@ Commands, each run as ``python -m benchmarks.NAME``, in reading order:
 
 * ``transfer``      representations compared by how they generalise: training levels, unseen levels, visual variants
 * ``explore``       bonuses compared where reward is rare: success, coverage, maps of the bonus
+* ``sweep``         every combination of a grid of options, on this machine, slurm or ray
 * ``evaluate``      finished runs played again: more episodes, other levels, likeliest actions
 * ``watch``         a trained agent at work, as a page, an animation or a film
 * ``report``        results.csv, report.md and report.html of an experiment directory, rebuilt
@@ -22,13 +23,14 @@ Commands, each run as ``python -m benchmarks.NAME``, in reading order:
 * ``controls``      what chance, a script, a blind policy, the CNN and the true factors reach; what each task can decide
 * ``claims``        claims of papers: commands, figures, and the verdict that follows from them
 * ``neutrality``    hashes of what short runs compute: proof that a change moves no number
+* ``tour``          a minute's walk through the toolkit: train, transfer, probe, explore, look; a script and a notebook
 * ``faults``        the fault matrix: kills, full disks, signals, hostile files, and what must hold after them
 
 Libraries: ``cli`` (one entry point, one error path, one CSV writer for all commands), ``experiment`` (what is trained,
-at which size), ``reporting`` (runs read back, compared, drawn), ``recording`` (episodes of agents, step by step),
-``tracking`` (what a project page of a tracker shows), ``baselines`` (other people's loops, timed),
-``fault_injection`` (rows of the fault matrix); figures and the commands behind them lie in ``results``. No command
-imports another.
+at which size), ``sweeping`` (grids of options, and where their cells run), ``reporting`` (runs read back, compared,
+drawn), ``recording`` (episodes of agents, step by step), ``tracking`` (what a project page of a tracker shows),
+``baselines`` (other people's loops, timed), ``fault_injection`` (rows of the fault matrix); figures and the commands
+behind them lie in ``results``. No command imports another.
 
 Importing this package refuses foreign packages that bear the names of this checkout's folders, and sets how threads
 wait for each other.

@@ -203,7 +203,8 @@ def pictures(context: RunContext, representation: Representation) -> dict[str, A
 
     Empty for an environment that neither observes nor renders images.
     """
-    seed, worlds = context.seed("pictures"), context.task.splits()
+    seed = context.seed("pictures")
+    worlds = {name: world for name, world in context.task.splits().items() if name in context.config.splits}
     frames = moments(context.policy_world(worlds["train"]), seed)
     if IMAGE not in frames:
         return {}

@@ -26,19 +26,30 @@ DECIDES = ("agents", "envs", "intrinsic", "representations")
 """Packages whose code decides a result."""
 OWN = ("agents", "benchmarks", "envs", "intrinsic", "representations")
 """Packages that the commit covers."""
+_recorded_command = [""]
 
 
 def describe_source() -> dict[str, Any]:
     """Commit, hash of the code, command line, package versions, machine."""
-    module = getattr(sys.modules.get("__main__"), "__spec__", None)
-    program = f"python -m {module.name.removesuffix('.__main__')}" if module else f"python {Path(sys.argv[0]).name}"
     return {
         "commit": commit(),
         "code": code_hash(DECIDES),
-        "command": " ".join([program, *sys.argv[1:]]),
+        "command": _recorded_command[0] or command_line(),
         "versions": package_versions(),
         "machine": f"{os.cpu_count()} x {processor()}",
     }
+
+
+def command_line() -> str:
+    """Command line of this process."""
+    module = getattr(sys.modules.get("__main__"), "__spec__", None)
+    program = f"python -m {module.name.removesuffix('.__main__')}" if module else f"python {Path(sys.argv[0]).name}"
+    return " ".join([program, *sys.argv[1:]])
+
+
+def record_command(line: str) -> None:
+    """Let runs of this process name ``line`` as their command: that of the user, who did not start this process."""
+    _recorded_command[0] = line
 
 
 def package_versions() -> dict[str, str]:

@@ -11,6 +11,7 @@ In reading order:
 * ``claim_commands``  the commands of these tests
 * ``tuned``         settings that suit a kind of task
 * ``overrides``     ``--set NAME.FIELD=VALUE``
+* ``settings_file`` the same in a file
 * ``continued``     runs that train finished ones on
 * ``equal_budget``  the baseline on an equal total of environment steps
 * ``grid``          runs brought to their end, shared with other processes, and exit statuses

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, TypeVar
 
 from benchmarks.cli import Device, OutputFolder, Precision
@@ -82,6 +83,8 @@ class ExperimentArgs:
     set: tuple[str, ...] = ()
     """Settings of a chosen module, as NAME.FIELD=VALUE: --set darla.beta=4 ppo.learning_rate=1e-3. NAME of your own
     module is its class in lower case."""
+    settings: Path | None = None
+    """TOML file of such settings: [NAME] on a line, FIELD = VALUE below it. Those of --set go over them."""
 
     preset: str = "quick"
     """Size of everything."""

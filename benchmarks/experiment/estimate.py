@@ -1,4 +1,4 @@
-"""Wall time of planned runs: the real networks are timed for a moment, the environment's speed is known."""
+"""Wall time and disk space of planned runs: real networks are timed for a moment, the environment's speed is known."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from agents.checkpoint import KEEP
 from agents.runs.build import resolve_precision
 from envs.steps import Steps
 from representations.nets.trunks import TRUNKS, make_trunk
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 ENV_SECONDS = 1 / 30_000  # CoinRun on two cores, frames/s measured by `python -m benchmarks.speed`'s bare loop
 EPISODE_FRAMES = 400  # mean length of an evaluation episode, weak agents included
 BATCH = 64  # frames of a timed step where a phase names no batch
+ENV_BYTES = 80_000  # state of an environment in a checkpoint, Procgen's; its newest observation and episode
+OTHER_BYTES = 2_000_000  # records, tables and pictures of a run
 SOLVE_SECONDS = 1 / 1000  # a stored 64x64 frame in a phase that is solved at once: PCA and k-means on two cores
 
 
@@ -140,3 +143,19 @@ def run_seconds(config: RunConfig, offline: float, online: float) -> float:
         + config.pretrain_samples * offline * (not continued)
         + episodes * (config.window or EPISODE_FRAMES) * (ENV_SECONDS + act)
     )
+
+
+def estimate_bytes(configs: Iterable[RunConfig], parts_like: Callable[[RunConfig], RunParts]) -> int:
+    """Expected size of all runs on disk, within a factor of about 2; without fits, which runs share."""
+    return sum(run_bytes(config, unwrapped(parts_like(config).representation)) for config in configs)
+
+
+def run_bytes(config: RunConfig, representation: Representation) -> int:
+    """Expected size of one run on disk: its newest checkpoints, with Adam's two moments, and the policies kept."""
+    weights: int = sum(tensor.numel() * tensor.element_size() for tensor in representation.state_dict().values())
+    trained = weights * (1 if config.mode == "frozen" else 3)
+    boxes = representation.spec.space.spaces.values()
+    frame = sum(int(np.prod(box.shape or ())) * np.dtype(box.dtype).itemsize for box in boxes)
+    states = config.num_envs * (ENV_BYTES + frame) + representation.replay_frames * frame
+    size: int = KEEP * (trained + states) + config.kept_policies * weights + OTHER_BYTES
+    return size

@@ -61,14 +61,18 @@ def execute(
         except Preempted:
             return PREEMPTED
         if tally.finished:
-            ranks.on_rank_zero(lambda: cross(configs, out))
-            ranks.on_rank_zero(lambda: measure_references(configs, out))
-            text = ranks.on_rank_zero(lambda: write(out))
-            print(f"\n{text}\n\nreport: {out / 'report.html'}   table: {out / 'results.csv'}")
+            print(ranks.on_rank_zero(lambda: conclude(configs, out, write)))
         print(f"{time.perf_counter() - started:.0f} s in all", flush=True)
         if ranks.index == 0 and tally.status:
             print(tally.text(), file=sys.stderr)
     return tally.status
+
+
+def conclude(configs: Sequence[RunConfig], out: Path, write: Callable[[Path], str]) -> str:
+    """Steps that follow the runs of a directory, its report last; returns the text to print."""
+    cross(configs, out)
+    measure_references(configs, out)
+    return f"\n{write(out)}\n\nreport: {out / 'report.html'}   table: {out / 'results.csv'}"
 
 
 def runnable(configs: Sequence[RunConfig], refused: dict[str, str], named: Sequence[str] = ()) -> list[RunConfig]:

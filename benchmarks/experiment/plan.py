@@ -7,7 +7,7 @@ run; nothing is built or written here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from benchmarks.experiment.arguments import ExperimentArgs
 from benchmarks.experiment.continued import check_init_from, with_continuations
 from benchmarks.experiment.overrides import apply_settings, own_settings
 from benchmarks.experiment.presets import BASELINE, CONTROL, PRESETS, Preset
+from benchmarks.experiment.settings_file import read_settings
 from envs.level_sets import PRETRAINING, LevelRange, published_levels, training_levels
 from envs.registry import UsageError
 from envs.suites import build, find_suite
@@ -93,7 +94,7 @@ def plan_runs(args: ExperimentArgs, rows: Iterable[Row], presets: Mapping[str, P
     check_init_from(args, seeds)
     # Rows that take the data policy's weights have its network, which the settings of the baseline decide.
     of_policy = {BASELINE} if CONTROL in names or asks_for_other_data(args) else set()
-    overrides = own_settings(args.set, {*names, *bonuses, args.algo} | of_policy)
+    overrides = merged_settings(args, {*names, *bonuses, args.algo} | of_policy)
     if CONTROL in overrides:
         raise UsageError(
             f"--set {CONTROL}: it has the policy's own network; set that, as in --set {BASELINE}.trunk=impala"
@@ -121,6 +122,14 @@ def plan_runs(args: ExperimentArgs, rows: Iterable[Row], presets: Mapping[str, P
             configs += configured(CONTROLS, task)
     # Rows whose words say the same, as "rnd" and "rnd:1", are one.
     return with_continuations(args, list({repr(config): config for config in configs}.values()))
+
+
+def merged_settings(args: ExperimentArgs, modules: Collection[str]) -> dict[str, dict[str, str]]:
+    """Settings of ``--set`` over those of ``--settings``."""
+    settings = read_settings(args.settings, modules) if args.settings else {}
+    for name, changes in own_settings(args.set, modules).items():
+        settings[name] = {**settings.get(name, {}), **changes}
+    return settings
 
 
 def asks_for_other_data(args: ExperimentArgs) -> bool:
