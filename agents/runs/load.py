@@ -94,8 +94,10 @@ def load_agent(
     Raises:
         UsageError: no whole checkpoint is there, several runs are, or this version builds other networks.
     """
+    name = str(path)
     path = opened(path, classes)
-    run = path.parent.parent if path.suffix == ".safetensors" and path.parent.name == "policies" else find_run(path)
+    kept = path.suffix == ".safetensors" and path.parent.name == "policies"
+    run = path.parent.parent if kept else find_run(path, name)
     if run is None:
         state = saving.read(path)
         world, policy = world_of(state), build_policy(state, path, representation)
@@ -108,8 +110,11 @@ def load_agent(
     return TrainedAgent(run, policy.to(torch.device(device)), seen, config)
 
 
-def find_run(path: Path) -> Path | None:
+def find_run(path: Path, name: str) -> Path | None:
     """The run's folder that ``path`` is, or the only one in it; None where it is no folder of runs.
+
+    Args:
+        name: of the place as the user gave it.
 
     Raises:
         UsageError: several runs are there, or none.
@@ -121,7 +126,7 @@ def find_run(path: Path) -> Path | None:
     runs = sorted(config.parent for config in path.glob("runs/*/config.json"))
     if len(runs) != 1:
         names = ", ".join(run.name for run in runs[:4]) + ", ..." * (len(runs) > 4)
-        raise UsageError(f"{path} holds {len(runs)} runs; name one, as {path}/runs/<id>: {names}")
+        raise UsageError(f"{name} holds {len(runs)} runs; name one, as {name}/runs/<id>: {names}")
     return runs[0]
 
 

@@ -68,6 +68,8 @@ def test_a_bundle_is_read_wherever_a_run_is(experiment, shared, capsys):
     originals = {run.id: run for run in load(experiment)}
     runs = load(opened(shared))
     assert len(runs) == 2
+    with pytest.raises(UsageError, match=f"{shared} holds 2 runs; name one, as {shared}/runs/<id>: counting-cnn"):
+        load_agent(shared)
     for run in runs:
         assert (run.state, run.config, run.metrics) == ("finished", *vars_of(originals[run.id], "config", "metrics"))
         assert run.fall == originals[run.id].fall
