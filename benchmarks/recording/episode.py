@@ -22,7 +22,7 @@ from envs.spaces import Array, keyed
 from envs.tasks import EPISODE_LIMIT, World
 
 KEPT_STEPS = 1000
-"""Steps of an episode that are kept; it is played to its end all the same."""
+"""Steps of an episode that are kept if nothing else is asked for; it is played to its end all the same."""
 SIDE_BY_SIDE = 16
 """Episodes played at once, which bounds the memory that their frames take."""
 Watch = Callable[[int, int], None]
@@ -31,7 +31,7 @@ Watch = Callable[[int, int], None]
 
 @dataclass
 class Episode:
-    """One recorded episode; its first T steps, at most ``KEPT_STEPS``, are kept."""
+    """One recorded episode; its first T steps are kept."""
 
     level: int
     repeat: int
@@ -75,6 +75,7 @@ def play_episodes(
     bonus: EpisodeBonus | None = None,
     greedy: bool = False,
     window: int = 0,
+    kept_steps: int = KEPT_STEPS,
     keep_inputs: bool = False,
     watch: Watch | None = None,
 ) -> list[Episode]:
@@ -85,6 +86,7 @@ def play_episodes(
         bonus: scores the steps.
         greedy: take the likeliest actions; else sampled ones.
         window: play so many steps through the ends of episodes instead; 0: episodes.
+        kept_steps: steps of an episode that are kept; it is played to its end all the same.
         keep_inputs: keep what the policy read at each step, too.
         watch: told of every step.
 
@@ -95,7 +97,7 @@ def play_episodes(
     for start in range(0, len(visits), SIDE_BY_SIDE):
         chunk = Visits(*(column[start : start + SIDE_BY_SIDE] for column in (visits.levels, visits.repeats)))
         episodes += _play(
-            policy, world, chunk, variants or {}, bonus, greedy, window, keep_inputs, watch, len(episodes)
+            policy, world, chunk, variants or {}, bonus, greedy, window, kept_steps, keep_inputs, watch, len(episodes)
         )
     return episodes
 
@@ -108,6 +110,7 @@ def _play(
     bonus: EpisodeBonus | None,
     greedy: bool,
     window: int,
+    kept_steps: int,
     keep_inputs: bool,
     watch: Watch | None,
     before: int,
@@ -131,7 +134,7 @@ def _play(
         lockstep.begin(rows, visits.levels, visits.repeats)
         active, limit = rows, window or EPISODE_LIMIT
         for step in range(limit):
-            done = recorder.step(active, keep=step < KEPT_STEPS)
+            done = recorder.step(active, keep=step < kept_steps)
             count = len(active)
             active = active if window else active[~done[active]]
             if watch is not None:

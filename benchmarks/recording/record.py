@@ -57,6 +57,8 @@ class Quality:
     others: int | None = 60
     """The same of the other levels' episodes."""
     thumbnails: int | None = 60
+    kept_steps: int = 1000
+    """Steps of an episode that are kept."""
 
 
 def read(run: Path) -> Recordings:
@@ -103,7 +105,7 @@ def record_run(run: Path, quality: Quality | None = None, note: Note = lambda te
     splits = shown_splits(returns)
     chosen = [choice for split in splits for choice in by_return(split, returns[split])]
     others = [choice for split in splits for choice in by_level(split, returns[split], quality.playable)]
-    recorder = Recorder(run)
+    recorder = Recorder(run, quality.kept_steps)
     paths = recorder.record(chosen, quality.chosen, note)
     shown = {choice.name for choice in chosen}
     paths += recorder.record([choice for choice in merged(others) if choice.name not in shown], quality.others, note)
@@ -133,10 +135,10 @@ def final_returns(run: Path) -> dict[str, Returns]:
 class Recorder:
     """Plays episodes of one run and writes them down; the policy is read when the first is missing."""
 
-    def __init__(self, run: Path):
+    def __init__(self, run: Path, kept_steps: int = Quality.kept_steps):
         from agents.runs.config import read_config
 
-        self.run, self.config = run, read_config(run)
+        self.run, self.config, self.kept_steps = run, read_config(run), kept_steps
         self.folder, self.made_from = run / store.FOLDER, store.origin(run)
         self._agent: TrainedAgent | None = None
 
@@ -163,7 +165,11 @@ class Recorder:
         return [self.folder / f"{choice.name}.json" for choice in choices]
 
     def _made_from(self, choice: Choice, quality: int | None) -> store.Json:
-        return {**self.made_from, "rule": choice.rule, "quality": quality, "variants": choice.with_variants}
+        return {
+            **self.made_from,
+            **{"rule": choice.rule, "quality": quality, "variants": choice.with_variants},
+            "kept_steps": self.kept_steps,
+        }
 
     def _find(self, choice: Choice, quality: int | None) -> store.Json | None:
         return store.find(self.folder, choice.name, self._made_from(choice, quality))
@@ -183,6 +189,7 @@ class Recorder:
             variants={name: worlds[name] for name in names if name in worlds},
             bonus=load_bonus(self.run, self.config),
             window=self.config.window,
+            kept_steps=self.kept_steps,
             keep_inputs=any(choice.explained for choice in choices),
         )
 

@@ -78,7 +78,7 @@ class Shown:
 def record(cells: Iterable[Cell]) -> list[str]:
     """Make the recordings of each cell's first seed that are missing; a line for each run whose agent cannot play."""
     from agents.runs.progress import Bar
-    from benchmarks.recording.record import record_run
+    from benchmarks.recording.record import Quality, record_run
 
     lines = []
     runs = [cell.runs[0] for cell in cells]
@@ -86,7 +86,9 @@ def record(cells: Iterable[Cell]) -> list[str]:
     bar.stage("", len(runs), 0)
     for number, run in enumerate(runs, 1):
         try:
-            record_run(run.path, note=partial(bar.update, number - 1))
+            # untrained agents play to the limit of time, and nobody watches them
+            quality = Quality(playable=0, kept_steps=256) if run.config.get("preset") == "smoke" else Quality()
+            record_run(run.path, quality, partial(bar.update, number - 1))
         # whatever stands between an old agent and its environment, the report of its figures is written
         except Exception as error:
             lines.append(f"{run.id}: no episodes ({type(error).__name__}: {error})")

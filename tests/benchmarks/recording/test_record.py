@@ -90,6 +90,16 @@ def test_a_recording_holds_every_step(run):
         np.testing.assert_allclose(torch.stack(episode.parameters).numpy(), log_pi.numpy(), atol=1e-5)
 
 
+def test_steps_beyond_those_kept_are_played_and_not_shown(run):
+    agent, visits = load_agent(run), Visits(np.array([1]), np.array([0]))
+    (whole,), (short,) = (
+        play_episodes(agent.policy, agent.worlds["train"], visits, kept_steps=count) for count in (1000, 2)
+    )
+    assert whole.length > 2
+    assert (short.total, short.length, short.cut, whole.cut) == (whole.total, whole.length, True, False)
+    assert short.values == whole.values[:2]
+
+
 def test_the_bonus_is_that_of_the_checkpoint_scaled_as_in_training(run):
     config, agent = read_config(run), load_agent(run)
     visits = Visits(np.array([0, 2]), np.array([0, 1]))

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 
+from benchmarks.recording import record as recorder
 from benchmarks.recording import sheets, store
 from benchmarks.recording.record import read
 from benchmarks.reporting import player
@@ -132,3 +133,12 @@ def test_a_damaged_recording_leaves_the_report_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(player, "record", lambda cells: [])
     write_report(tmp_path)
     assert "cnn, seed 0: its recordings cannot be read (KeyError: " in (tmp_path / "report.html").read_text()
+
+
+def test_a_smoke_run_records_little_and_others_all(tmp_path, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(recorder, "record_run", lambda run, quality, note: asked.update({run.name: quality}))
+    runs = [make_run(tmp_path, "cnn", preset="smoke").name, make_run(tmp_path, "vae").name]
+    assert player.record(cells(tmp_path)) == []
+    assert (asked[runs[0]].playable, asked[runs[0]].kept_steps) == (0, 256)
+    assert asked[runs[1]] == recorder.Quality()
