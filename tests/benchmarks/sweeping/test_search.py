@@ -6,6 +6,8 @@ import pytest
 
 optuna = pytest.importorskip("optuna")
 
+from optuna.storages.journal import JournalFileBackend  # noqa: E402
+
 from agents.runs.validate import PartsStore  # noqa: E402
 from benchmarks import sweep, transfer  # noqa: E402
 from benchmarks.sweeping import run as run_module  # noqa: E402
@@ -84,6 +86,9 @@ def test_the_best_settings_become_a_file_that_transfer_takes(grid_file, scored, 
     assert sweep.main([str(grid_file), "--search", "optuna"]) == 0
     assert [len(cells) for cells in scored] == [4, 4, 4, 4]  # a trial of two seeds of both methods a round
     assert scored[0][2] == ("cnn", 3, 5e-4)  # the first one is of the settings that it has anyway
+    journal = JournalFileBackend(str(tmp_path / "out" / "search" / "trials.log"))
+    study = optuna.load_study(study_name="pca", storage=optuna.storages.JournalStorage(journal))
+    assert study.direction == optuna.study.StudyDirection.MAXIMIZE
     rates = {name: [r[i][2] for r in scored] for name, i in (("pca", 0), ("cnn", 2))}
     text = capsys.readouterr().out
     for name, own in rates.items():
