@@ -34,8 +34,9 @@ class Range:
         """The same for optuna."""
         from optuna.distributions import FloatDistribution, IntDistribution
 
-        kind = IntDistribution if self.whole else FloatDistribution
-        return kind(self.low, self.high, log=self.log)
+        if self.whole:
+            return IntDistribution(int(self.low), int(self.high), log=self.log)
+        return FloatDistribution(self.low, self.high, log=self.log)
 
 
 @dataclass(frozen=True)

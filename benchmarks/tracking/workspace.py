@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from envs.registry import UsageError
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 NAME = "Which representation generalises?"
 GROUP = "row"
 """Key of the configuration that runs are grouped by."""
-BARS, BANDS = "stderr", "stddev"
+BARS: Final = "stderr"
+BANDS: Final = "stddev"
 """Spread over seeds: standard error of a mean in bar charts, standard deviation around curves."""
 TABLE = ("result/held_out_return", "result/gap", "result/train_return", "result/fall", "cost/env_steps", "cost/seconds")
 """Columns pinned in the table of runs."""
