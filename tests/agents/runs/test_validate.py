@@ -102,7 +102,7 @@ def test_a_command_builds_each_run_once(built, tmp_path, monkeypatch, capsys):
     argv = ["--suite", "counting", "--repr", "cnn", "--preset", "smoke", "--steps", "512", "--num-envs", "4"]
     argv += ["--set", "ppo.n_steps=64", "--seeds", "0", "1", "--out", str(tmp_path)]
     assert main(argv) == 0
-    assert built.count("Cnn") == 2 + 2  # for training, and to play the other seed's levels
+    assert built.count("Cnn") == 2 + 2 + 1  # for training, to play the other seed's levels, to record the first seed
     before = list(built)
     assert main(argv) == 0
     assert "finished before" in capsys.readouterr().out
