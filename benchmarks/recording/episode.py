@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -77,6 +78,7 @@ def play_episodes(
     window: int = 0,
     kept_steps: int = KEPT_STEPS,
     keep_inputs: bool = False,
+    outcomes: tuple[Array, Array] | None = None,
     watch: Watch | None = None,
 ) -> list[Episode]:
     """Play every visit of ``world``, as the policy sees it, to the end of its episode.
@@ -86,64 +88,73 @@ def play_episodes(
         bonus: scores the steps.
         greedy: take the likeliest actions; else sampled ones.
         window: play so many steps through the ends of episodes instead; 0: episodes.
-        kept_steps: steps of an episode that are kept; it is played to its end all the same.
+        kept_steps: steps of an episode that are kept.
+        outcomes: (returns, lengths) of the visits where they are known: what is not kept is not played then.
         keep_inputs: keep what the policy read at each step, too.
         watch: told of every step.
 
     Raises:
         UsageError: nothing can be seen of it, or a variant changes more than pixels.
     """
+    last = kept_steps if outcomes is not None else EPISODE_LIMIT
+    wanted = _Wanted(variants or {}, bonus, greedy, window, kept_steps, last, keep_inputs, watch)
     episodes: list[Episode] = []
     for start in range(0, len(visits), SIDE_BY_SIDE):
         chunk = Visits(*(column[start : start + SIDE_BY_SIDE] for column in (visits.levels, visits.repeats)))
-        episodes += _play(
-            policy, world, chunk, variants or {}, bonus, greedy, window, kept_steps, keep_inputs, watch, len(episodes)
-        )
+        episodes += _play(policy, world, chunk, wanted, len(episodes))
+    if outcomes is not None:
+        for episode, value, length in zip(episodes, *outcomes, strict=True):
+            if episode.length == kept_steps < length:
+                episode.total, episode.length = float(value), int(length)
     return episodes
 
 
-def _play(
-    policy: Policy,
-    world: World,
-    visits: Visits,
-    variants: Mapping[str, World],
-    bonus: EpisodeBonus | None,
-    greedy: bool,
-    window: int,
-    kept_steps: int,
-    keep_inputs: bool,
-    watch: Watch | None,
-    before: int,
-) -> list[Episode]:
+class _Wanted(NamedTuple):
+    """Arguments of ``play_episodes`` that hold for all visits."""
+
+    variants: Mapping[str, World]
+    bonus: EpisodeBonus | None
+    greedy: bool
+    window: int
+    kept_steps: int
+    last_step: int
+    """Steps after which an episode is left."""
+    keep_inputs: bool
+    watch: Watch | None
+
+
+def _play(policy: Policy, world: World, visits: Visits, wanted: _Wanted, before: int) -> list[Episode]:
     """Play a few visits side by side, after ``before`` others."""
     env = make_visible(world, len(visits), SEED)
     rows = np.arange(len(visits))
     if not names_levels(env):  # its levels are the numbers of envs of one seed
         env.close()
         rows, env = visits.levels, make_visible(world, int(visits.levels.max()) + 1, SEED)
-    makers = {name: lambda count, other=other: make_visible(other, count, SEED) for name, other in variants.items()}
+    makers = {
+        name: lambda count, other=other: make_visible(other, count, SEED) for name, other in wanted.variants.items()
+    }
     names, effects = (getattr(env, name, None) for name in ("action_names", "action_effects"))
-    facts = greedy, names and list(names), effects and list(effects)
+    facts = wanted.greedy, names and list(names), effects and list(effects)
     episodes = {
         row: Episode(level, repeat, *facts, variants={name: ([], []) for name in variants})
         for row, level, repeat in zip(rows.tolist(), visits.levels.tolist(), visits.repeats.tolist(), strict=True)
     }
-    with closing(EvaluationEnv(policy, env, greedy)) as run, closing(Lockstep(run, makers)) as lockstep:
-        recorder = _Recorder(run, lockstep, episodes, keep_inputs or bonus is not None)
+    with closing(EvaluationEnv(policy, env, wanted.greedy)) as run, closing(Lockstep(run, makers)) as lockstep:
+        recorder = _Recorder(run, lockstep, episodes, wanted.keep_inputs or wanted.bonus is not None)
         run.begin(rows, visits.levels, visits.repeats)
         lockstep.begin(rows, visits.levels, visits.repeats)
-        active, limit = rows, window or EPISODE_LIMIT
-        for step in range(limit):
-            done = recorder.step(active, keep=step < kept_steps)
+        active = rows
+        for step in range(min(wanted.window or EPISODE_LIMIT, wanted.last_step)):
+            done = recorder.step(active, keep=step < wanted.kept_steps)
             count = len(active)
-            active = active if window else active[~done[active]]
-            if watch is not None:
-                watch(count, before + len(rows) - len(active))
+            active = active if wanted.window else active[~done[active]]
+            if wanted.watch is not None:
+                wanted.watch(count, before + len(rows) - len(active))
             if not len(active):
                 break
-    if bonus is not None:
-        recorder.score(bonus)
-    for episode in episodes.values() if not keep_inputs else ():
+    if wanted.bonus is not None:
+        recorder.score(wanted.bonus)
+    for episode in episodes.values() if not wanted.keep_inputs else ():
         episode.inputs.clear()
     return list(episodes.values())
 

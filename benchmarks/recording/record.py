@@ -105,7 +105,7 @@ def record_run(run: Path, quality: Quality | None = None, note: Note = lambda te
     splits = shown_splits(returns)
     chosen = [choice for split in splits for choice in by_return(split, returns[split])]
     others = [choice for split in splits for choice in by_level(split, returns[split], quality.playable)]
-    recorder = Recorder(run, quality.kept_steps)
+    recorder = Recorder(run, returns, quality.kept_steps)
     paths = recorder.record(chosen, quality.chosen, note)
     shown = {choice.name for choice in chosen}
     paths += recorder.record([choice for choice in merged(others) if choice.name not in shown], quality.others, note)
@@ -133,12 +133,17 @@ def final_returns(run: Path) -> dict[str, Returns]:
 
 
 class Recorder:
-    """Plays episodes of one run and writes them down; the policy is read when the first is missing."""
+    """Plays episodes of one run and writes them down; the policy is read when the first is missing.
 
-    def __init__(self, run: Path, kept_steps: int = Quality.kept_steps):
+    Args:
+        returns: split -> the evaluation's episodes, whose returns and lengths need no second playing.
+        kept_steps: steps of an episode that are played and kept.
+    """
+
+    def __init__(self, run: Path, returns: Mapping[str, Returns], kept_steps: int):
         from agents.runs.config import read_config
 
-        self.run, self.config, self.kept_steps = run, read_config(run), kept_steps
+        self.run, self.config, self.returns, self.kept_steps = run, read_config(run), returns, kept_steps
         self.folder, self.made_from = run / store.FOLDER, store.origin(run)
         self._agent: TrainedAgent | None = None
 
@@ -191,7 +196,16 @@ class Recorder:
             window=self.config.window,
             kept_steps=self.kept_steps,
             keep_inputs=any(choice.explained for choice in choices),
+            outcomes=self._outcomes(split, choices),
         )
+
+    def _outcomes(self, split: str, choices: list[Choice]) -> tuple[Array, Array] | None:
+        """Returns and lengths of episodes; None where the evaluation's file does not hold lengths."""
+        returns = self.returns[split]
+        rows = {place: row for row, place in enumerate(zip(returns.levels, returns.repetitions, strict=True))}
+        chosen = [rows[choice.level, choice.repeat] for choice in choices]
+        lengths = returns.lengths[chosen]
+        return None if np.isnan(lengths).any() else (returns.values[chosen], lengths)
 
     def _explain(self, choice: Choice, episode: Episode, quality: int | None) -> None:
         """Write the explanations of an episode; before the recording itself, without which they count as missing."""

@@ -100,6 +100,22 @@ def test_steps_beyond_those_kept_are_played_and_not_shown(run):
     assert short.values == whole.values[:2]
 
 
+def test_a_known_outcome_is_not_played_again(run):
+    agent, visits = load_agent(run), Visits(np.array([1, 2]), np.array([0, 0]))
+    steps, known = [], (np.array([70.0, 80.0]), np.array([12.0, 2.0]))
+    long, done = play_episodes(
+        agent.policy,
+        agent.worlds["train"],
+        visits,
+        kept_steps=3,
+        outcomes=known,
+        watch=lambda active, ended: steps.append(active),
+    )
+    assert steps == [2, 2, 2]
+    assert (long.total, long.length, long.cut) == (70.0, 12, True)
+    assert (done.length, done.cut) == (3, False)  # it says of itself what was played
+
+
 def test_the_bonus_is_that_of_the_checkpoint_scaled_as_in_training(run):
     config, agent = read_config(run), load_agent(run)
     visits = Visits(np.array([0, 2]), np.array([0, 1]))
