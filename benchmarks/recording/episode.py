@@ -130,9 +130,8 @@ def _play(policy: Policy, world: World, visits: Visits, wanted: _Wanted, before:
     if not names_levels(env):  # its levels are the numbers of envs of one seed
         env.close()
         rows, env = visits.levels, make_visible(world, int(visits.levels.max()) + 1, SEED)
-    makers = {
-        name: lambda count, other=other: make_visible(other, count, SEED) for name, other in wanted.variants.items()
-    }
+    variants = wanted.variants
+    makers = {name: lambda count, other=other: make_visible(other, count, SEED) for name, other in variants.items()}
     names, effects = (getattr(env, name, None) for name in ("action_names", "action_effects"))
     facts = wanted.greedy, names and list(names), effects and list(effects)
     episodes = {
