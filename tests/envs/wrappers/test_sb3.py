@@ -3,6 +3,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from stable_baselines3 import PPO
@@ -235,8 +236,12 @@ def test_sb3s_own_ppo_trains_and_evaluates_on_it():
 
 def test_sb3s_own_ppo_steps_on_procgen():
     env = Sb3VecEnv(ProcgenVectorEnv(4, num_levels=3))
-    PPO("CnnPolicy", env, n_steps=8, batch_size=32, n_epochs=1, seed=0).learn(32)
+    agent = PPO("CnnPolicy", env, n_steps=8, batch_size=32, n_epochs=1, seed=0)
+    before = agent.policy.action_net.weight.detach().clone()
+    agent.learn(32)
     env.close()
+    assert agent.num_timesteps == 32
+    assert not torch.equal(agent.policy.action_net.weight, before)
 
 
 class Bare(VectorEnv):
