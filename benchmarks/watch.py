@@ -10,7 +10,7 @@ DIR is the folder of a run, finished or still training (its newest checkpoint pl
 experiment directory with a single run, a kept policy, or what ``agent.save`` wrote. Sampled actions are those of the
 final evaluation: the first repetition of a level is the very episode that eval.csv has.
 
-With several splits an animation shows their episodes side by side. With --variants it shows the states of training
+With several splits their episodes are shown side by side. With --variants it shows the states of training
 levels in every visual variant, too, framed red where the likeliest effect is another one there.
 
 The ending of --out says what is written: .html (one page with a player), .webp or .gif (animated), .mp4 (with the extra
@@ -179,13 +179,18 @@ def content(agent: TrainedAgent, args: Args, episodes: dict[str, list[Episode]])
 
     ending = args.out.suffix.lower()
     if ending == ".html":
-        facts = f"{', '.join(episodes)}; {'likeliest' if args.greedy else 'sampled'} actions"
-        named = {line(split, episode): episode for split, group in episodes.items() for episode in group}
-        return page.page(agent.path.name, facts, named, agent.policy.distribution).encode()
+        return page.page(agent.path.name, page_text(args, episodes), episodes, agent.policy.distribution).encode()
     shown = [[films.with_variants(episode) for episode in group] for group in episodes.values()]
     if ending == ".png":
         return films.contact_sheet([frames for group in shown for frames in group], args.out)
     return films.WRITERS[ending]([films.side_by_side(frames) for frames in zip(*shown, strict=False)], args.out)
+
+
+def page_text(args: Args, episodes: dict[str, list[Episode]]) -> str:
+    """Sentence above the player of a page."""
+    levels = f"level {args.level}" if args.level is not None else "the first levels"
+    count = max(map(len, episodes.values()))
+    return f"{count} episode{'s' * (count > 1)} on {levels} of {' and '.join(episodes)}."
 
 
 def line(split: str, episode: Episode) -> str:

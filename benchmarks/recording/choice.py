@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 TRAIN, UNSEEN = "train", "heldout"
 LEVEL_RULE = "first episode of its level"
+BY_RETURN = ("median", "best", "worst")
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Choice:
     @property
     def explained(self) -> bool:
         """Explanations are made of it, too: of medians."""
-        return self.rule.startswith("median")
+        return "median" in words_of(self.rule)
 
     @property
     def name(self) -> str:
@@ -56,9 +57,9 @@ def by_return(split: str, returns: Returns) -> list[Choice]:
     rows = sorted(zip(returns.values.tolist(), returns.levels.tolist(), returns.repetitions.tolist(), strict=True))
     if not rows:
         return []
-    wanted = {"median": rows[(len(rows) - 1) // 2][0], "best": rows[-1][0], "worst": rows[0][0]}
+    wanted = rows[(len(rows) - 1) // 2][0], rows[-1][0], rows[0][0]
     words: dict[tuple[int, int], list[str]] = {}
-    for word, value in wanted.items():
+    for word, value in zip(BY_RETURN, wanted, strict=True):
         _, level, repeat = next(row for row in rows if row[0] == value)
         words.setdefault((level, repeat), []).append(word)
     return [
@@ -71,6 +72,12 @@ def by_return(split: str, returns: Returns) -> list[Choice]:
         )
         for (level, repeat), names in words.items()
     ]
+
+
+def words_of(rule: str) -> list[str]:
+    """Words of ``BY_RETURN`` in the rule of an episode."""
+    named, _, kind = rule.partition(" of ")
+    return [word for word in named.split(" and ") if word in BY_RETURN and kind.endswith("by return")]
 
 
 def by_level(split: str, returns: Returns, count: int) -> list[Choice]:

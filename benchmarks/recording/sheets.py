@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Sequence
 
@@ -52,6 +53,11 @@ def arrange(frames: Sequence[Array], columns: int = COLUMNS) -> Array:
     tiles[: len(frames)] = np.stack(frames)
     rows = tiles.reshape(down, across, height, width, 3).transpose(0, 2, 1, 3, 4)
     return np.ascontiguousarray(rows).reshape(down * height, across * width, 3)
+
+
+def address(image: bytes) -> str:
+    """A WebP image as an address that holds all of it, for a page without other files."""
+    return "data:image/webp;base64," + base64.b64encode(image).decode()
 
 
 def decode(sheets: Sequence[bytes], count: int, size: tuple[int, int], columns: int = COLUMNS) -> Array:

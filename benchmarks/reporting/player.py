@@ -6,7 +6,6 @@ the page says so.
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from benchmarks.recording.choice import LEVEL_RULE
+from benchmarks.recording import sheets
+from benchmarks.recording.choice import BY_RETURN, LEVEL_RULE, words_of
 from benchmarks.reporting.cells import Cell
 from benchmarks.reporting.runs import Run
 
@@ -29,9 +29,10 @@ LARGEST = 9_000_000
 """Bytes of the page that the player may take, so that the whole stays under 10 MB."""
 QUALITIES = (60, 40, 20)
 """Qualities of WebP that are tried, in this order, where recordings are too large as they are."""
-RULE = (
-    "the median, the best and the worst by return among the episodes of the final evaluation, for the first seed of "
-    "each row; a level that is clicked shows its first episode."
+ABOUT = (
+    "Which episode is shown follows a rule, never a pick by hand: the median, the best and the worst by return among "
+    "the episodes of the final evaluation, for the first seed of each row; a level that is clicked shows its first "
+    "episode. Two episodes run under one slider, as they were played in that evaluation."
 )
 _EPISODE = (
     *("split", "level", "rule", "greedy", "return", "length", "cut", "width", "height", "columns", "frames_per_sheet"),
@@ -57,7 +58,7 @@ class Images:
         key = path, self.quality
         if key not in self._encoded:
             data = path.read_bytes() if self.quality is None else smaller(path.read_bytes(), self.quality)
-            self._encoded[key] = "data:image/webp;base64," + base64.b64encode(data).decode()
+            self._encoded[key] = sheets.address(data)
         return self._encoded[key]
 
 
@@ -67,12 +68,6 @@ class Shown:
 
     name: str
     recordings: Recordings
-
-    @property
-    def splits(self) -> list[str]:
-        """Splits with a recording: the training levels first."""
-        splits = dict.fromkeys(document["split"] for document in self.recordings.episodes.values())
-        return sorted(splits, key=lambda split: (split != "train", split))
 
 
 def record(cells: Iterable[Cell]) -> list[str]:
@@ -112,9 +107,22 @@ def player(cells: Sequence[Cell], lines: Sequence[str] = (), largest: int = LARG
     lines = [*lines, *(f"{name}: its recordings cannot be read ({reason})" for name, reason in unreadable.items())]
     shown = [each for each in shown if each.recordings.episodes and each.name not in unreadable]
     if not shown:
-        return {"rule": RULE, "lines": list(lines), "data": None} if lines else None
+        return contents(ABOUT, None, lines) if lines else None
     runs, reductions = fitting(shown, largest)
-    return {"rule": RULE, "lines": [*lines, *reductions], "data": {"runs": runs}}
+    return contents(ABOUT, runs, [*lines, *reductions])
+
+
+def contents(about: str, runs: list[Json] | None, lines: Sequence[str] = ()) -> Json:
+    """The player, as the template ``player.html`` asks for it.
+
+    Args:
+        about: sentences above the player.
+        runs: each a ``name``, its ``episodes``, the ``choices`` among them, and ``levels`` or None.
+        lines: below it.
+    """
+    with_variants = any(episode["variants"] for run in runs or () for episode in run["episodes"])
+    data = None if runs is None else {"runs": runs}
+    return {"about": about, "with_variants": with_variants, "lines": list(lines), "data": data}
 
 
 def why_unreadable(shown: Shown) -> str:
@@ -153,6 +161,7 @@ def fitting(shown: Sequence[Shown], largest: int) -> tuple[list[Json], list[str]
         dropped += 1
     for run in runs:
         forget_absent(run)
+        run["choices"] = choices(run["episodes"])
     return runs, [*lines, f"Episodes left out for the same reason: {dropped}."] if dropped else lines
 
 
@@ -165,7 +174,7 @@ def least_missed(runs: Sequence[Json]) -> Iterator[tuple[Json, Json]]:
     """Runs and episodes of theirs in the order in which they are left out: single levels first, medians last."""
 
     def rank(episode: Json) -> int:
-        return 0 if episode["rule"] == LEVEL_RULE else 2 if "median" in episode["rule"] else 1
+        return 0 if episode["rule"] == LEVEL_RULE else 2 if "median" in words_of(episode["rule"]) else 1
 
     episodes = [(rank(each), place, run, each) for run in runs for place, each in enumerate(run["episodes"])]
     for _, _, run, episode in sorted(episodes, key=lambda entry: (entry[0], -entry[1])):
@@ -205,9 +214,16 @@ def run_data(shown: Shown, images: Images) -> Json:
             for part in levels["splits"]
         ]
     }
-    run = {"name": shown.name, "splits": shown.splits, "episodes": episodes, "levels": browser}
+    run = {"name": shown.name, "episodes": episodes, "choices": choices(episodes), "levels": browser}
     forget_absent(run)
     return run
+
+
+def choices(episodes: Sequence[Json]) -> list[Json]:
+    """Offers of the page, episodes side by side: the median, best and worst of each split, training levels first."""
+    ordered = sorted(episodes, key=lambda episode: (episode["split"] != "train", episode["split"]))
+    named = {word: [episode["name"] for episode in ordered if word in words_of(episode["rule"])] for word in BY_RETURN}
+    return [{"title": f"{word} by return", "episodes": names} for word, names in named.items() if names]
 
 
 def _addresses(folder: Path, images: Images, files: Iterable[str]) -> list[str]:

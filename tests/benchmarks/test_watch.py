@@ -61,11 +61,17 @@ def test_it_says_what_the_evaluation_said(out, tmp_path, capsys):
     assert last.startswith(f"{the_run(out).name}: {tmp_path / 'a.png'} (")
 
 
+def run_of(page):
+    """The one run in the page's data."""
+    (data,) = re.findall(r'<script type="application/json" id="player-data">(.*?)</script>', page, re.DOTALL)
+    (run,) = json.loads(data)["runs"]
+    return run
+
+
 def test_a_page_holds_the_frames_and_loads_nothing(out, frames, tmp_path, capsys):
     watched([out, *LEVEL, "--out", tmp_path / "a.html"], capsys)
     text = (tmp_path / "a.html").read_text()
-    (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
-    (episode,) = json.loads(data)
+    (episode,) = run_of(text)["episodes"]
     pictures = [base64.b64decode(source.partition("base64,")[2]) for source in episode["sheets"]]
     np.testing.assert_array_equal(sheets.decode(pictures, episode["frames"], frames.shape[1:3]), frames)
     assert "http" not in re.sub(r"http://www.w3.org/2000/svg|http-equiv", "", text)
@@ -141,10 +147,18 @@ def test_variants_are_framed_where_the_effect_differs():
 def test_a_page_shows_the_variants(out, tmp_path, capsys):
     watched([out, *LEVEL, "--variants", "--out", tmp_path / "a.html"], capsys)
     text = (tmp_path / "a.html").read_text()
-    (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
-    ((variant,),) = (episode["variants"] for episode in json.loads(data))
+    (episode,) = run_of(text)["episodes"]
+    (variant,) = episode["variants"]
     assert variant["name"] == "swapped"
-    assert len(variant["differs"]) == json.loads(data)[0]["frames"]
+    assert len(variant["differs"]) == episode["frames"]
+
+
+def test_a_page_shows_splits_side_by_side(out, tmp_path, capsys):
+    watched([out, "--split", "train", "heldout", "--episodes", "2", "--out", tmp_path / "a.html"], capsys)
+    run = run_of((tmp_path / "a.html").read_text())
+    levels = {episode["name"]: episode["level"] for episode in run["episodes"]}
+    assert [choice["episodes"] for choice in run["choices"]] == [["train-0", "heldout-0"], ["train-1", "heldout-1"]]
+    assert run["choices"][1]["title"] == f"2: levels {levels['train-1']}, {levels['heldout-1']}"
 
 
 def test_long_episodes_are_thinned_evenly_on_a_sheet(tmp_path):

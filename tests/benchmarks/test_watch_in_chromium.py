@@ -31,33 +31,35 @@ def episode(level, shift):
 
 def test_the_page_plays_every_episode(tmp_path):
     file, wrong = tmp_path / "watch.html", []
-    named = {"first": episode(1, 0), "second": episode(2, 7)}
-    file.write_text(page_text("run & <i>co</i>", "about", named, Categorical(3)), encoding="utf-8")
+    episodes = {"train": [episode(1, 0), episode(2, 7)], "validation": [episode(3, 13)]}
+    file.write_text(page_text("run & <i>co</i>", "About <b>it</b>.", episodes, Categorical(3)), encoding="utf-8")
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 400, "height": 800})
         page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.goto(file.as_uri())
-        page.wait_for_selector('#watch[data-step="0"]', timeout=20000)
-        colours = lambda: [canvas.evaluate(RED) for canvas in page.locator("canvas").all()]  # noqa: E731
-        assert colours() == [0, 3]
+        page.wait_for_selector('#player[data-step="0"]', timeout=20000)
+        colours = lambda: [canvas.evaluate(RED) for canvas in page.locator(".screens canvas").all()]  # noqa: E731
+        assert colours() == [0, 3, 13, 16]
         assert page.inner_text("h1") == "run & <i>co</i>"
-        assert page.inner_text("[data-now]") == "step 1 of 5: <b>left</b>, value 0, reward 0"
+        assert "About <b>it</b>." in page.inner_text("#player")
+        assert page.locator(".pane h3").all_inner_texts() == ["training level", "split validation"]
+        assert page.locator(".pane .now").first.inner_text() == "step 1 of 5: <b>left</b>"
+        page.locator("[data-slider]").focus()
         for _ in range(2):
             page.keyboard.press("ArrowRight")
-        assert colours() == [40, 43]
-        assert page.locator("figure.differs").count() == 1
-        assert page.locator(".choice.taken").inner_text().split() == ["up", "0.200"]
-        page.keyboard.press("End")
-        assert colours() == [80, 83]
-        assert page.locator("figure.differs").count() == 0
-        page.locator("[data-episode]").select_option("second")
-        page.wait_for_selector('#watch[data-step="0"]', timeout=20000)
+        page.wait_for_selector('#player[data-step="2"]', timeout=20000)
+        assert colours() == [40, 43, 53, 56]
+        assert page.locator("figure.differs").count() == 2
+        assert "up\n0.20" in page.locator(".pane").first.inner_text()
+        page.locator("[data-choice]").select_option(label="2: level 2")
+        page.wait_for_selector('#player[data-step="0"]', timeout=20000)
         assert colours() == [7, 10]
+        assert page.locator("figure.differs").count() == 0
         assert page.evaluate("document.documentElement.scrollWidth") <= 400
         page.locator("[data-play]").click()
-        page.wait_for_selector(f'#watch[data-step="{STEPS - 1}"]', timeout=20000)
+        page.wait_for_selector(f'#player[data-step="{STEPS - 1}"]', timeout=20000)
         assert colours() == [87, 90]
         browser.close()
     assert wrong == []

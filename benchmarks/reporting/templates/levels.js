@@ -51,7 +51,7 @@ function levelButton(levels, split, scale, pick) {
 function levelBrowser(levels, pick) {
   const scale = scaleOf(levels);
   return [make("h2", {}, "Levels"), legendOf(scale), ...levels.splits.flatMap((split) => [
-    make("h3", {}, split.split === "train" ? "training levels" : `unseen: ${split.split}`),
+    make("h3", {}, splitName(split.split, "s")),
     make("div", {
       className: "levels", "--sheet": `url(${split.sheet})`, "--shape": `${levels.width} / ${levels.height}` },
     ...split.levels.map(levelButton(levels, split, scale, pick))),

@@ -15,6 +15,12 @@ function make(tag, settings = {}, ...children) {
   return element;
 }
 
+// Name of a split; `many`: of its levels.
+function splitName(split, many = "") {
+  const known = { train: "training level", heldout: "unseen level" }[split];
+  return known ? known + many : `split ${split}`;
+}
+
 const fixed = (value, digits = 2) => value.toFixed(digits).replace("-", "−");
 
 function effectsOf(episode) {

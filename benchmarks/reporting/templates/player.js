@@ -5,7 +5,7 @@ const { runs } = JSON.parse(document.getElementById("player-data").textContent);
 const root = document.getElementById("player");
 const at = (name) => root.querySelector(`[data-${name}]`);
 const slider = at("slider"), playButton = at("play");
-const RULES = ["median", "best", "worst"], PICKED = "level chosen below";
+const PICKED = "level chosen below";
 const STEPS_PER_SECOND = 15;
 
 let run = null, panes = [], step = 0, total = 1, wanted = 0, timer = null;
@@ -99,11 +99,17 @@ async function show(next) {
   root.dataset.step = step;
 }
 
+function paneOf(episode) {
+  const root = make("div", { className: "pane", "data-split": episode.split });
+  const pane = { name: splitName(episode.split), root };
+  fill(pane, episode);
+  return pane;
+}
+
 function begin(episodes) {
   pause();
-  panes = panes.filter((pane) => episodes.has(pane.split));
-  panes.forEach((pane) => fill(pane, episodes.get(pane.split)));
-  total = Math.max(...panes.map((pane) => pane.episode.frames));
+  panes = episodes.map(paneOf);
+  total = Math.max(1, ...episodes.map((episode) => episode.frames));
   slider.max = total - 1;
   for (const pane of panes) pane.root.append(
     ...pane.strips.map((strip) => drawStrip(strip, total, show)), ...explanationViews(pane.episode, show));
@@ -112,13 +118,8 @@ function begin(episodes) {
   return show(0);
 }
 
-function follow(rule) {
-  const named = (episode) => new RegExp(`\\b${rule}\\b.* by return`).test(episode.rule);
-  panes = run.splits.map((split) => ({
-    split, name: split === "train" ? "training level" : `unseen: ${split}`,
-    root: make("div", { className: "pane", "data-split": split }) }));
-  return begin(new Map(run.episodes.filter(named).map((episode) => [episode.split, episode])));
-}
+const recorded = (name) => run.episodes.find((episode) => episode.name === name);
+const follow = (choice) => begin(choice ? choice.episodes.map(recorded) : []);
 
 function play() {
   if (step >= total - 1) show(0);
@@ -146,16 +147,17 @@ function pause() {
 const toggle = () => timer ? pause() : play();
 
 function pick(name) {
-  const chosen = run.episodes.find((episode) => episode.name === name);
-  at("rule").value = PICKED;
-  begin(new Map(panes.map((pane) => [pane.split, pane.split === chosen.split ? chosen : pane.episode])));
+  const chosen = recorded(name), others = panes.map((pane) => pane.episode);
+  const place = others.findIndex((episode) => episode.split === chosen.split);
+  at("choice").value = PICKED;
+  begin(place < 0 ? [...others, chosen] : others.with(place, chosen));
   slider.focus();
 }
 
 function mark() {
   for (const button of root.querySelectorAll(".levels button")) {
     const { split, level } = button.dataset;
-    const shown = panes.some((pane) => pane.split === split && String(pane.episode.level) === level);
+    const shown = panes.some(({ episode }) => episode.split === split && String(episode.level) === level);
     button.setAttribute("aria-pressed", String(shown));
   }
 }
@@ -163,8 +165,9 @@ function mark() {
 function choose(index) {
   run = runs[index];
   at("browser").replaceChildren(...(run.levels ? levelBrowser(run.levels, pick) : []));
-  at("rule").value = RULES[0];
-  return follow(RULES[0]);
+  at("choice").replaceChildren(...run.choices.map((choice, place) => make("option", { value: place }, choice.title)),
+    ...(run.levels ? [make("option", { value: PICKED, disabled: true }, PICKED)] : []));
+  return follow(run.choices[0]);
 }
 
 // controls -------------------------------------------------------------------------------------------------------------
@@ -184,8 +187,8 @@ playButton.addEventListener("click", toggle);
 at("back").addEventListener("click", () => { pause(); show(step - 1); });
 at("next").addEventListener("click", () => { pause(); show(step + 1); });
 at("run").addEventListener("change", () => choose(at("run").selectedIndex));
-at("rule").addEventListener("change", () => { if (at("rule").value !== PICKED) follow(at("rule").value); });
+at("choice").addEventListener("change", () => {
+  if (at("choice").value !== PICKED) follow(run.choices[at("choice").value]);
+});
 at("run").append(...runs.map((each) => make("option", {}, each.name)));
-at("rule").append(...RULES.map((rule) => make("option", { value: rule }, `${rule} by return`)),
-  make("option", { value: PICKED, disabled: true }, PICKED));
 choose(0);

@@ -33,7 +33,12 @@ def test_the_page_holds_the_first_seeds_episodes_to_the_pixel(tmp_path):
     data = player.player(cells(tmp_path))
     assert data["lines"] == []
     (run,) = data["data"]["runs"]
-    assert (run["name"], run["splits"]) == ("cnn, seed 0", ["train", "heldout"])
+    assert run["name"] == "cnn, seed 0"
+    assert run["choices"] == [
+        {"title": "median by return", "episodes": ["train-7-0", "heldout-40-0"]},
+        {"title": "best by return", "episodes": ["train-7-0", "heldout-41-0"]},
+        {"title": "worst by return", "episodes": ["train-9-0", "heldout-42-0"]},
+    ]
     names = [episode["name"] for episode in run["episodes"]]
     assert names == ["heldout-40-0", "heldout-41-0", "heldout-42-0", "heldout-43-0", "train-7-0", "train-9-0"]
     median = run["episodes"][4]
@@ -81,7 +86,9 @@ def test_too_large_a_page_loses_quality_first_then_levels(tmp_path):
     assert player.size(less) < smallest
     assert [episode["level"] for episode in less[0]["episodes"]] == [0, 1, 2, 3]  # the last of the single levels
     assert [row["recording"] is None for row in less[0]["levels"]["splits"][0]["levels"]] == [False] * 4 + [True]
+    assert [choice["episodes"] for choice in less[0]["choices"]] == [["train-0-0"], ["train-1-0"]]
     least, _ = player.fitting(shown, smallest // 4)
+    assert least[0]["choices"] == [{"title": "median by return", "episodes": ["train-0-0"]}]
     assert [episode["rule"] for episode in least[0]["episodes"]] == ["median of 9 episodes by return"]
 
 

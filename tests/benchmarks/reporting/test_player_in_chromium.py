@@ -143,7 +143,7 @@ def test_playing_keeps_both_in_step_to_the_end(page):
 
 def test_the_rule_chooses_the_episodes_and_is_printed(page):
     assert "median and best of 4 episodes by return" in page.locator(TRAIN).inner_text()
-    page.locator("[data-rule]").select_option("worst")
+    page.locator("[data-choice]").select_option(label="worst by return")
     page.wait_for_selector(f"{TRAIN} >> text=worst of 4 episodes by return")
     at_step(page, 0)
     slide(page, 3)
@@ -151,7 +151,7 @@ def test_the_rule_chooses_the_episodes_and_is_printed(page):
     assert colours(page, UNSEEN) == words(shade(42, 3))
     assert "in 400 steps, the first 280 shown" in page.locator(UNSEEN).inner_text()
     assert "bonus" in page.locator(TRAIN).inner_text()
-    page.locator("[data-rule]").select_option("best")
+    page.locator("[data-choice]").select_option(label="best by return")
     page.wait_for_selector(f"{UNSEEN} >> text=best of 4 episodes by return")
     assert colours(page, TRAIN) == words(shade(7, 0))
 
@@ -182,7 +182,7 @@ def test_a_level_plays_where_it_was_recorded(page):
     assert colours(page, UNSEEN) == words(shade(43, 0))
     assert colours(page, TRAIN) == words(shade(7, 0))
     assert page.locator('.levels button[aria-pressed="true"]').count() == 2
-    assert page.locator("[data-rule]").input_value() == "level chosen below"
+    assert page.locator("[data-choice]").input_value() == "level chosen below"
     assert page.locator('.levels button[data-level="3"]').is_disabled()
     bars = page.locator('.levels button[data-split="heldout"] .bar')
     ends = [bars.nth(n).evaluate("bar => getComputedStyle(bar).backgroundColor") for n in (0, 3)]
