@@ -190,5 +190,6 @@ at("run").addEventListener("change", () => choose(at("run").selectedIndex));
 at("choice").addEventListener("change", () => {
   if (at("choice").value !== PICKED) follow(run.choices[at("choice").value]);
 });
+at("run").closest("label").hidden = runs.length === 1;
 at("run").append(...runs.map((each) => make("option", {}, each.name)));
 choose(0);
