@@ -41,6 +41,8 @@ def test_every_suite_keeps_its_algorithm_settings(suite, algo, own_steps, short_
             expected |= {"gamma": 0.95, "n_steps": 64 if algo == "ppo" else 20}
         if suite in ("minigrid-ladder", "minigrid-memory"):
             expected |= {"bonus_once": True}
+        if suite == "minigrid":
+            expected |= {"normalise_advantage": False}
         if task.kind == "procgen":
             expected |= {"timeout_is_terminal": True}
         assert vars(tuned) == expected
