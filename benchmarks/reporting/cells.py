@@ -19,7 +19,7 @@ from benchmarks.experiment.presets import BASELINE, CONTROL
 from benchmarks.reporting import intervals, origins
 from benchmarks.reporting.episodes import Returns
 from benchmarks.reporting.intervals import Scores
-from benchmarks.reporting.labels import frames_of, level_set_kind, target_split, training_set
+from benchmarks.reporting.labels import frames_of, level_set_kind, levels_in_words, target_split, training_set
 from benchmarks.reporting.matching import SOURCE, match
 from benchmarks.reporting.runs import Run
 from benchmarks.reporting.stats import Interval
@@ -71,6 +71,11 @@ class Cell:
     @property
     def level_set_kind(self) -> str:
         return level_set_kind(self.config)
+
+    @property
+    def levels_in_words(self) -> str:
+        """Number of training levels, as "20 levels"."""
+        return levels_in_words(self.config)
 
     @property
     def seeds(self) -> tuple[int, ...]:

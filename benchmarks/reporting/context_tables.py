@@ -9,6 +9,7 @@ from benchmarks.experiment.presets import BASELINE
 from benchmarks.experiment.references import FILE
 from benchmarks.reporting import published
 from benchmarks.reporting.cells import Cell
+from benchmarks.reporting.labels import UNNAMED
 from benchmarks.reporting.layout import ABSENT, Table, count, frames, number, without_empty_columns
 from benchmarks.reporting.origins import COST_FACTS, differing
 from benchmarks.reporting.reference_rows import on_their_levels, set_names
@@ -52,7 +53,9 @@ def references(summary: Summary) -> Table:
     """
     groups: dict[tuple[str, str, int, str], list[Run]] = {}
     for cell in summary.cells:
-        kind, window = f"{cell.train_levels:,} {cell.level_set_kind}", int(cell.config.get("window", 0))
+        unnamed = cell.level_set_kind == UNNAMED
+        kind = cell.levels_in_words if unnamed else f"{cell.train_levels:,} {cell.level_set_kind}"
+        window = int(cell.config.get("window", 0))
         for split in cell.splits:
             groups.setdefault((cell.env, kind, window, split), []).extend(cell.runs)
     played, rows = _of_experiment(summary), []

@@ -94,7 +94,7 @@ def drawn(summary: Summary) -> dict[str, Any]:
     return {
         "legend": [(name, placed(figures.chip(style), numbers)) for name, style in sorted(style_of.items())],
         "tasks": [
-            Task(f"{env}, {levels:,} training levels", inside(page_figures.task_panels(cells, style_of), numbers))
+            Task(f"{env}, {cells[0].levels_in_words}", inside(page_figures.task_panels(cells, style_of), numbers))
             for env, levels in tasks
             if (cells := [cell for cell in summary.cells if cell.task == (env, levels)])
         ],
@@ -137,7 +137,7 @@ def pictures(summary: Summary) -> list[dict[str, Any]]:
     """Pictures of each cell's first seed; more would make the file heavy and show the same."""
     return [
         {
-            "heading": f"{cell.label}, {cell.env}, {cell.train_levels:,} levels, seed {cell.seeds[0]}",
+            "heading": f"{cell.label}, {cell.env}, {cell.levels_in_words}, seed {cell.seeds[0]}",
             "images": [
                 (path.stem.replace("_", " "), figures.picture(path.read_bytes())) for path in cell.runs[0].pictures
             ],

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from benchmarks.reporting.runs import Run
 
+UNNAMED = "unnamed"
+"""Kind of training levels of an environment that gives its levels no numbers."""
 _SHARED_BY_LABEL = frozenset({"seed", "env", "train_levels", "level_set", "normalise", "splits"})
 # The settings that a label names first, where one method was run in several ways.
 _NAMED_FIRST = (
@@ -86,8 +88,18 @@ def frames_of(config: dict[str, Any]) -> int:
 
 
 def level_set_kind(config: dict[str, Any]) -> str:
-    """Kind of a run's training levels: "published" (0 to K - 1), or "drawn" for its seed."""
+    """Kind of a run's training levels: "published" (0 to K - 1), "drawn" for its seed, or ``UNNAMED``."""
+    if config.get("level_set") == "" and config["train_levels"] == 1:  # a published set of one is written as 0+1
+        return UNNAMED
     return "published" if training_set(config).startswith("0+") else "drawn"
+
+
+def levels_in_words(config: dict[str, Any], kind: bool = False) -> str:
+    """Number of a run's training levels, with their kind if asked for, as "20 drawn levels"."""
+    if level_set_kind(config) == UNNAMED:
+        return "no named levels"
+    word = f" {level_set_kind(config)}" * kind
+    return f"{config['train_levels']:,}{word} level{'s' * (config['train_levels'] != 1)}"
 
 
 def flat_settings(config: dict[str, Any], prefix: str = "") -> dict[str, str]:

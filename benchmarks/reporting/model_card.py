@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from benchmarks.reporting.cells import Cell
-from benchmarks.reporting.labels import frames_of, level_set_kind
+from benchmarks.reporting.labels import frames_of, levels_in_words
 from benchmarks.reporting.layout import count, interval, pipes
 
 LICENCE = "mit"
@@ -60,11 +60,11 @@ def _description(cell: Cell) -> str:
     config, number = cell.config, len(cell.runs)
     agents = "An agent" if number == 1 else f"{number} agents, one a seed,"
     bonus = "" if config.get("bonus", "none") == "none" else f" and the bonus `{_plain(config['bonus'])}`"
-    kind = level_set_kind(config)
+    levels = levels_in_words(config, kind=True)
     pretrained = f", after {count(config['pretrain_frames'])} frames of pre-training" * bool(config["pretrain_frames"])
     return (
         f"{agents} trained by `{_plain(config['algo'])}` with the representation `{_plain(config['repr'])}` "
-        f"({_plain(config['mode'])}){bonus} on {cell.train_levels:,} {kind} levels of `{_plain(cell.env)}`, for "
+        f"({_plain(config['mode'])}){bonus} on {levels} of `{_plain(cell.env)}`, for "
         f"{frames_of(config):,} frames{pretrained}, and evaluated without further learning on levels and variants that "
         "it has not seen."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmarks.reporting import origins, published
 from benchmarks.reporting.cells import Cell
 from benchmarks.reporting.context_tables import is_comparable
-from benchmarks.reporting.labels import protocol
+from benchmarks.reporting.labels import UNNAMED, protocol
 from benchmarks.reporting.layout import frames, listed
 from benchmarks.reporting.published import Conditions
 from benchmarks.reporting.summary import Summary, decides, declaration
@@ -29,10 +29,13 @@ def size(summary: Summary) -> str:
         return "No finished runs yet."
     steps = ", ".join(frames(step) for step in sorted({cell.frames for cell in summary.cells}))
     levels = ", ".join(f"{levels:,}" for levels in summary.levels)
-    kinds = {"drawn": "drawn for each seed", "published": "the published set, 0 to K - 1"}
-    named = [words for kind, words in kinds.items() if any(cell.level_set_kind == kind for cell in summary.cells)]
-    which = f" ({listed(named)})" if named else ""
-    return f"{count} finished run{'s' * (count > 1)}; {steps} frames each; {levels} training levels{which}."
+    kinds = {
+        "drawn": f"{levels} training levels drawn for each seed",
+        "published": f"{levels} training levels of the published set, 0 to K - 1",
+        UNNAMED: "no named levels",
+    }
+    which = [words for kind, words in kinds.items() if any(cell.level_set_kind == kind for cell in summary.cells)]
+    return f"{count} finished run{'s' * (count > 1)}; {steps} frames each; {listed(which)}."
 
 
 def one_line(cell: Cell) -> str:
@@ -86,7 +89,7 @@ def mark_notes(summary: Summary) -> list[str]:
     """Meaning of the marks behind a method's name, for each row that has one."""
     sentences = []
     for cell in summary.cells:
-        where = f"{cell.label}, {cell.env}, {cell.train_levels:,} levels"
+        where = f"{cell.label}, {cell.env}, {cell.levels_in_words}"
         if cell.fallen:
             falls = [
                 f"seed {run.config['seed']} by {run.fall:.2f} (best {run.best_validation[1]:.2f} at "
@@ -124,7 +127,9 @@ def outcome_notes(summary: Summary) -> list[str]:
         what = f"decides the {listed(sorted(outcomes))} only" if outcomes else "declares no outcome"
         order = "of return on unseen levels" if decides(cells, "held-out return") else "of label, which ranks nothing"
         if len(outcomes) < 3:
-            sentences.append(f"{env}, {levels:,} levels: {what} ({reasons}). Its rows are in the order {order}.")
+            sentences.append(
+                f"{env}, {cells[0].levels_in_words}: {what} ({reasons}). Its rows are in the order {order}."
+            )
     pairs = [(cell, summary.reference(cell)) for cell in summary.cells]
     fallbacks = [cell.label for cell, reference in pairs if reference and reference.budget == "equal RL steps"]
     if fallbacks:

@@ -136,7 +136,7 @@ def why_unreadable(shown: Shown) -> str:
 
 def name_of(cell: Cell, run: Run, several: bool) -> str:
     """Method and seed, and the task where the page has several."""
-    task = f", {cell.env}, {cell.train_levels:,} levels" if several else ""
+    task = f", {cell.env}, {cell.levels_in_words}" if several else ""
     return f"{cell.label}, seed {run.config['seed']}{task}"
 
 

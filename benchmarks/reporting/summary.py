@@ -207,7 +207,7 @@ def _dropped_splits(cell: Cell) -> Iterable[str]:
     for split in dict.fromkeys(split for run in cell.runs for split in run.config["splits"]):
         if split not in cell.splits:
             having = ", ".join(str(run.config["seed"]) for run in cell.runs if split in run.config["splits"])
-            yield f"{cell.label}, {cell.env}, {cell.train_levels} training levels: split {split} only has seed {having}"
+            yield f"{cell.label}, {cell.env}, {cell.levels_in_words}: split {split} only has seed {having}"
 
 
 def _not_crossed(cell: Cell) -> str:
@@ -215,7 +215,7 @@ def _not_crossed(cell: Cell) -> str:
     gap = cell.crossed_gap
     lacking = "no crossed gap" if gap is None else f"crossed gap of {gap.seeds} of {len(cell.runs)} seeds alone"
     return (
-        f"{cell.label}, {cell.env}, {cell.train_levels} training levels: {lacking}; agents of seed "
+        f"{cell.label}, {cell.env}, {cell.levels_in_words}: {lacking}; agents of seed "
         f"{', '.join(map(str, cell.uncrossed))} lack other seeds' levels; the row's command, with any of its seeds, "
         "lets them play these"
     )

@@ -157,7 +157,7 @@ def test_seeds_that_did_not_play_all_other_sets_are_missing(tmp_path):
     (cell,) = summary.cells
     assert (cell.crossed_gap, cell.uncrossed) == (None, (0, 1, 2, 3, 4, 5))
     (message,) = summary.missing
-    assert message.startswith("cnn, coinrun-easy, 20 training levels: no crossed gap; agents of seed 0, 1, 2, 3, 4, 5")
+    assert message.startswith("cnn, coinrun-easy, 20 levels: no crossed gap; agents of seed 0, 1, 2, 3, 4, 5")
 
 
 def test_a_crossed_gap_of_fewer_seeds_says_so(tmp_path):

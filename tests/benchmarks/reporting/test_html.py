@@ -52,7 +52,7 @@ def test_several_numbers_of_levels_get_their_own_figures(tmp_path):
     write_report(tmp_path)
     page = (tmp_path / "report.html").read_text()
     assert "Gap against the number of training levels" in page
-    assert "<summary>coinrun-easy, 50 training levels</summary>" in page
+    assert "<summary>coinrun-easy, 50 levels</summary>" in page
 
 
 def test_curves_use_only_steps_that_every_seed_recorded(tmp_path):

@@ -2,7 +2,9 @@
 
 import json
 
-from benchmarks.reporting.labels import labels_of
+import pytest
+
+from benchmarks.reporting.labels import labels_of, levels_in_words
 from benchmarks.reporting.report import write_report
 from benchmarks.reporting.runs import load
 from benchmarks.reporting.summary import summarise
@@ -42,6 +44,20 @@ def test_drawn_level_sets_share_a_label_and_published_ones_do_not(tmp_path):
     (path / "config.json").write_text(json.dumps(config | {"level_set": ""}))  # stands for the published set, too
     cells = {cell.label: cell.seeds for cell in summarise(load(tmp_path)).cells}
     assert cells == {"cnn (level_set=drawn)": (0, 1), "cnn (level_set=published)": (2, 3)}
+
+
+@pytest.mark.parametrize(
+    ("level_set", "count", "words"),
+    [
+        ("", 1, "no named levels"),
+        ("0+1", 1, "1 published level"),
+        ("", 20, "20 published levels"),
+        ("100000000+1000", 1000, "1,000 drawn levels"),
+    ],
+)
+def test_levels_are_counted_where_they_have_names(level_set, count, words):
+    config = {"level_set": level_set, "train_levels": count}
+    assert levels_in_words(config, kind=True) == words
 
 
 def test_numbers_of_steps_are_readable(tmp_path):

@@ -134,7 +134,7 @@ def test_a_cell_survives_a_suite_whose_splits_and_constants_changed(tmp_path):
     assert cell.returns["train"].estimate == 4.0
     assert cell.normalise is None
     text = write_report(tmp_path)
-    assert "cnn, coinrun-easy, 20 training levels: split old only has seed 0" in text
+    assert "cnn, coinrun-easy, 20 levels: split old only has seed 0" in text
     assert "split new only has seed 1" in text
 
 
