@@ -38,13 +38,15 @@ from envs.history import History
 from envs.registry import UsageError
 from envs.spaces import EnvSpec
 from envs.steps import Steps, flatten
-from representations.base import Config, Heads, Loss
+from representations.base import Config, Heads, Loss, Unfit
 from representations.cnn import Trunked
 from representations.feature_metrics import feature_std
 from representations.nets.images import pixels
 
 CELL = 4
 """Side of a cell, pixels."""
+FEWEST_CELLS = 3
+"""Cells of a side that its transposed convolution can make; images of symbols have fewer."""
 CLIP = 3
 """Frames from which a reward is predicted."""
 
@@ -120,6 +122,12 @@ class Unreal(Trunked):
                     f"{spec.action_space} has not; take --set unreal.pixel_control=False"
                 )
             cells = (spec.image_shape[1] // CELL, spec.image_shape[2] // CELL)
+            if min(cells) < FEWEST_CELLS:
+                raise Unfit(
+                    f"unreal.pixel_control cuts frames into cells of {CELL} pixels, {FEWEST_CELLS} a side at least; "
+                    f"this environment's are {spec.image_shape[1]}x{spec.image_shape[2]}; take --set "
+                    "unreal.pixel_control=False"
+                )
             self.control = PixelControl(self.features_dim, self.codes.count, cells)
         if config.reward_prediction:
             self.reward = nn.Sequential(nn.Linear(CLIP * self.trunk.flat_dim, 128), nn.ReLU(), nn.Linear(128, 3))

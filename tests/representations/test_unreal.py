@@ -17,6 +17,7 @@ from envs.registry import UsageError
 from envs.spaces import EnvSpec
 from envs.steps import Steps, flatten
 from envs.wrappers.sb3 import Sb3VecEnv
+from representations.base import Unfit
 from representations.cnn import Cnn
 from representations.unreal import Unreal, UnrealConfig, draw_clips, n_step_returns, pixel_change
 from tests.representations.toys import Fixed, image_spec
@@ -309,6 +310,16 @@ def test_too_much_replay_and_too_short_a_history_are_refused():
     )
     with pytest.raises(UsageError, match="windows of 21 steps from a history of 5"):
         unreal.auxiliary(short, 3, lambda f, obs, first: (f, f.sum(1)), torch.Generator())
+
+
+@pytest.mark.parametrize(("height", "width"), [(7, 7), (64, 11)])
+def test_frames_of_too_few_cells_are_refused(height, width):
+    spec = replace(image_spec((3, height, width)), action_space=SPEC.action_space)
+    with pytest.raises(Unfit, match=f"3 a side at least; this environment's are {height}x{width}; take --set unreal"):
+        Unreal(spec, replace(SMALL, trunk="symbols"))
+    Unreal(spec, replace(SMALL, trunk="symbols", pixel_control=False))
+    wide = replace(image_spec((3, 12, 13)), action_space=SPEC.action_space)
+    assert Unreal(wide, replace(SMALL, trunk="symbols")).control.cells == (3, 3)
 
 
 @pytest.mark.parametrize("task", ["pixel_control", "value_replay"])
