@@ -6,7 +6,7 @@ the page has the legend.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,10 +68,15 @@ class Style:
     """Pattern of its bars."""
 
 
-def styles(labels: Iterable[str], baselines: Iterable[str] = ()) -> dict[str, Style]:
-    """One style for each method: the baselines are grey; colours repeat with other lines, markers and hatches."""
+def styles(labels: Collection[str], baselines: Iterable[str] = ()) -> dict[str, Style]:
+    """One style for each method: the baselines are grey; colours repeat with other lines, markers and hatches.
+
+    Where all are baselines, as when one setting after another is changed, the one with the shortest label alone is.
+    """
     table: dict[str, Style] = {}
-    grey = sorted(set(baselines))
+    grey = sorted(set(baselines), key=lambda label: (len(label), label))
+    if set(labels) <= set(grey):
+        grey = grey[:1]
     for index, label in enumerate(grey):
         table[label] = Style(BASELINE_COLOUR, LINES[index % 4], MARKERS[index % 7], HATCHES[index % 4])
     for index, label in enumerate(sorted(set(labels) - set(grey))):

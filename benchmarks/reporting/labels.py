@@ -1,8 +1,12 @@
-"""Labels of methods: the method alone where that is enough, else with the fewest settings that distinguish it."""
+"""Labels of methods: the method alone where that is enough, else with the fewest settings that distinguish it.
+
+A value that most rows of a method have is left out: of five rows that change one setting each, each names its own.
+"""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +26,24 @@ _NAMED_FIRST = (
 def labels_of(runs: Sequence[Run]) -> dict[str, str]:
     """Run id -> label."""
     settings = distinguishing_settings(runs)
+    usual = {method: _usual(settings, runs, method) for method in {method_of(run) for run in runs}}
     labels: dict[str, str] = {}
     for run in runs:
-        own = {name: value for name, value in settings[run.id].items() if name != "continued"}
+        shown = settings[run.id].items() - usual[method_of(run)]
+        own = {name: value for name, value in settings[run.id].items() if (name, value) in shown}
+        own.pop("continued", None)
         words = [f"{name.rsplit('.', 1)[-1]}={_plain(name, value)}" for name, value in own.items()]
         if continued := run.config.get("continued"):
             words.append(f"continued from {continued[-1]:,}")
         labels[run.id] = f"{method_of(run)} ({', '.join(words)})" if words else method_of(run)
     return labels
+
+
+def _usual(settings: dict[str, dict[str, str]], runs: Sequence[Run], method: str) -> set[tuple[str, str]]:
+    """Settings that more than half of the rows of a method have; rows stay distinct without them."""
+    rows = {tuple(settings[run.id].items()) for run in runs if method_of(run) == method}
+    counts = Counter(setting for row in rows for setting in row)
+    return {setting for setting, count in counts.items() if 2 * count > len(rows) > 1}
 
 
 def target_split(splits: Sequence[str]) -> str:

@@ -21,6 +21,13 @@ def test_no_two_methods_look_alike():
     assert looks["method 00"].line == "solid"
 
 
+def test_of_baselines_alone_the_plain_one_is_grey():
+    labels = ["cnn", "cnn (gamma=0.5)", "cnn (entropy=0.1)"]
+    looks = styles(labels, labels)
+    assert [label for label in labels if looks[label].colour == BASELINE_COLOUR] == ["cnn"]
+    assert len({look.colour for look in looks.values()}) == 3
+
+
 def test_the_legend_shows_line_and_marker():
     looks = styles([f"method {index}" for index in range(9)])
     samples = {figures.chip(look) for look in looks.values()}

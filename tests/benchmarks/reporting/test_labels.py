@@ -21,6 +21,16 @@ def test_labels_name_the_fewest_settings_that_distinguish_cells(tmp_path):
     assert labels == {"darla (beta=1.0)", "darla (beta=4.0)", "cnn", "vae (mode=frozen)", "vae (mode=finetune)"}
 
 
+def test_a_label_leaves_out_what_most_rows_have(tmp_path):
+    usual = {"gamma": 0.99, "entropy": 0.01, "clip": 0.2}
+    for changed in ({}, {"gamma": 0.5}, {"entropy": 0.1}, {"entropy": 0.3}, {"gamma": 0.5, "clip": 0.1}):
+        make_run(tmp_path, "cnn", 0, algo_settings={**usual, **changed})
+    make_run(tmp_path, "vae", 0, algo_settings={**usual, "gamma": 0.5})
+    labels = {cell.label for cell in summarise(load(tmp_path)).cells}
+    changed = {"cnn (gamma=0.5)", "cnn (entropy=0.1)", "cnn (entropy=0.3)", "cnn (clip=0.1, gamma=0.5)"}
+    assert labels == {"cnn", *changed, "vae"}
+
+
 def test_runs_of_the_version_before_share_a_cell_with_new_ones(tmp_path):
     make_run(tmp_path, "cnn", 0, overlap=False)  # an option that is gone
     make_run(tmp_path, "cnn", 1)
