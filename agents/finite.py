@@ -6,7 +6,6 @@ first in time is named, and of one step what comes first on the way from the env
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 
 from agents.rollout import RolloutData
-from envs.finite import NotFinite, all_finite, first_not_finite
+from envs.finite import NotFinite, all_finite, first_not_finite, lower_rate_of
 from envs.spaces import FEATURES, Array
 from envs.steps import Steps
 from representations.base import Representation
@@ -131,13 +130,6 @@ class FiniteChecks:
 def _must_be_finite(metric: str) -> bool:
     kind, _, rest = metric.partition("/")
     return kind in ("loss", "gradient") or (kind == "bonus" and "loss" in rest)
-
-
-def lower_rate_of(name: str, config: Any) -> str:
-    """The cure for a module that diverged: its learning rate, by the option where its settings have one."""
-    fields = {field.name for field in dataclasses.fields(config)} if dataclasses.is_dataclass(config) else set()
-    option = f" (--set {name}.learning_rate=...)" if "learning_rate" in fields else ""
-    return f"lower its learning rate{option}"
 
 
 def floating(observation: Any) -> dict[str, Array]:

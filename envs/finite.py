@@ -6,7 +6,9 @@ and training stops there.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,3 +56,10 @@ def require_finite_weights(module: nn.Module, when: str) -> None:
         f"weights {name} are not finite {when}: training diverged; lower the learning rate. "
         "The last checkpoint is still whole"
     )
+
+
+def lower_rate_of(name: str, config: Any) -> str:
+    """The cure for a module that diverged: its learning rate, by the option where its settings have one."""
+    fields = {field.name for field in dataclasses.fields(config)} if dataclasses.is_dataclass(config) else set()
+    option = f" (--set {name}.learning_rate=...)" if "learning_rate" in fields else ""
+    return f"lower its learning rate{option}"

@@ -79,6 +79,15 @@ class Registry(Mapping[str, str]):
         known = ", ".join(sorted(places))
         raise UsageError(f"unknown {self.kind} '{name}'{hint} Known: {known}; or your own as 'package.module:Class'")
 
+    def name_of(self, item: type) -> str:
+        """Name under which commands and their ``--set`` know a class; of one that is not here its own in lower case."""
+        place = f"{item.__module__}:{item.__qualname__}"
+        for places in (self.places, self):  # which no entry point hides: listing those takes long
+            for name in places:
+                if places[name] == place:
+                    return name
+        return item.__name__.lower()
+
     def resolve(self, name: str) -> Any:
         """Import and return the object behind ``name``."""
         place = self.check(name)

@@ -198,8 +198,10 @@ class Representation(nn.Module, ABC):
 
     @property
     def name(self) -> str:
-        """Name in messages."""
-        return type(self).__name__.lower()
+        """Name in messages, by which ``--set`` knows it."""
+        from representations import REPRESENTATIONS
+
+        return REPRESENTATIONS.name_of(type(self))
 
     def initial_state(self, batch: int) -> State:
         """State before the first frame."""

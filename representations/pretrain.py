@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from envs.finite import NotFinite, require_finite_weights
+from envs.finite import NotFinite, lower_rate_of, require_finite_weights
 from envs.registry import UsageError
 from envs.rng_streams import set_state, spawn
 from envs.steps import Obs, Steps
@@ -121,13 +121,16 @@ class Pretrainer:
     def _require_finite(self, index: int, loss: float) -> None:
         if math.isfinite(loss):
             return
-        name = self.representation.name
-        named = hasattr(unwrapped(self.representation).config, "learning_rate")
-        cure = "lower its learning rate" + f" (--set {name}.learning_rate=...)" * named
+        name, phase = self.representation.name, self.phases[index].name
         raise NotFinite(
-            f"loss of phase '{self.phases[index].name}' of {name} is {loss} after {self.drawn:,} of {self.total:,} "
-            f"samples of pre-training: it diverged; {cure}. The last checkpoint is still whole"
+            f"loss of phase '{phase}' of {name} is {loss} after {self.drawn:,} of {self.total:,} samples of "
+            f"pre-training: it diverged; {self._slower}. The last checkpoint is still whole"
         )
+
+    @property
+    def _slower(self) -> str:
+        """Cure of a phase that diverged."""
+        return lower_rate_of(self.representation.name, unwrapped(self.representation).config)
 
     @torch.no_grad()
     def watch(self) -> dict[str, float]:
@@ -145,7 +148,7 @@ class Pretrainer:
         if not math.isfinite(size):
             raise NotFinite(
                 f"features of {representation.name} are not finite after {self.drawn:,} samples of pre-training, "
-                "though its losses are: look for a division or a logarithm of 0 in its encode()"
+                f"though its losses are: {self._slower}, or look for a division or a logarithm of 0 in its encode()"
             )
         warn_if_collapsed(representation.name, spread, size, f"after {self.drawn:,} samples")
         rank = float(effective_rank(features))

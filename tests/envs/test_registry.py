@@ -62,6 +62,16 @@ def test_entry_points_add_names_but_never_hide_ours(monkeypatch):
     assert dict(registry) == {"kiwi": "collections:Counter", "apple": "collections:OrderedDict"}
 
 
+def test_a_class_is_named_as_commands_name_it(registry, monkeypatch):
+    from collections import ChainMap, Counter, OrderedDict
+    from importlib.metadata import EntryPoint
+
+    assert registry.name_of(OrderedDict) == "apple"
+    assert registry.name_of(ChainMap) == "chainmap"
+    monkeypatch.setattr("envs.registry.entry_points", lambda group: [EntryPoint("kiwi", "collections:Counter", group)])
+    assert registry.name_of(Counter) == "kiwi"
+
+
 def test_every_environment_resolves():
     assert {name: ENVIRONMENTS.resolve(name).__name__ for name in ("procgen", "counting")} == {
         "procgen": "ProcgenVectorEnv",

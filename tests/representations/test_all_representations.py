@@ -103,6 +103,11 @@ def loss_of(model: Representation, generator: torch.Generator) -> tuple[Tensor, 
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_messages_call_it_by_the_name_that_options_take(name):
+    assert build(name).name == name
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_features_are_finite_float32_and_depend_on_the_frame(name):
     model = build(name).eval()
     with torch.no_grad():
