@@ -42,7 +42,7 @@ def printed(program, **environment):
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc")
 def test_freed_memory_is_kept_for_the_next_micro_batch():
     pages = 4 * 16 * 2**20 // os.sysconf("SC_PAGE_SIZE")
-    assert int(printed(FAULTS)) > pages // 2  # what is spared
+    assert int(printed(FAULTS)) > pages // 4  # what is spared: malloc itself keeps some of it
     assert int(printed(KEPT + FAULTS)) < 0.01 * pages
 
 
