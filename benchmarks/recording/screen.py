@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Any
 
 import gymnasium as gym
@@ -77,6 +79,8 @@ class Screen:
 
 def make_visible(world: World, count: int, seed: int) -> gym.vector.VectorEnv:
     """``world`` with so many envs, rendering where its class can."""
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # else pygame prints an error for each env it opens
     try:
         return world.with_options(render_mode="rgb_array").make(count, seed)
     except (UsageError, TypeError):  # a foreign class takes no such option, or has no such mode

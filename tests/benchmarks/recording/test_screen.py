@@ -1,5 +1,8 @@
 """Frames for a person: the newest in colour, a rendered one where it shows more, symbols as a painted level."""
 
+import os
+import sys
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -56,3 +59,15 @@ def test_what_shows_nothing_is_refused():
 
     with pytest.raises(UsageError, match="neither observes nor renders"):
         Screen(Blind()).frames(np.zeros((2, 4), np.float32), np.array([0]))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="displays of X and Wayland")
+@pytest.mark.parametrize(("display", "own", "driver"), [("", None, "dummy"), (":0", None, None), ("", "x11", "x11")])
+def test_without_a_display_pygame_opens_none(monkeypatch, display, own, driver):
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setenv("DISPLAY", display)
+    monkeypatch.setenv("SDL_VIDEODRIVER", own or "")
+    if own is None:
+        monkeypatch.delenv("SDL_VIDEODRIVER")
+    make_visible(World("counting"), 1, 0)
+    assert os.environ.get("SDL_VIDEODRIVER") == driver
