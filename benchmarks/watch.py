@@ -188,9 +188,10 @@ def content(agent: TrainedAgent, args: Args, episodes: dict[str, list[Episode]])
 
 def page_text(args: Args, episodes: dict[str, list[Episode]]) -> str:
     """Sentence above the player of a page."""
-    levels = f"level {args.level}" if args.level is not None else "the first levels"
     count = max(map(len, episodes.values()))
-    return f"{count} episode{'s' * (count > 1)} on {levels} of {' and '.join(episodes)}."
+    several = "s" * (count > 1)
+    levels = f"level {args.level}" if args.level is not None else f"the first level{several}"
+    return f"{count} episode{several} on {levels} of {' and '.join(episodes)}."
 
 
 def line(split: str, episode: Episode) -> str:
