@@ -69,8 +69,10 @@ def _breakout(levels: int) -> tuple[Task, ...]:
 
 def _breakout_visual(levels: int) -> tuple[Task, ...]:
     """The source shows a background by level, so that unseen levels are unseen backgrounds."""
-    targets = {"plain": "standard", **_splits("recolor", "distractor", "invert", "gray", "flip_x", "flip_y")}
-    return (replace(_task(levels, "background", targets, ("recolor", "distractor")), env="breakout-visual"),)
+    same_effects = {"plain": "standard", **_splits("recolor", "distractor", "invert", "gray")}
+    targets = {**same_effects, **_splits("flip_x", "flip_y")}  # in a mirror other actions may well be meant
+    task = _task(levels, "background", targets, ("recolor", "distractor"))
+    return (replace(task, env="breakout-visual", same_state_targets=tuple(same_effects)),)
 
 
 def _breakout_physics(levels: int) -> tuple[Task, ...]:

@@ -73,7 +73,7 @@ def test_every_split_is_made_with_the_spaces_of_the_source(name):
 
 @pytest.mark.procgen
 @pytest.mark.parametrize(
-    "name", ["coinrun", "coinrun-visual", "coinrun-themes", "coinrun-shifts", "minigrid", "counting"]
+    "name", ["coinrun", "coinrun-visual", "coinrun-themes", "coinrun-shifts", "minigrid", "breakout-visual", "counting"]
 )
 def test_same_state_targets_reward_and_end_as_the_source(name):
     for task in build(name, 6):
