@@ -35,7 +35,7 @@ TUNED: dict[str, Tuned] = {
     # beta 4 drops a ball of 4 pixels
     "breakout": Tuned(SHORT_HORIZON, by_name={**A2C, "beta_vae": {"beta": 0.1, "learning_rate": 1e-3}}),
     "atari": Tuned(SHORT_HORIZON, by_name=A2C),
-    # once every episode succeeds, advantages are noise: divided by their spread they make a solved policy fall
+    # once every episode succeeds, advantages are noise; where it was divided by its spread, solved policies fell
     "minigrid": Tuned({**SHORT_HORIZON, "normalise_advantage": False}, by_name=A2C),
     # levels are drawn anew for each episode: what is rare over all of them is soon an episode's own first room, so a
     # bonus counts at the first visit alone
