@@ -29,9 +29,9 @@ def labels_of(runs: Sequence[Run]) -> dict[str, str]:
     usual = {method: _usual(settings, runs, method) for method in {method_of(run) for run in runs}}
     labels: dict[str, str] = {}
     for run in runs:
-        shown = settings[run.id].items() - usual[method_of(run)]
-        own = {name: value for name, value in settings[run.id].items() if (name, value) in shown}
-        own.pop("continued", None)
+        left_out = usual[method_of(run)]
+        own = {name: value for name, value in settings[run.id].items() if (name, value) not in left_out}
+        own.pop("continued", None)  # in words of its own
         words = [f"{name.rsplit('.', 1)[-1]}={_plain(name, value)}" for name, value in own.items()]
         if continued := run.config.get("continued"):
             words.append(f"continued from {continued[-1]:,}")

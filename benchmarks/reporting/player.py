@@ -161,7 +161,6 @@ def fitting(shown: Sequence[Shown], largest: int) -> tuple[list[Json], list[str]
         dropped += 1
     for run in runs:
         forget_absent(run)
-        run["choices"] = choices(run["episodes"])
     return runs, [*lines, f"Episodes left out for the same reason: {dropped}."] if dropped else lines
 
 
@@ -182,7 +181,8 @@ def least_missed(runs: Sequence[Json]) -> Iterator[tuple[Json, Json]]:
 
 
 def forget_absent(run: Json) -> None:
-    """Let no level name an episode that is not in the page."""
+    """Offer, and let levels name, only episodes that are in the page."""
+    run["choices"] = choices(run["episodes"])
     names = {episode["name"] for episode in run["episodes"]}
     for split in run["levels"]["splits"] if run["levels"] else ():
         for level in split["levels"]:
@@ -214,7 +214,7 @@ def run_data(shown: Shown, images: Images) -> Json:
             for part in levels["splits"]
         ]
     }
-    run = {"name": shown.name, "episodes": episodes, "choices": choices(episodes), "levels": browser}
+    run = {"name": shown.name, "episodes": episodes, "levels": browser}
     forget_absent(run)
     return run
 

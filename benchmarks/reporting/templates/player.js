@@ -100,8 +100,7 @@ async function show(next) {
 }
 
 function paneOf(episode) {
-  const root = make("div", { className: "pane", "data-split": episode.split });
-  const pane = { name: splitName(episode.split), root };
+  const pane = { name: splitName(episode.split), root: make("div", { className: "pane", "data-split": episode.split }) };
   fill(pane, episode);
   return pane;
 }
