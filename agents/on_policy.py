@@ -30,7 +30,7 @@ from stable_baselines3.common.utils import safe_mean
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from agents import checkpoint, saving
+from agents import ALGORITHMS, checkpoint, saving
 from agents.actions import make_distribution
 from agents.config import Config, bonus_spec, find_context_source
 from agents.description import Description
@@ -196,7 +196,7 @@ class OnPolicyAlgorithm(sb3.OnPolicyAlgorithm):
             assert self.env is not None
             spec = bonus_spec(self.env, self.representation, self.mode, self.gamma)
             visits = make_first_visits(spec, self.history.keys, self.seed or 0).to(self.device)
-        name, first_env = type(self).__name__.lower(), ranks.index * self.n_envs
+        name, first_env = ALGORITHMS.name_of(type(self)), ranks.index * self.n_envs
         self.finite = FiniteChecks(self.representation, name, first_env, self.total_envs)
         self.reward_pipeline = RewardPipeline(config, self.bonuses, self.n_envs, visits, ranks, self.finite.check_bonus)
         self.auxiliary_loss = (

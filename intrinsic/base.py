@@ -18,7 +18,6 @@ A bonus of one's own, whole (README.md in this folder runs one):
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -129,8 +128,10 @@ class IntrinsicBonus(nn.Module, ABC):
 
     @property
     def name(self) -> str:
-        """Name in charts and messages: PixelError is pixel_error."""
-        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
+        """Name in charts and messages, by which ``--set`` knows it."""
+        from intrinsic import BONUSES
+
+        return BONUSES.name_of(type(self))
 
     @property
     def keys(self) -> tuple[str, ...]:

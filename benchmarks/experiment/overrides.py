@@ -7,7 +7,6 @@ import collections.abc
 import dataclasses
 import difflib
 import inspect
-import re
 import textwrap
 import typing
 from collections.abc import Collection, Iterable, Mapping
@@ -20,10 +19,9 @@ def own_settings(words: Iterable[str], modules: Collection[str]) -> dict[str, di
     """``["darla.beta=4"]`` -> ``{"darla": {"beta": "4"}}``; only modules of this command may be named.
 
     Args:
-        modules: registered names, and places "package.module:Class", which are also known by the class in lower case,
-            with an underscore between its words or without.
+        modules: registered names, and places "package.module:Class", which are also known by the class in lower case.
     """
-    aliases = {short: name for name in modules for short in _short_names(name)} | {name: name for name in modules}
+    aliases = {name.rpartition(":")[2].lower(): name for name in modules} | {name: name for name in modules}
     settings: dict[str, dict[str, str]] = {}
     for word in words:
         path, equals, value = word.partition("=")
@@ -36,12 +34,6 @@ def own_settings(words: Iterable[str], modules: Collection[str]) -> dict[str, di
             )
         settings.setdefault(aliases[name], {})[field] = value
     return settings
-
-
-def _short_names(name: str) -> set[str]:
-    """Names by which messages call a module."""
-    own = name.rpartition(":")[2]
-    return {own.lower(), re.sub(r"(?<=[a-z])(?=[A-Z])", "_", own).lower()}
 
 
 def apply_settings(name: str, config: Any, defaults: Mapping[str, Any], changes: Mapping[str, str]) -> dict[str, Any]:

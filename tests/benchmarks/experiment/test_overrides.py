@@ -10,6 +10,7 @@ from agents.ppo import PPO
 from benchmarks.cli import report_error
 from benchmarks.experiment.overrides import apply_settings, describe_settings, own_settings, parse
 from envs.registry import UsageError
+from intrinsic import BONUSES
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ def test_words_are_split_and_must_name_a_module_of_the_command():
         "darla": {"beta": "4", "latents": "3"}
     }
     assert own_settings(["my.place:Mine.x=1"], {"my.place:Mine"}) == {"my.place:Mine": {"x": "1"}}
-    for short in ("mybonus", "my_bonus"):
-        assert own_settings([f"{short}.x=1"], {"my.place:MyBonus"}) == {"my.place:MyBonus": {"x": "1"}}
+    named = BONUSES.name_of(type("MyBonus", (), {}))  # as messages call it
+    assert own_settings([f"{named}.x=1"], {"my.place:MyBonus"}) == {"my.place:MyBonus": {"x": "1"}}
     for word in ("darla.beta", "beta=4", "darla.=3"):
         with pytest.raises(UsageError, match="write NAME"):
             own_settings([word], {"darla"})

@@ -28,7 +28,7 @@ def test_a_map_holds_the_mean_over_actions_and_headings_in_each_cell():
     transitions = transitions_of(DOORKEY)
     box = gym.spaces.Box(0, 10, (3, 7, 7), np.uint8)
     bonus = KeyInView(EnvSpec(gym.spaces.Dict({"image": box}), gym.spaces.Discrete(7)))
-    values = bonus_maps(transitions, [bonus])["key_in_view"]
+    values = bonus_maps(transitions, [bonus])["keyinview"]
     assert values.shape == (5, 5)
     # 3x3 inside the walls; one column is wall and door, one cell the key, one the goal: 3 + 3 - 2 can be stood on
     assert np.isfinite(values).sum() == 4
